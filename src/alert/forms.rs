@@ -1,7 +1,7 @@
 //! The message formats of each kind of sink.
 //!
-//! This module is pure and owns the wire formats of messages. The only secrets in messages are the routing key of
-//! `PagerDuty` and the signing key of the webhook.
+//! This module is pure and owns the wire formats of messages. The only secret in a message is the routing key of
+//! `PagerDuty`. Webhook messages are signed with a key, which is not in the message.
 
 use std::fmt::Write as _;
 
@@ -33,8 +33,8 @@ const fn size(incidents: usize, chars: usize) -> Size {
     Size { incidents, chars }
 }
 
-/// The sizes of a message, from the largest to the smallest. The largest size that the receiver accepts is used. The
-/// first size never cuts an action.
+/// The sizes of a message, from the largest to the smallest. Perennial uses the largest size that the receiver accepts.
+/// With the first size, an action is never cut.
 const SIZES: [Size; 6] =
     [size(10, 600), size(10, 300), size(10, 150), size(5, 150), size(3, 100), size(1, 60)];
 /// The maximum number of token names shown for one incident.
@@ -186,7 +186,7 @@ pub fn runbook(condition: &Condition, here: &Deployment) -> String {
     }
 }
 
-/// A text with the number of incidents that are not shown.
+/// A text that says how many incidents are not shown.
 fn unshown(changes: &[Notification], size: Size, here: &Deployment) -> Option<String> {
     let more = changes.len().checked_sub(size.incidents).filter(|more| *more > 0)?;
     let page = here.page_url.as_deref().unwrap_or("the status page");
@@ -259,11 +259,11 @@ pub struct Mail {
     pub subject: String,
     /// The body of the mail.
     pub text: String,
-    /// The id of the mail. A repeated message of the same instance has the same id, so that a reader can recognize a
-    /// duplicate.
+    /// The id of the mail. If the same instance sends a message again, the id is the same, so that mail programs can
+    /// recognize the duplicate.
     pub id: Uuid,
-    /// The id of the incident and instance, if the mail is about a single incident. Mail programs group mails with the
-    /// same reference into a thread.
+    /// An id of the incident and the instance, if the mail is about a single incident. Mail programs group mails with
+    /// the same reference into a thread.
     pub thread: Option<Uuid>,
 }
 

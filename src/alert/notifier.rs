@@ -1,7 +1,7 @@
 //! Delivers alerts to sinks, with retries. `heartbeat` reports that this process is alive.
 //!
-//! This module owns one task per sink. The task finds due notifications, sends them and repeats. A failed message stays
-//! due. A retry follows after a wait that doubles each time, or at the time that the receiver requested.
+//! This module owns one task per sink. In a loop, the task finds the due notifications and sends them. A failed message
+//! stays due. A retry follows after a wait that doubles each time, or at the time that the receiver requested.
 //!
 //! Invariants: URLs and keys are read for each use and never shown. Messages are sent only over TLS, except to
 //! loopback. Redirects are not followed.
@@ -44,7 +44,7 @@ use crate::token::local_secret::read_local;
 use crate::token::managed::Deployment;
 use crate::token::secret::Source;
 
-/// The timeout of one delivery. Delivery to a slower receiver is retried.
+/// The timeout of one delivery. If the receiver answers later, the delivery counts as failed and is retried.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Changes that occur within this time are sent in one message.
 const SETTLES: Duration = Duration::from_millis(250);
@@ -55,9 +55,9 @@ const FIRST_WAIT: Duration = Duration::from_secs(2);
 const LONGEST_WAIT: Duration = Duration::from_secs(10 * 60);
 /// How often the board is checked without a change. Some conditions begin only because time passes.
 const LOOK_EVERY: Duration = Duration::from_secs(5 * 60);
-/// The maximum number of times that a rejected message is split in a row.
+/// How often in a row a rejected message is split at most.
 const MOST_SPLITS: usize = 8;
-/// The maximum time that alerts wait at start-up until all tokens have been tried. The wait lets all alerts go into one
+/// At start-up, alerts wait for at most this time until all tokens have been tried, so that all alerts can be in one
 /// message.
 const ALL_TRIED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -102,7 +102,7 @@ impl<C: Carrier> Notifier<C> {
     /// Sends these changes in one message. A sink that tracks incidents by id gets one message per change.
     ///
     /// # Errors
-    /// The delivery failed, or its result is unknown.
+    /// The delivery failed, or it is unknown whether it succeeded.
     pub async fn send(&self, changes: &[Notification], now: Timestamp) -> Result<(), Undelivered> {
         let here = &*self.here;
         match &self.sink.to {
@@ -135,10 +135,11 @@ impl<C: Carrier> Notifier<C> {
         }
     }
 
-    /// Sends a test message like any other message. If the test opens an incident, also closes it.
+    /// Sends a test message in the same way as any other message. If the test opens an incident at the receiver, a
+    /// second message closes this incident.
     ///
     /// # Errors
-    /// The delivery failed, or its result is unknown, as in `send`.
+    /// The delivery failed, or it is unknown whether it succeeded.
     pub async fn test(&self, now: Timestamp) -> Result<(), Undelivered> {
         let test = test_message(&self.sink.name, &self.here, now);
         self.send(std::slice::from_ref(&test), now).await?;
@@ -148,8 +149,8 @@ impl<C: Carrier> Notifier<C> {
         Ok(())
     }
 
-    /// Sends a message of at most `most_bytes`. If the receiver rejects the message, sends one of at most a quarter of
-    /// that size.
+    /// Sends a message of at most `most_bytes`. If the receiver rejects the message, sends a shorter message of at most
+    /// a quarter of that size.
     async fn post_within(
         &self,
         most_bytes: usize,
@@ -256,7 +257,7 @@ pub async fn keep_told<C: Carrier>(courier: Notifier<C>, board: StatusBoard, ind
     keep_told_by(send, &sink, &board, index).await;
 }
 
-/// Delivers alerts with any `send` function, so that tests can simulate days.
+/// Delivers alerts with the given `send` function, so that tests can simulate days of deliveries.
 pub async fn keep_told_by<S>(
     send: impl Fn(Vec<Notification>, Timestamp) -> S,
     sink: &Sink,
@@ -273,7 +274,7 @@ pub async fn keep_told_by<S>(
         }
     };
     let _late = tokio::time::timeout(ALL_TRIED_WITHIN, all_tried).await;
-    // Incidents are dated by the vault's time, which is known only after the tokens have been tried.
+    // The start of an incident is given in the vault's time, which is known only after the tokens have been tried.
     let mut ledger = SinkState::new(sink.clone(), board.clock().now()).beside(board.deliveries().names());
     let mut retries = Retries::new();
     loop {
@@ -341,7 +342,8 @@ async fn deliver<S>(
                     }
                 }
             }
-            // The message may be too long, or the receiver may reject only one of the changes in it.
+            // The message may be too long, or the receiver may reject the message because of a single change. So the
+            // message is split.
             Err(missed) if missed.message_rejected && message.len() > 1 && splits < MOST_SPLITS => {
                 splits += 1;
                 let (first, second) = message.split_at(message.len() / 2);
@@ -368,8 +370,8 @@ async fn deliver<S>(
     board.missed(index, Miss { why: missed.why, permanent: missed.permanent, severity });
 }
 
-/// Adopts the sink failures that the previous process reported. The adoption must happen before any of these failures
-/// is reported as cleared.
+/// Adopts the sink failures that the previous process reported. This must happen first. Otherwise these failures would
+/// be reported as cleared.
 fn inherit_trouble(board: &StatusBoard) {
     let sinks = board.deliveries().names();
     let was_told = |sink: &str| board.read(|snapshots| was_undeliverable(sink, snapshots, &sinks));
@@ -377,8 +379,8 @@ fn inherit_trouble(board: &StatusBoard) {
     troubled.for_each(|place| board.inherit_trouble(place));
 }
 
-/// Creates a message for a sink that missed changes whose conditions have cleared. Only a delivery shows that the sink
-/// works.
+/// Creates a message for a sink that missed messages about conditions which have cleared in the meantime. The message
+/// is needed because only a delivery shows that the sink works again.
 fn works_again(sink: &Sink, here: &Deployment, since: Timestamp) -> Notification {
     let why = "earlier messages could not be delivered and their conditions have since cleared";
     let condition = undeliverable(&sink.name, here, why, (Severity::Warning, since));

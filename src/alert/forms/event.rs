@@ -16,8 +16,8 @@ const PAGERDUTY_SUMMARY: usize = 1024;
 /// The beginning of every event's type. The type ends with the version of the event's data, such as `v1`.
 const EVENT_TYPE: &str = "dev.perennial.alert";
 
-/// Formats an event for the Events API v2 of `PagerDuty`. The incident's id is the `dedup_key`. A repeated trigger
-/// updates the open incident. A resolve without an open incident is ignored.
+/// Formats an event for the Events API v2 of `PagerDuty`. The incident's id is the `dedup_key`. If a trigger event is
+/// repeated, `PagerDuty` updates the open incident. `PagerDuty` ignores a resolve event without an open incident.
 pub fn pagerduty(change: &Notification, routing_key: &str, here: &Deployment, now: Timestamp) -> Value {
     let Notification { what, condition, .. } = change;
     let dedup_key = condition.id.to_string();

@@ -13,10 +13,11 @@ const LEAST_KEY_BYTES: usize = 24;
 const MOST_KEY_BYTES: usize = 64;
 
 impl SigningKey {
-    /// Parses a key. After the prefix `whsec_`, the key is in base64. A text without that prefix is the key itself.
+    /// Parses a key. After the prefix `whsec_`, the key is in base64. If the text has no such prefix, the text itself
+    /// is the key.
     ///
     /// # Errors
-    /// Says why the key is invalid, without the key.
+    /// Returns why the key is invalid. The error does not contain the key.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         const FORM: &str = "the signing key must be `whsec_` followed by 24 to 64 bytes in padded base64";
         let bytes = match text.strip_prefix("whsec_") {

@@ -1,4 +1,4 @@
-//! Tests that messages show each action in full and that each action names a command or a page.
+//! Tests that messages show each action in full, and that each action names a command to type or a page to open.
 
 use super::*;
 use crate::net::no_response::NoResponse;
@@ -21,7 +21,7 @@ const WITHOUT: [(Kind, &str); 3] = [
     (Kind::Overdue, "what is late passes by itself, and why is in the log"),
 ];
 
-/// The address of a secret with the longest name in a vault with the longest name.
+/// Returns the address of a secret whose name has the maximum length, in a vault whose name has the maximum length.
 fn address() -> SecretAddress {
     let vault = format!("https://{}.vault.usgovcloudapi.net", "v".repeat(24)).into();
     SecretAddress { vault, name: SecretName::parse(&"s".repeat(127)).expect("as long as may be") }
@@ -70,7 +70,7 @@ fn failures() -> Vec<Failure> {
     all
 }
 
-/// Every action in its longest form.
+/// Returns every action in its longest form.
 fn actions() -> Vec<(Kind, String)> {
     let now = Timestamp::default();
     let mut all = Vec::new();

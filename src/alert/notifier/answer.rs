@@ -1,7 +1,7 @@
 //! Interprets a receiver's response by its HTTP status and its body. A body can report a failure even if the status is
 //! 200.
 //!
-//! Only known body formats are parsed. Of a body, only a status or a lower-case word is ever shown.
+//! Only known body formats are parsed. Perennial never shows more of a body than a status or a lower-case word.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub struct Received {
     pub status: u16,
     /// The wait that the receiver requested in `Retry-After`.
     pub retry_after: Option<Duration>,
-    /// The reason for a rejection, if the body has one in a known format.
+    /// The reason for a rejection, if the body contains a rejection in a known format.
     pub refusal: Option<Refusal>,
 }
 
@@ -49,7 +49,7 @@ impl Undelivered {
     }
 }
 
-/// Decides what a response means for the message.
+/// Decides by the response whether the message was delivered.
 pub(super) fn judged(answer: Result<Received, NoResponse>) -> Result<(), Undelivered> {
     let answer = answer.map_err(|why| Undelivered::passing(format!("no answer: {why}")))?;
     let Received { status, retry_after, refusal } = answer;
@@ -76,8 +76,8 @@ pub(super) fn judged(answer: Result<Received, NoResponse>) -> Result<(), Undeliv
 /// A rejection that a response body reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The HTTP status of the service behind the webhook. Teams returns status 200 and writes 413 or 429 into the text
-    /// (docs/azure-facts.md F501).
+    /// The HTTP status of the service behind the webhook. Teams returns the status 200 and writes the status 413 or 429
+    /// into the body's text (docs/azure-facts.md F501).
     Status(u16),
     /// Slack's error code (docs/azure-facts.md F502).
     Word(String),

@@ -1,4 +1,4 @@
-//! Sends the heartbeat. A monitor expects heartbeats and raises an alarm if they stop.
+//! Sends the heartbeat. An external monitor expects heartbeats and raises an alarm if the heartbeats stop.
 
 use std::time::Duration;
 
@@ -40,13 +40,14 @@ pub async fn keep_beating(heartbeat: Heartbeat, outbound: Outbound, board: Statu
     }
 }
 
-/// The body of a heartbeat. `None` if it must not be sent.
+/// The body of a heartbeat. `None` if the heartbeat must not be sent now.
 fn sign_of_life(board: &StatusBoard) -> Option<String> {
     let line = board.drawn(|snapshots, _, now| are_tried(snapshots, now).then(|| line(snapshots, now)));
     line.filter(|_| board.pulses().all_turn())
 }
 
-/// Whether all due steps are tried. Returns false if any token's next step is overdue by more than `TRIED_WITHIN`.
+/// Whether Perennial tries all steps that are due. Returns false if any token's next step is overdue by more than
+/// `TRIED_WITHIN`.
 fn are_tried(snapshots: &[Snapshot], now: Timestamp) -> bool {
     snapshots.iter().filter_map(|of| of.next_step_at).all(|at| at + TRIED_WITHIN >= now)
 }

@@ -35,7 +35,7 @@ const SENT_WITHIN: Duration = Duration::from_secs(45);
 const TAKEN: u16 = 250;
 
 /// Sends a mail to all recipients in one transaction. If the server rejects the transaction, sends the mail to each
-/// recipient separately. So one missing mailbox does not block the others.
+/// recipient separately. So a recipient without a mailbox does not block the mail to the others.
 pub(super) async fn send(post: &SmtpServer, mail: Mail, outbound: &Outbound) -> Result<(), Undelivered> {
     let security = security(post);
     let tls = match security {
@@ -161,8 +161,9 @@ fn missed(error: &lettre::transport::smtp::Error) -> Undelivered {
         Some(code) => Undelivered::passing(format!("the mail server deferred the message (SMTP {code})")),
         // The server lacks STARTTLS or a supported AUTH mechanism. Retries cannot help.
         None if error.is_client() => Undelivered::settled(missing(error)),
-        // `lettre` fails at a line of more than 1,000 characters and drops the SMTP code. RFC 5321 (4.5.3.1.5) allows
-        // only 512 characters. A reply with such a long line is a rejection with a reason.
+        // `lettre` fails at a line of more than 1,000 characters and drops the SMTP code, although RFC 5321 (4.5.3.1.5)
+        // allows only 512 characters. Only a rejection with a long reason has such a line, so this error is treated as
+        // a rejection.
         None if error.source().is_some_and(|why| why.to_string() == "SMTP response line too long") => {
             Undelivered::settled("the mail server's answer has a line of more than 1,000 characters")
         }

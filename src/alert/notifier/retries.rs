@@ -1,7 +1,7 @@
 //! Decides when a due message is sent to a sink.
 //!
-//! Each receiver and each rejected message has a next attempt time. A message is sent only after both times have
-//! passed. So a message that a receiver always rejects does not delay other messages.
+//! The receiver has a time for its next attempt, and each rejected message has such a time, too. A message is sent only
+//! after both times have passed. So a message that the receiver always rejects does not delay other messages.
 
 use std::collections::BTreeMap;
 

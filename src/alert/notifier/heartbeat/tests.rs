@@ -1,4 +1,4 @@
-//! Tests when the heartbeat is sent, on a simulated clock.
+//! Tests of when the heartbeat is sent, with a simulated clock.
 
 use std::sync::Arc;
 

@@ -33,7 +33,7 @@ struct Manners {
     tls: TlsAcceptor,
     tls_first: bool,
     offers: &'static str,
-    /// A command and a reply that differs from the usual one.
+    /// A command, and the server's reply to it, which differs from the usual reply.
     but: Option<(&'static str, &'static str)>,
     heard: Arc<Mutex<Vec<String>>>,
 }
@@ -194,7 +194,7 @@ async fn the_password_is_sent_over_tls_only() {
         deliver(&post, tls, mail(), &outbound.calls).await.expect("sent");
 
         let heard = server.heard();
-        // The order is NUL, the user, NUL, the password (RFC 4616).
+        // The decoded text consists of NUL, the user, NUL and the password (RFC 4616).
         assert!(heard.contains(&"tls AUTH PLAIN AHBlcmVubmlhbABhIGNhbmFyeQ==".to_owned()), "{heard:#?}");
         let clear = heard.iter().filter(|line| !line.starts_with("tls "));
         assert!(
