@@ -3,13 +3,14 @@
 //! This module owns the rules for opened, changed, reminder, flapping and resolved notifications. There is no queue. A
 //! sink's `SinkState` compares delivered notifications with the current conditions. So no queue can overflow, and a
 //! failed delivery stays due. A condition that begins and ends between two deliveries is never reported. This module is
-//! pure: `notifier` delivers, `forms` formats.
+//! pure: `forms` formats the messages, and `notifier` delivers them.
 //!
-//! Delivered incidents are marked in the tags of a few tokens (`rotation::told`). Some sinks (`PagerDuty`, `webhook`)
-//! keep incidents: they track each incident by its id. After a start, these sinks get all current incidents again under
-//! the same ids. All other sinks get only unmarked incidents and the daily reminder. The marks also show which
-//! incidents ended while no process ran. While a vault denies access, nothing can be marked. So sinks that keep
-//! incidents get the end of such incidents at each start, as soon as the token works.
+//! Perennial records each delivered incident as a mark in the tags of a few tokens (`rotation::told`). Some sinks
+//! (`PagerDuty`, `webhook`) keep incidents: they track each incident by its id. After a start, these sinks get all
+//! current incidents again under the same ids. All other sinks get only unmarked incidents and the daily reminder. The
+//! marks also show which incidents ended while no process was running. While a vault denies access, Perennial cannot
+//! write a mark. So at each start, as soon as the token works, sinks that keep incidents also get the ends of incidents
+//! that could not be marked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -35,12 +36,12 @@ use self::flapping::Flaps;
 /// The interval of reminders for an incident that continues.
 pub const REMIND_EVERY: TimeDelta = TimeDelta::days(1);
 
-/// How long a condition with remedy `Retry` must last before it is reported. After a start, an overdue step is usually
-/// done within seconds.
+/// How long a condition with remedy `Retry` must last before it is reported. For example, a step that is overdue at a
+/// start is usually done within seconds.
 const HELD_FOR: TimeDelta = TimeDelta::seconds(30);
 
-/// How long tokens that join an incident wait before they are reported. The wait doubles each time. So an outage that
-/// affects tokens one by one does not cause a hundred messages.
+/// How long Perennial waits before it reports tokens that join an incident. The wait doubles after each report. So an
+/// outage that affects tokens one by one does not cause a hundred messages.
 const JOIN_WAIT: TimeDelta = TimeDelta::minutes(1);
 const JOIN_WAIT_DOUBLES: u32 = 10;
 
@@ -55,7 +56,7 @@ pub enum EventKind {
     Reminder,
     /// The incident has ended.
     Resolved,
-    /// The incident began and ended several times. The next message follows after an hour without a change.
+    /// The incident began and ended several times. The next message about it follows after an hour without a change.
     Flapping,
     /// The notification is a test of the sink, and no problem exists.
     Test,
@@ -80,8 +81,8 @@ impl EventKind {
 pub struct Notification {
     /// The kind of event.
     pub what: EventKind,
-    /// The incident's condition. For a resolved incident, it is the last reported condition with all tokens ever
-    /// affected.
+    /// The incident's condition. For a resolved incident, this is the last reported condition, with all tokens that the
+    /// incident has ever affected.
     pub condition: Condition,
     /// How long a resolved incident lasted, if its start is known.
     pub lasted: Option<TimeDelta>,
@@ -127,9 +128,9 @@ pub struct SinkState {
     pending: BTreeMap<Uuid, Timestamp>,
     /// Incidents that this process has already reported.
     known: BTreeSet<Uuid>,
-    /// Incidents that ended recently, with their recent ends.
+    /// The recent ends of each incident that ended recently.
     flaps: BTreeMap<Uuid, Flaps>,
-    /// Indices of tokens for which no incident of the previous process remains to be ended.
+    /// Indices of tokens without an incident of the previous process that is still to be ended.
     settled: BTreeSet<usize>,
 }
 
@@ -140,7 +141,7 @@ struct Notified {
     /// All tokens that the incident has ever affected.
     tokens: BTreeSet<String>,
     remind_at: Timestamp,
-    /// When tokens that join are reported.
+    /// When the tokens that join the incident are reported.
     joins_at: Timestamp,
     changes: u32,
 }
@@ -206,7 +207,8 @@ impl SinkState {
         due
     }
 
-    /// Limits times that a wrong clock may have set in the future. No wait is longer than one that begins now.
+    /// Limits times that a wrong clock may have set in the future. Afterwards, no wait is longer than a wait that
+    /// begins now.
     fn correct(&mut self, now: Timestamp) {
         self.started = self.started.min(now);
         for since in self.pending.values_mut() {
@@ -255,7 +257,8 @@ impl SinkState {
     }
 
     /// The current conditions that this sink may see. The sink's own delivery failure is excluded. Conditions below the
-    /// sink's minimum severity are excluded, unless already reported. Only data of the sink's own tokens is included.
+    /// sink's minimum severity are excluded, unless the sink already got a message about them. Only data of the sink's
+    /// own tokens is included.
     fn seen(&self, snapshots: &[Snapshot], holding: &[Condition], now: Timestamp) -> Vec<Condition> {
         let mut seen = if self.sink.tokens.is_empty() {
             holding.to_vec()
@@ -274,7 +277,7 @@ impl SinkState {
         self.sink.is_about(of.grant.name.as_str())
     }
 
-    /// The mark for an incident that was delivered to this sink.
+    /// The mark (`rotation::told`) for an incident that was delivered to this sink.
     pub fn mark(&self, incident: Uuid) -> u32 {
         before::mark(incident, &self.sink.name)
     }

@@ -100,8 +100,8 @@ impl Destination {
         }
     }
 
-    /// Whether the receiver identifies incidents by their id. A receiver that tracks incidents by id gets one message
-    /// per incident and tolerates duplicates.
+    /// Whether the receiver identifies incidents by their id. Such a receiver gets one message per incident and
+    /// tolerates duplicates.
     pub fn keeps_incidents(&self) -> bool {
         matches!(self, Self::Webhook { .. } | Self::PagerDuty { .. })
     }

@@ -1,8 +1,8 @@
 //! Ends incidents at a sink that the previous process may have left open.
 //!
-//! Finds these incidents by the marks in the vault's tags (`rotation::told`). Some incidents cannot be marked. For each
-//! unmarked incident, the module sends an end to sinks that track incidents by id. Such a sink ignores an end for an
-//! unknown incident.
+//! This module finds these incidents by the marks in the vault's tags (`rotation::told`). Some incidents cannot be
+//! marked. Perennial does not know whether these incidents were reported. So it sends their ends only to sinks that
+//! track incidents by id. Such a sink ignores an end for an unknown incident.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,11 +31,11 @@ pub(super) const UNMARKED: [Kind; 7] = [
     Kind::Overdue,
 ];
 
-/// The maximum number of earlier incidents that end at once at a sink that tracks incidents by id.
+/// The maximum number of earlier incidents whose ends are sent together, to a sink that tracks incidents by id.
 const ENDS_AT_ONCE: usize = 8;
 
 impl SinkState {
-    /// Incidents that the previous process reported and that have ended since.
+    /// Incidents that the previous process reported and that have ended since then.
     pub(super) fn ended_before(&mut self, snapshots: &[Snapshot], now: Timestamp) -> Vec<Condition> {
         let most = if self.sink.to.keeps_incidents() { ENDS_AT_ONCE } else { usize::MAX };
         let mut ended: BTreeMap<Uuid, Condition> = BTreeMap::new();
@@ -59,8 +59,8 @@ impl SinkState {
         ended.into_values().take(most).collect()
     }
 
-    /// Incidents of rejected tokens that Perennial's first version reported. These incidents end, because they continue
-    /// under another id.
+    /// Incidents of rejected tokens that Perennial's first version reported. Perennial sends the ends of these
+    /// incidents, because they continue under another id.
     pub(super) fn renamed(&self, snapshots: &[Snapshot], now: Timestamp) -> Vec<Condition> {
         let keeps = self.sink.to.keeps_incidents();
         let refused = snapshots.iter().filter(|of| keeps && self.is_ours(of)).filter_map(|of| {
@@ -125,8 +125,8 @@ pub(super) fn marks(of: &Snapshot) -> Option<&Marks> {
     }
 }
 
-/// Creates an incident that ended while no process was running. Its start is unknown, so the start of this process is
-/// used.
+/// Creates an incident that ended while no process was running. The start of the incident is unknown, so the start of
+/// this process is used.
 fn ended_of(kind: Kind, cause: &Cause, of: &Snapshot, (started, now): (Timestamp, Timestamp)) -> Condition {
     let told = Condition::new(kind, cause, (Severity::Critical, Remedy::Login), started);
     let told = match kind {
@@ -136,7 +136,7 @@ fn ended_of(kind: Kind, cause: &Cause, of: &Snapshot, (started, now): (Timestamp
     told.with_texts("first reported before the last restart".to_owned(), "nothing".to_owned())
 }
 
-/// The mark for an incident that was delivered to a sink.
+/// The mark (`rotation::told`) for an incident that was delivered to a sink.
 pub(super) fn mark(incident: Uuid, sink: &str) -> u32 {
     Uuid::new_v5(&incident, sink.as_bytes()).as_fields().0
 }

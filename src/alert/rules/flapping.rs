@@ -1,5 +1,5 @@
-//! Detects flapping: an incident that begins and ends repeatedly. Flapping is reported once. The next report follows
-//! after an hour without a change.
+//! Detects flapping: an incident that begins and ends repeatedly. Perennial reports flapping once. The next report
+//! about the incident follows after an hour without a change.
 
 use std::collections::BTreeSet;
 
@@ -9,9 +9,9 @@ use uuid::Uuid;
 use super::{EventKind, SinkState};
 use crate::process::clock::Timestamp;
 
-/// The number of ends within `WITHIN` that makes an incident flap.
+/// If an incident ends so often within `WITHIN`, it is flapping.
 const ENDS: usize = 3;
-/// The time in which `ENDS` ends make an incident flap.
+/// If an incident ends `ENDS` times within this time, it is flapping.
 const WITHIN: TimeDelta = TimeDelta::hours(6);
 /// How long a flapping incident must stay unchanged before it is reported again.
 const QUIET_FOR: TimeDelta = TimeDelta::hours(1);
@@ -22,12 +22,12 @@ pub(super) struct Flaps {
     ends: Vec<Timestamp>,
     holds: bool,
     changed_at: Timestamp,
-    /// Whether flapping was reported to the sink.
+    /// Whether the sink got a report that the incident is flapping.
     is_told: bool,
 }
 
 impl Flaps {
-    /// Whether flapping was reported to the sink.
+    /// Whether the sink got a report that the incident is flapping.
     pub(super) fn is_told(&self) -> bool {
         self.is_told
     }

@@ -14,7 +14,7 @@ use crate::status::samples::snapshot;
 use crate::token::tags::Tags;
 use crate::token::version::{Version, tag};
 
-/// The mark left by a process that reported this kind of condition to this sink.
+/// The mark of a process that reported this kind of condition to this sink.
 pub(in crate::alert::rules) fn told_before(sink: &Sink, kind: Kind) -> Inherited {
     let mut marks = Marks::default();
     marks.add(
@@ -77,8 +77,8 @@ fn an_incident_reported_before_is_opened_again_only_at_a_sink_that_keeps_inciden
     }
 }
 
-/// Perennial's first version identified an incident by the token's name and wrote no marks. An incident of the first
-/// version is closed and reported under its new id.
+/// Perennial's first version identified an incident by the token's name and wrote no marks. So the test expects that
+/// Perennial closes such an incident and reports it again under its new id.
 #[test]
 fn a_rejection_reported_by_the_first_version_becomes_one_incident() {
     let found = Some(Inherited::Refused(Kind::LoginRequired));

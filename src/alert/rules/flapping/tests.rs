@@ -1,4 +1,4 @@
-//! Tests the notifications of an incident that begins and ends repeatedly.
+//! Tests of the notifications about an incident that begins and ends repeatedly.
 
 use chrono::TimeDelta;
 
