@@ -2,17 +2,18 @@
 //!
 //! - `/livez`, `/healthz`: 200 while every token task makes progress. These checks fail only if a restart can help.
 //! - `/readyz`: 200 once every token has been tried. A vault may serve one token and reject another, so a rolling
-//!   upgrade waits until all have been tried. A failed attempt counts, too, so an outage cannot block the upgrade.
-//! - `/health`: the verdict, with 503 while any condition is critical. The query `?token=NAME` limits the verdict to
-//!   one token.
+//!   upgrade waits until all tokens have been tried. A failed attempt counts, too, so an outage cannot block the
+//!   upgrade.
+//! - `/health`: the overall health. The status is 503 while any condition is critical. The query `?token=NAME` limits
+//!   the check to one token.
 //! - `/metrics`: the metrics for Prometheus.
 //! - `/status`, `/`: the status as JSON and as a page.
 //!
 //! Token names may reveal customer names. So `/status`, `/`, `/health?token=` and metrics of single tokens are served
 //! only with `[http] status`.
 //!
-//! This module owns the paths, the headers, the accepted hosts, and the limits on clients. It reads the status board
-//! and never changes it. It has no access to secrets.
+//! This module owns the paths, the headers, the accepted hosts, and the limits on clients. The module reads the status
+//! board and never changes the board. It has no access to secrets.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,8 +39,8 @@ use crate::status::board::StatusBoard;
 use crate::status::condition::Severity;
 use crate::status::document::Status;
 
-/// The maximum number of connections. Health checks and a scraper need only a few. If all are in use, a new client
-/// replaces an idle one.
+/// The maximum number of connections. Health checks and a scraper need only a few. If all connections are in use, a new
+/// connection replaces an idle one.
 pub const CONNECTIONS: usize = 128;
 
 /// The timeout for a request's head and for an idle connection.
@@ -70,7 +71,7 @@ struct ServeState {
     extras: Extras,
 }
 
-/// Serves until `stop`, then gives responses in progress a moment to finish.
+/// Serves until `stop`, then gives responses in progress a short time to finish.
 pub async fn serve(listener: TcpListener, board: StatusBoard, extras: Extras, stop: CancellationToken) {
     let address = listener.local_addr();
     let is_beyond = address.is_ok_and(|address| !address.ip().to_canonical().is_loopback());
@@ -95,7 +96,8 @@ fn routes(shared: ServeState, is_beyond_loopback: bool) -> Router {
         .route("/status", get(status))
         .route("/", get(front))
         .fallback(async || (StatusCode::NOT_FOUND, NOT_FOUND));
-    // Outside loopback, a proxy or a service uses another host name, and the network decides who may connect.
+    // The host name is checked only if the server listens on loopback. Otherwise clients may use another host name, for
+    // example that of a proxy, and the network decides who may connect.
     let routes =
         if is_beyond_loopback { routes } else { routes.layer(middleware::from_fn(for_this_machine)) };
     routes.layer(middleware::map_response(guarded)).with_state(shared)
@@ -146,7 +148,7 @@ struct HealthQuery {
     token: Option<String>,
 }
 
-/// The health verdict: kinds of conditions without token names.
+/// The response of `/health`: the kinds of conditions, without token names.
 #[derive(Serialize)]
 struct HealthVerdict {
     healthy: bool,
@@ -182,8 +184,8 @@ async fn health(
     (code, axum::Json(verdict)).into_response()
 }
 
-/// Streams the metrics piece by piece, as fast as the client reads. The whole text for many tokens would be the largest
-/// object in memory.
+/// Streams the metrics piece by piece, as fast as the client reads. With many tokens, the whole text would be the
+/// largest object in memory.
 async fn scrape(State(ServeState { board, extras }): State<ServeState>) -> Response {
     let (conditions, now) = board.drawn(|_, conditions, now| (conditions, now));
     let text = Scrape { board, calls: extras.calls, conditions, now, names: extras.status }.text();

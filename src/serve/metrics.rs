@@ -1,13 +1,13 @@
-//! All metrics with their names, types, labels and meanings. Also writes the text of a scrape.
+//! All metrics with their names, types, labels and meanings. This module also writes the text of a scrape.
 //!
 //! This module owns `METRICS`, the only table that defines the metrics. A test compares the documentation with this
-//! table. `prometheus-client` writes the text format. It reads the status board.
+//! table. `prometheus-client` writes the text format. The values come from the status board.
 //!
-//! A collector creates the series from the snapshots at each scrape. A registry of gauges and counters would store each
-//! token's values a second time.
+//! A collector creates the series from the snapshots at each scrape. Otherwise a registry of gauges and counters would
+//! store each token's values a second time.
 //!
-//! Invariants: An unknown value is absent, never 0. Counters exist from the start. No series appears twice. Labels
-//! never contain secrets, request ids or free text.
+//! Invariants: An unknown value is absent, never 0. Counters exist with the value 0 from the start. No series appears
+//! twice. Labels never contain secrets, request ids or free text.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -41,7 +41,7 @@ pub struct Scrape {
     pub calls: Arc<Calls>,
     pub conditions: Vec<Condition>,
     pub now: Timestamp,
-    /// Whether the metrics name tokens. Otherwise metrics of single tokens are omitted, and other metrics cover all
+    /// Whether the metrics name tokens. If false, metrics of single tokens are omitted, and the other metrics cover all
     /// tokens together.
     pub names: bool,
 }

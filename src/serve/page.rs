@@ -1,8 +1,8 @@
 //! The status page. The page shows first whether all tokens work, and then what to do.
 //!
 //! This module owns the HTML. The server renders the page without scripts. A header makes the browser reload the page,
-//! unless the reader has paused it. The policy allows one style sheet and no `style` attributes. So every length that
-//! depends on data is an SVG attribute. This module is pure.
+//! unless the reader has paused it. The content security policy allows one style sheet and no `style` attributes. So
+//! every length that depends on data is in an SVG attribute. This module is pure.
 //!
 //! Invariants: `maud` escapes everything except the templates' own text and the style sheet. Color is never the only
 //! sign of a state. An unknown state is never green.
@@ -28,11 +28,11 @@ pub const POLICY: &str = "default-src 'none'; img-src data:; style-src 'sha256-o
 
 /// Returns the value of the `Refresh` header, which reloads the page after 15 seconds. A paused page does not send this
 /// header. A `meta` element cannot be used, because accessibility rules forbid a refresh that the reader cannot stop
-/// (axe-core reports it).
+/// (axe-core reports such an element).
 ///
-/// The header contains a URL. Without this URL, Chromium does not reload a page whose address has a fragment. A click
-/// on a link within the page adds a fragment, so the page would stay outdated. With the URL, Chromium also keeps the
-/// scroll position. The style sheet marks a page that could not be reloaded (`.stale`).
+/// The header contains a URL. Without this URL, Chromium would not reload a page whose address has a fragment. A click
+/// on a link within the page adds a fragment, so such a page would become outdated. With the URL, Chromium also keeps
+/// the scroll position. The style sheet marks a page that could not be reloaded (`.stale`).
 pub fn reload(view: &View) -> String {
     format!("15;url={}", view.address())
 }

@@ -1,6 +1,6 @@
 //! Sends notifications to systemd: ready, a status line, watchdog pings, and stopping.
 //!
-//! This module owns the messages and their timing. Without `NOTIFY_SOCKET`, the module sends no messages and starts no
+//! This module owns the messages and their timing. Without `NOTIFY_SOCKET`, this module sends no messages and starts no
 //! timer (`sd_notify(3)`).
 
 use std::time::Duration;
@@ -14,8 +14,8 @@ use crate::status::line::line;
 /// How long to wait after a change, so that several changes are sent in one line. At start-up, every token changes.
 const SETTLES: Duration = Duration::from_millis(500);
 
-/// Reports that the process listens. The report does not mean that tokens work, because an outage must not restart the
-/// unit.
+/// Reports that the process has started and listens. The report does not depend on working tokens. Otherwise systemd
+/// would restart the unit during an outage.
 pub fn ready() {
     send(&NotifyState::Ready);
 }
@@ -31,7 +31,7 @@ pub async fn keep_told(board: StatusBoard) {
         return std::future::pending().await;
     }
     let mut news = board.subscribe();
-    // The ping interval is half the watchdog's timeout, so that one ping may be late.
+    // The ping interval is half the watchdog's timeout, so that a late ping does no harm.
     let mut ping = sd_notify::watchdog_enabled().map(|watched| tokio::time::interval(watched / 2));
     if let Some(ping) = &mut ping {
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -17,7 +17,7 @@ use crate::status;
 use crate::status::condition::conditions;
 use crate::token::managed::{ManagedToken, Verify};
 
-/// A sample: its name, its labels in their order, and its value.
+/// A sample: its name, its labels in order, and its value.
 type Sample = (String, Vec<(String, String)>, f64);
 
 struct Family {

@@ -176,7 +176,7 @@ fn unknown_values_are_shown_as_unknown() {
     }
 }
 
-/// While Partner Center does not respond, a token is unconfirmed, even if it was proved recently.
+/// While Partner Center does not respond, the page shows a token as unconfirmed, even if the token was proved recently.
 #[test]
 fn a_proved_token_is_never_shown_as_unproved() {
     let mut status = status();

@@ -1,5 +1,5 @@
-//! The list of tokens. Tokens with a problem are cards; in a large list, healthy tokens are table rows. This module is
-//! pure.
+//! The list of tokens. Tokens with a problem are shown as cards. In a large list, healthy tokens are shown as table
+//! rows. This module is pure.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ pub(super) const PAGE_OF: usize = 200;
 /// If there are at most this many tokens, the page shows every token as a card. With more tokens, only those with a
 /// problem have cards.
 const FEW: usize = 6;
-/// The maximum number of cards in a large list. Further tokens with a problem are table rows.
+/// The maximum number of cards in a large list. Further tokens with a problem are shown as table rows.
 const MOST_CARDS: usize = 12;
 
 const COLUMNS: [&str; 7] = ["Token", "State", "Age", "Rotates", "Expires", "Last proof", "Next step"];
@@ -216,7 +216,7 @@ fn bar(token: &TokenStatus, class: &str, now: Timestamp) -> Markup {
         svg class=(class) aria-hidden="true" {
             rect.late x="90%" width="10%" height="100%" {}
             @if let (Some(issued), Some(expires)) = (token.issued_at, token.expires_at) {
-                // The minimum width keeps a new token visible.
+                // The bar has a minimum width, so that the age of a new token is visible.
                 @let age = percent(now, issued, expires).max(1.2);
                 rect.age width=(format_args!("{age:.1}%")) height="100%" {}
                 @if let Some(at) = rotates_at(token) {

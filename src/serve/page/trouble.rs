@@ -9,7 +9,7 @@ use crate::process::relative;
 use crate::status::condition::{Condition, Severity};
 use crate::status::document::Status;
 
-/// The number of cards that are open. Further cards are folded.
+/// The number of cards that are shown in full. Further cards are folded.
 const OPEN: usize = 5;
 
 pub(super) fn section(status: &Status) -> Markup {

@@ -1,4 +1,5 @@
-//! The view of the status page. It selects the tokens, the page of the list, and whether the page reloads itself.
+//! The view of the status page. The view determines which tokens are shown, which page of the list, and whether the
+//! page reloads itself.
 //!
 //! This module owns the query string of the page, such as `?q=contoso&state=needs_login&page=2&paused`. Invalid values
 //! are ignored. This module is pure.
@@ -14,7 +15,7 @@ pub(super) const MOST_SEARCHED: usize = 256;
 /// The view that a reader chose.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
-    /// Whether the page does not reload itself. A page without reloads helps slow readers and users of screen readers.
+    /// Whether automatic reloading is paused. A paused page helps slow readers and users of screen readers.
     pub paused: bool,
     /// The search text: a part of a token's name or of its secret's address. Case is ignored.
     pub(super) search: String,

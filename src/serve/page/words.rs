@@ -56,7 +56,8 @@ impl Look {
         }
     }
 
-    /// The look of a token. Its most severe condition determines the look, or its state if it has no condition.
+    /// The look of a token. The token's most severe condition determines the look. If the token has no condition, its
+    /// state determines the look.
     pub(super) fn of_token(token: &TokenStatus, gravest: Option<Severity>) -> Self {
         match (gravest, token.state) {
             (Some(Severity::Critical), _) => Self::Bad,
