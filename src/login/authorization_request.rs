@@ -1,6 +1,7 @@
 //! An authorization request and the three secrets that connect the response to the request.
 //!
-//! This module owns PKCE (RFC 7636), `state` and `nonce`, and the URL of the request. Random bytes are an argument.
+//! This module owns PKCE (RFC 7636), `state` and `nonce`, and the URL of the request. The random bytes are an argument,
+//! so this module is pure.
 
 use std::fmt;
 
@@ -11,11 +12,11 @@ use reqwest::Url;
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 
-/// The number of random bytes: 32 each for the verifier, `state` and `nonce`. The verifier then has 43 characters, the
-/// minimum of RFC 7636 (4.1). More bytes would not help, because SHA-256 has only 256 bits.
+/// The number of random bytes: 32 each for the verifier, `state` and `nonce`. With 32 bytes, the verifier has 43
+/// characters, the minimum of RFC 7636 (4.1). More bytes would not help, because a SHA-256 hash has only 256 bits.
 pub const RANDOM_BYTES: usize = 96;
 
-/// The verifier, `state` and `nonce` of one authorization request. These values are used only once.
+/// The verifier, `state` and `nonce` of one authorization request. Each request has new values.
 pub struct AuthorizationRequest {
     verifier: SecretString,
     state: String,
@@ -42,9 +43,9 @@ pub struct Request<'a> {
 /// How the response reaches the redirect URI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResponseMode {
-    /// The response is a form, so the code does not appear in the browser's history.
+    /// The browser sends the response as a form, so the code does not appear in the browser's history.
     FormPost,
-    /// The response is in the URL, so a user can copy it.
+    /// The response is in the redirect's URL, so a user can copy the response.
     Query,
 }
 
@@ -65,7 +66,7 @@ impl AuthorizationRequest {
         &self.nonce
     }
 
-    /// Whether a response with this `state` belongs to this request. Compares in constant time.
+    /// Whether a response with this `state` belongs to this request. The comparison takes constant time.
     pub fn is_ours(&self, state: &str) -> bool {
         constant_time::verify_slices_are_equal(state.as_bytes(), self.state.as_bytes()).is_ok()
     }
@@ -82,7 +83,7 @@ impl AuthorizationRequest {
         URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, verifier))
     }
 
-    /// The URL of the sign-in page (docs/azure-facts.md F131). The verifier is not in the URL, only its hash.
+    /// The URL of the sign-in page (docs/azure-facts.md F131). The URL contains only the hash of the verifier.
     ///
     /// The page always asks for an account. So the browser cannot silently use a remembered account.
     pub fn url(&self, mut endpoint: Url, request: &Request<'_>) -> Url {

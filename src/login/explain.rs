@@ -34,7 +34,7 @@ pub fn refused(refusal: &OAuthError, subject: &Subject<'_>) -> StepFailure {
     of(&IssuerError::Refused(Box::new(refusal.clone())), subject)
 }
 
-/// The failure for a redirect URI that is registered as one of a single-page app.
+/// The failure for a redirect URI that is registered under the platform of single-page apps.
 pub fn registered_as_spa(token: &ManagedToken, client_id: &str) -> StepFailure {
     let trace = Trace::default();
     let action = Advice::RedirectAsWeb.text(&Subject::of(token, client_id, &trace, Timestamp::default()));

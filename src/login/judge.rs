@@ -1,8 +1,8 @@
 //! Decides whether the response of a sign-in may be stored. Checks tenant, app, user, scopes, MFA, the token's
 //! lifetime, and Partner Center's verdict.
 //!
-//! This module owns the order of the checks and the text of each rejection. The check compares the user with the user
-//! in the newest version's tags. So a user is not replaced by accident. `--replace-user` skips this comparison.
+//! This module owns the order of the checks and the text of each rejection. The user must be the same as in the newest
+//! version's tags, so that a user is not replaced by accident. The option `--replace-user` skips this comparison.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use crate::process::text;
 use crate::token::claims::Claims;
 use crate::token::managed::{ManagedToken, Verify};
 
-/// The minimum lifetime of an acceptable refresh token. Tokens from a `spa` redirect and their successors end 24 hours
-/// after the sign-in (docs/azure-facts.md F108). All other tokens live for weeks.
+/// The minimum lifetime of an acceptable refresh token. Tokens from a redirect of the platform `spa`, and their
+/// successors, expire 24 hours after the sign-in (docs/azure-facts.md F108). All other tokens are valid for weeks.
 const SHORT_LIVED: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 
 /// The values that a response must match.
@@ -33,11 +33,11 @@ pub struct Expected<'a> {
     pub replace_user: bool,
 }
 
-/// Judges a response before Partner Center is called. Returns the tenant and user, if the response names them.
+/// Judges a response before Partner Center is called. Returns the tenant and the user, if the response names them.
 ///
 /// # Errors
-/// The remedy is Login if another sign-in helps, or Operator if the configuration or the app registration must change.
-/// The remedy is Retry if the nonce differs.
+/// The failure has the remedy Login if another sign-in helps. It has the remedy Operator if the configuration or the
+/// app registration must change, and the remedy Retry if the nonce differs.
 pub fn judge(expected: &Expected<'_>, answer: &RefreshResponse) -> Result<Whose, StepFailure> {
     let Expected { grant, client_id, .. } = *expected;
     nonce_matches(expected, answer)?;
@@ -59,7 +59,7 @@ pub fn judge(expected: &Expected<'_>, answer: &RefreshResponse) -> Result<Whose,
 /// Judges Partner Center's verdict on the access token.
 ///
 /// # Errors
-/// The remedy is Login, because another account or MFA helps.
+/// The failure has the remedy Login, because a sign-in with another account or with MFA helps.
 pub fn judge_acceptance(grant: &ManagedToken, said: &Acceptance) -> Result<(), StepFailure> {
     if answer::is_other_tenant(grant, said.tenant_id.as_deref()) {
         return Err(wrong(Fact::Tenant, grant, "", ""));
@@ -146,8 +146,8 @@ fn shown(oid: Option<&str>) -> String {
     answer::object_id(oid).unwrap_or_else(|| "(unknown)".to_owned())
 }
 
-/// Checks that the user is the configured one and the same as in the vault's tags, if those are known. A user who
-/// cannot be compared does not match.
+/// Checks that the user is the configured one and the same as in the vault's tags, as far as these are known. If the
+/// response does not name the user, the check fails.
 fn same_user(expected: &Expected<'_>, whose: &Whose, sign_in_name: Option<&str>) -> Result<(), StepFailure> {
     let name = &expected.grant.name;
     let now = whose.user_oid.as_deref();

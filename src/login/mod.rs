@@ -1,6 +1,6 @@
 //! Signing in a user: the request, the valid responses, and whether a response may be stored.
 //!
-//! This module owns every decision of an interactive sign-in and the text of each rejection with its action. The
+//! This module owns every decision of an interactive sign-in, and the text and the action for each rejection. The
 //! methods are the OAuth authorization code with PKCE, the device code, and an imported token. This module is pure:
 //! random bytes and time are arguments. `cli::login` and `azure` own sockets and requests.
 //!
@@ -30,7 +30,7 @@ pub struct DeviceCode {
     pub user_code: String,
     /// The URL of the page on which the user types the user code.
     pub verification_uri: String,
-    /// How long the device code and the user code are valid.
+    /// How long the two codes are valid.
     pub expires_in: Duration,
     /// The polling interval.
     pub interval: Duration,
@@ -71,8 +71,9 @@ impl std::error::Error for StepFailure {}
 /// The scopes of each sign-in and redemption. The result contains the token's own scopes and those for a refresh token
 /// and an ID token. Microsoft's libraries request the same scopes.
 ///
-/// Entra names the user only if `profile` is requested (id-token-claims-reference). If the token's scope contains
-/// `openid`, only `offline_access` is added. Another issuer may reject a scope that was not granted (RFC 6749, 6).
+/// Entra names the user only if `profile` is requested (id-token-claims-reference). If the configured scope contains
+/// `openid`, only `offline_access` is added, because another issuer than Entra may reject a scope that was not granted
+/// (RFC 6749, 6).
 pub fn scopes(of_grant: &str) -> String {
     let mut words: Vec<&str> = of_grant.split_ascii_whitespace().collect();
     let more = if words.contains(&"openid") { &[][..] } else { &["openid", "profile"] };

@@ -29,7 +29,7 @@ pub struct Polling {
     ends_at: Timestamp,
 }
 
-/// The next action after a response without tokens.
+/// How to continue after a response without tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PollingTurn {
     /// Poll again after this duration.

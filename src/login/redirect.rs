@@ -1,6 +1,7 @@
-//! Parses requests to the redirect URI. A request contains a code, a rejection, or no response to this sign-in.
+//! Parses requests to the redirect URI. A request to this URI contains a code, a rejection, or no response to this
+//! sign-in.
 //!
-//! This module owns the parsing of a query, a form or a pasted line. No code or error is used before `state` matches
+//! This module owns the parsing of a query, a form or a pasted line. A code or an error is used only if `state` matches
 //! (RFC 6749, 10.12).
 
 use reqwest::Url;
@@ -18,7 +19,7 @@ pub const MAX_BYTES: usize = 16 * 1024;
 /// The response to an authorization request.
 #[derive(Debug)]
 pub enum AuthorizationResponse {
-    /// The authorization code. The authorization code can be exchanged once, within ten minutes.
+    /// The authorization code. The code can be exchanged only once, within ten minutes.
     Code(SecretString),
     /// The issuer rejected the request, or the user declined.
     Refused(Box<OAuthError>),
@@ -58,7 +59,7 @@ pub fn read(
     attempt: &AuthorizationRequest,
     parameters: &[(String, String)],
 ) -> Result<AuthorizationResponse, NotOurs> {
-    // A parameter may appear only once (RFC 6749, 3.1). If `code` appears twice, the right value is unknown.
+    // A parameter may appear only once (RFC 6749, 3.1). If `code` appears twice, it is unknown which value is right.
     let one = |name: &str| {
         let mut found = parameters.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
         match (found.next(), found.next()) {
@@ -89,7 +90,7 @@ pub fn read(
 ///
 /// # Errors
 /// The line is not a response to `attempt`. Entra puts `state` after the code. So an address that ends within `state`
-/// is reported as cut, not as another sign-in.
+/// is reported as incomplete, and not as a response to another sign-in.
 pub fn read_pasted(attempt: &AuthorizationRequest, line: &str) -> Result<AuthorizationResponse, NotOurs> {
     let parameters = pasted(line);
     let value = |name: &str| parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
@@ -145,7 +146,7 @@ mod tests {
         }
     }
 
-    /// A terminal may cut the address, or a user may not select all of it.
+    /// A terminal may cut the address off, or a user may not select the whole address.
     #[test]
     fn an_address_that_is_cut_short_is_told_from_another_sign_ins() {
         let attempt = AuthorizationRequest::new(&[0; RANDOM_BYTES]);
