@@ -1,10 +1,10 @@
 //! How this process authenticates to Key Vault.
 //!
 //! Owns the construction of the SDK's credentials and the translation of their errors. `key_vault` decides when to
-//! create a new credential. A new credential also reads its secret again.
+//! create a new credential. Creating a new credential also reads the identity's secret again.
 //!
-//! Invariants: the authority is HTTPS (`BaseUrl`). Perennial writes each error text itself. The SDK's texts are not
-//! shown, since they may quote a peer or a tool.
+//! Invariants: the authority is HTTPS (`BaseUrl`). All error texts are Perennial's own. The SDK's texts are not shown,
+//! since they may contain text from a peer or from the Azure CLI.
 
 use std::error::Error as StdError;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -73,7 +73,7 @@ pub fn make(
             asserting(tenant_id, client_id, assertion, authority, http, calls)
         }
         Identity::ClientCertificate { tenant_id, client_id, certificate } => {
-            // The error names the certificate before a request is made.
+            // If the certificate cannot be used, the error says so before any request is sent.
             let action = "correct client_certificate of [vault]";
             let readable = read_certificate(certificate).map_err(|why| advised(why, action))?;
             if !readable.public.is_valid_at(Clock::host().now()) {
@@ -114,11 +114,12 @@ fn asserting(
     })?)
 }
 
-/// A client assertion, which is read or signed again for each exchange. The SDK's workload identity credential would
-/// cache the assertion for ten minutes (docs/azure-facts.md F404). The SDK's certificate credential needs OpenSSL.
+/// A client assertion, which is read or signed again for each token request. The SDK's workload identity credential
+/// would cache the assertion for ten minutes (docs/azure-facts.md F404). The SDK's certificate credential needs
+/// OpenSSL.
 #[derive(Debug)]
 enum VaultAssertion {
-    /// A token of an issuer that the app trusts.
+    /// A token of another issuer that the app trusts, read from this source.
     Stored(Source),
     /// An assertion that Perennial signs with this certificate.
     Signed { certificate: Source, audience: String, client_id: String },
@@ -191,7 +192,7 @@ pub const IMDS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 
 /// Creates the credential of a managed identity of this host. The default is the host's own identity.
 ///
 /// # Errors
-/// `NoIdentity`, not transient.
+/// Returns `NoIdentity`, which is not transient.
 pub(super) fn of_host(
     client_id: Option<&str>,
     host: &IdentityHost,
@@ -203,7 +204,8 @@ pub(super) fn of_host(
     };
     let server = BaseUrl::of_host(&address)
         .ok_or_else(|| settled("IDENTITY_ENDPOINT in the environment is not a URL".into()))?;
-    // The service rejects proxied requests. A proxy must not see the token either.
+    // The client uses no proxy, because the service rejects proxied requests, and because a proxy must not see the
+    // token.
     let http = Http::new(Roots::System, false).map_err(|error| settled(error.to_string()))?;
     let wire = CountingTransport::new(Arc::new(http), Arc::clone(calls), CallTarget::IdentityHost, server);
     let options = ManagedIdentityCredentialOptions {
@@ -227,15 +229,15 @@ fn client_options(authority: &BaseUrl, http: &Arc<Http>, calls: &Arc<Calls>) -> 
         CountingTransport::new(Arc::clone(http), Arc::clone(calls), CallTarget::Entra, authority.clone());
     ClientOptions {
         transport: Some(wire.into_transport()),
-        // Only the loop retries, so the SDK must not.
+        // The loop of each token does all retries, so the SDK must not retry.
         retry: RetryOptions::none(),
         cloud: Some(Arc::new(cloud.into())),
         ..ClientOptions::default()
     }
 }
 
-/// Issues tokens only for the vaults of one cloud, even if a vault asks for another audience (docs/azure-facts.md F201,
-/// F202).
+/// A credential that requests tokens only for the vaults of one cloud, even if a vault's challenge names another
+/// audience (docs/azure-facts.md F201, F202).
 #[derive(Debug)]
 pub(super) struct ForVaults {
     pub(super) credential: Arc<dyn TokenCredential>,
@@ -274,8 +276,8 @@ pub(super) fn is_about_identity(error: &azure_core::Error) -> bool {
 pub(super) fn no_identity(error: &azure_core::Error) -> VaultError {
     match SdkError::in_error(error) {
         Some(SdkError::NoToken(refused)) => refused_by_entra(refused.clone()),
-        // DNS does not know the authority. The authority's name is wrong, or this network cannot resolve the name. A
-        // wait does not help.
+        // DNS does not know the authority. The authority's name is wrong, or this network cannot resolve the name. In
+        // both cases, a retry does not help.
         Some(SdkError::Unreachable(NoResponse::NameUnknown)) => advised(
             IssuerError::Unreachable(NoResponse::NameUnknown).to_string(),
             "check DNS on this host, and authority of [cloud]",
@@ -297,8 +299,8 @@ pub(super) fn no_identity(error: &azure_core::Error) -> VaultError {
     }
 }
 
-/// Translates an error of the Azure CLI, which the SDK runs. The SDK returns its output, and only known phrases are
-/// recognized (docs/azure-facts.md F405).
+/// Translates an error of the Azure CLI, which the SDK runs. The SDK's error contains the output of the Azure CLI.
+/// Perennial looks only for known phrases in this output (docs/azure-facts.md F405).
 fn of_tool(text: &str) -> VaultError {
     if text.contains("az login") {
         advised("the Azure CLI is not signed in".into(), "sign in to the Azure CLI: `az login`")
@@ -340,7 +342,7 @@ fn subject<'a>(identity: &'a Identity, authority: &'a BaseUrl, trace: &'a Trace)
         tenant: tenant.unwrap_or_default(),
         client_id: client_id.unwrap_or("CLIENT_ID"),
         authority: authority.as_str(),
-        // The caller replaces this word by this deployment's command (`Deployment`).
+        // Later, the caller replaces this word by this deployment's command (`Deployment::typed`).
         command: "perennial",
         scope: "https://vault.azure.net/.default",
         way: LoginMethod::Stored,

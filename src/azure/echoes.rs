@@ -2,27 +2,28 @@
 //! peer has just issued.
 //!
 //! Owns the definition of a part of a secret, and a search in O(n log n). A peer can choose both the text and the
-//! secret. A slower search would let the peer keep this process busy.
+//! secret. With a slower search, a peer could keep this process busy.
 
-/// The length below which a text counts as no secret. A shorter text may occur in an ordinary word.
+/// A text that is shorter than this does not count as a secret. A shorter text may occur in an ordinary word.
 pub(crate) const LEAST_SECRET_BYTES: usize = 8;
 
-/// The length of a piece. A piece of this length identifies a longer secret, even if a text contains only a part of the
-/// secret.
+/// The length of a piece. If a text contains a piece of this length from a longer secret, the text counts as containing
+/// the secret.
 const PIECE_BYTES: usize = 16;
 
-/// Whether one of a peer's texts holds one of the secrets or a long part of it. Ignores case.
+/// Whether one of a peer's texts contains one of the secrets or a long part of a secret. Ignores case.
 pub(crate) fn echoes(texts: &[&str], secrets: &[&str]) -> bool {
     holds_one_of::<u128>(texts, secrets)
 }
 
-/// Whether one of the texts holds one of the secrets. `Piece` is `u128`, which holds exactly one piece.
+/// Whether one of the texts contains one of the secrets. `Piece` is `u128`, which has room for exactly one piece.
 ///
-/// The search sorts the pieces of the texts, not those of the secrets. Texts are short. The search copies no secret
-/// unless a peer sent the secret back. The search does not hash, since a peer could choose texts with colliding hashes.
+/// The search sorts the pieces of the texts, because texts are short. It does not sort the pieces of the secrets, so it
+/// copies a secret only if a peer has sent the secret back. The search uses no hash table, since a peer could choose
+/// texts with colliding hashes.
 fn holds_one_of<Piece: Ord + From<u128>>(texts: &[&str], secrets: &[&str]) -> bool {
     let mut told: Vec<Piece> = Vec::new();
-    // Few pieces of a secret have the same ending as a piece of a text. The other pieces need no search.
+    // Only a few pieces of a secret have the same ending as a piece of a text. Only these pieces are searched.
     let mut ends = [false; ENDS];
     for piece in texts.iter().flat_map(|text| pieces(text.as_bytes())) {
         ends[end(piece)] = true;
@@ -39,7 +40,7 @@ fn holds_one_of<Piece: Ord + From<u128>>(texts: &[&str], secrets: &[&str]) -> bo
     })
 }
 
-/// The number of distinct endings.
+/// The number of endings that `end` distinguishes.
 const ENDS: usize = 1 << 12;
 
 /// Returns a number for the last three bytes of a piece. Different endings may have the same number.
@@ -85,7 +86,8 @@ mod tests {
         assert!(!echoes(&[&secret[..15], &secret[15..30]], &[secret]), "each text stands for itself");
     }
 
-    /// Computes the answer by definition. Compares each piece of each secret with each position of the text.
+    /// Computes the result directly from the definition: compares each piece of each secret with each position of the
+    /// text.
     fn by_definition<Byte: Ord + From<u8>>(texts: &[&str], secrets: &[&str]) -> bool {
         let bytes = |text: &&str| text.bytes().map(|b| b.to_ascii_lowercase().into()).collect::<Vec<Byte>>();
         let texts: Vec<Vec<Byte>> = texts.iter().map(bytes).collect();
@@ -101,7 +103,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
-        /// The alphabet is small, so short secrets often occur by chance. The test plants long ones.
+        /// The alphabet is small, so short secrets often occur in the texts by chance. The test inserts long secrets
+        /// into the texts.
         #[test]
         fn the_search_agrees_with_the_definition(
             text in "[abAB~ü@`]{0,40}",
@@ -156,7 +159,7 @@ mod tests {
         (text("b"), text("c"))
     }
 
-    /// Returns two texts of this many bytes. All their pieces are different.
+    /// Returns two texts of this many bytes. All pieces of both texts are different.
     fn strangers(bytes: usize) -> (String, String) {
         let text = |letters: &[u8]| -> String {
             let mut chance = fastrand::Rng::with_seed(1);
@@ -182,7 +185,7 @@ mod tests {
                 assert!(each <= BOUND, "{each} comparisons for each of {bytes} bytes");
             }
         }
-        // The naive search exceeds the bound. So the test can fail.
+        // The naive search exceeds the bound, which shows that this test can fail.
         assert!(compared(by_definition::<Counted>, near_misses(1_500)) > BOUND);
     }
 }

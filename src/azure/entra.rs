@@ -1,11 +1,11 @@
 //! The issuer: an adapter for Entra's token endpoint (v2).
 //!
-//! Owns the form of the request and the parsing of the answer. This file handles redemptions, and `sign_in` handles
-//! sign-ins. `ports::oauth_error` decides what a rejection means. Entra's descriptions are not kept. A description can
-//! name the user, and a hostile peer could copy the request into it.
+//! Owns the form of the request and the parsing of the answer. This file has the requests for redemptions, and
+//! `sign_in` has those for sign-ins. `ports::oauth_error` decides what a rejection means. Entra's descriptions are not
+//! kept. A description can name the user, and a hostile peer could copy the request into the description.
 //!
-//! Invariant: the kept parts of an error body cannot hold a token or a secret. Each part is a GUID, a number or a short
-//! lower-case word. Any other part was searched for the values that were sent.
+//! Invariant: the parts of an error body that are kept contain no token and no secret. Each part is a GUID, a number or
+//! a short lower-case word, or it was searched for the values that were sent.
 
 mod sign_in;
 
@@ -39,7 +39,8 @@ use crate::token::{AccessToken, RefreshToken};
 /// (docs/azure-facts.md F105).
 const LEAST_LIFETIME: Duration = Duration::from_secs(10 * 60);
 
-/// The longest lifetime of an access token, with continuous access evaluation (docs/azure-facts.md F105).
+/// The longest lifetime of an access token, which Entra gives to clients with continuous access evaluation
+/// (docs/azure-facts.md F105).
 const MOST_LIFETIME: Duration = Duration::from_secs(28 * 60 * 60);
 
 /// The limit for claims challenges and scopes, which have a few hundred bytes.
@@ -55,7 +56,8 @@ pub struct Entra {
 }
 
 impl Entra {
-    /// Takes the authority, as `https://login.microsoftonline.com`, and the managed identities of this host.
+    /// Creates the client. The arguments are the authority, such as `https://login.microsoftonline.com`, and the
+    /// managed identities of this host.
     pub fn new(authority: BaseUrl, host: HostAssertions, http: Arc<Http>, calls: Arc<Calls>) -> Self {
         Self { authority, host: Arc::new(host), http, calls }
     }
@@ -140,7 +142,7 @@ impl Issuer for Entra {
     }
 }
 
-/// Returns the body of a success, or the error. `secrets` are the values that were sent.
+/// Returns the body of a successful answer, or the error. `secrets` are the values that were sent.
 fn success<'a>(answer: &'a Answer, secrets: &[&str]) -> Result<&'a [u8], IssuerError> {
     let body = answer.body.as_deref().map(Vec::as_slice);
     match answer.status {
@@ -167,8 +169,8 @@ fn token_body(body: &[u8]) -> Result<TokenBody, IssuerError> {
     serde_json::from_slice(body).map_err(|_| IssuerError::NotUnderstood("it is not a token response"))
 }
 
-/// Checks an access token. `access-token` prints it, and a resource receives it. `secrets` are the values that were
-/// sent.
+/// Checks an access token, because the command `access-token` prints it, and a resource receives it. `secrets` are the
+/// values that were sent.
 fn usable(token: Option<AccessToken>, secrets: &[&str]) -> Result<AccessToken, IssuerError> {
     token
         .filter(|token| !token.expose().is_empty() && printable_token(token.expose()))
@@ -178,17 +180,19 @@ fn usable(token: Option<AccessToken>, secrets: &[&str]) -> Result<AccessToken, I
         .ok_or(IssuerError::NotUnderstood("it has no access token"))
 }
 
-/// Parses the body of a success. `secrets` are the values that were sent. No displayed text may contain a sent value.
+/// Parses the body of a successful answer. `secrets` are the values that were sent, which no displayed text may
+/// contain.
 ///
 /// # Errors
-/// The remedy is `Retry` if the body is no token answer. The remedy is `Operator` if only the refresh token is missing.
+/// The error has the remedy `Retry` if the body is not a token response, and the remedy `Operator` if only the refresh
+/// token is missing.
 pub fn redeemed(body: &[u8], secrets: &[&str]) -> Result<RefreshResponse, IssuerError> {
     let parsed = token_body(body)?;
-    // The access token and the refresh token are wrapped before any check. So each token is wiped even if the other one
-    // is missing.
+    // The access token and the refresh token are wrapped before any check. So each of them is wiped from memory even if
+    // a check fails.
     let access_token = parsed.access_token.map(AccessToken::new);
     let refresh_token = parsed.refresh_token.map(RefreshToken::new);
-    // An ID token of another JSON type is ignored, since the rest of the answer is still good.
+    // If the ID token is not a JSON string, it is ignored, since the rest of the answer can still be used.
     let id_token = match parsed.id_token {
         Value::String(text) => Some(Zeroizing::new(text)),
         _ => None,
@@ -246,7 +250,8 @@ pub fn refused(status: u16, body: &[u8], retry_after: Option<Duration>, secrets:
     }))
 }
 
-/// Returns the numbers in the description, then the numbers of `error_codes`. Each of the two may hold several.
+/// Returns the numbers in the description, then the numbers of `error_codes`. Both the description and `error_codes`
+/// may contain several numbers.
 fn codes(description: Option<&str>, listed: Option<&Value>) -> impl Iterator<Item = u32> {
     let number = |code: &Value| {
         let plain = code.as_u64().and_then(|code| u32::try_from(code).ok());

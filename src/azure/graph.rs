@@ -3,7 +3,7 @@
 //! Owns three requests about one app registration, and the access token for each. `answers` parses the answers, and
 //! `ports::diagnosis::graph` decides what a rejection means.
 //!
-//! Invariant: A request is repeated only after a 401. The first request then had no effect.
+//! Invariant: A request is repeated only after a 401. A request that gets a 401 has had no effect.
 
 mod answers;
 
@@ -33,10 +33,10 @@ use crate::process::clock::Timestamp;
 /// The time limit of one request, and of the request for its access token.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The time that the credential and its secret are used.
+/// How long a credential and its secret are used before they are replaced.
 const FRESH_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The shortest time between two replacements, however often Graph rejects the access token.
+/// The shortest time between two replacements of the credential, even if Graph rejects the access token more often.
 const KEPT_FOR: Duration = Duration::from_secs(60);
 
 /// The client of Microsoft Graph.
@@ -50,7 +50,7 @@ pub struct Graph {
     made: Mutex<Option<MadeCredential>>,
 }
 
-/// The credential of the vault's identity, and when it was made.
+/// The credential of the vault's identity, and when the credential was created.
 #[derive(Clone, Debug)]
 struct MadeCredential {
     at: Instant,
@@ -65,14 +65,15 @@ struct GraphRequest {
     body: Option<Value>,
 }
 
-/// An answer, and the access token of its request.
+/// An answer, and the access token with which the request was sent.
 struct Answered {
     answer: Answer,
     token: SecretString,
 }
 
 impl Graph {
-    /// Takes the identity that reads the vault. Reads and sends nothing before the first call.
+    /// Creates the client. `identity` is the identity that reads the vault. Nothing is read or sent before the first
+    /// call.
     pub fn new(
         cloud: Cloud,
         identity: Identity,
@@ -83,8 +84,8 @@ impl Graph {
         Self { cloud, identity, entra, http, calls, made: Mutex::default() }
     }
 
-    /// Sends a request and returns the body of its success. If Graph rejects the access token of the vault's identity,
-    /// replaces the credential and repeats the request. The identity's secret may have been replaced.
+    /// Sends a request and returns the body of the successful answer. If Graph rejects the access token of the vault's
+    /// identity, replaces the credential and repeats the request, because the identity's secret may have been replaced.
     async fn call(
         &self,
         caller: &Caller<'_>,
@@ -107,8 +108,8 @@ impl Graph {
                 let token = self.token_of(&self.credential()?).await?;
                 self.send(token, &[], request, id).await
             }
-            // An access token lists the caller's permissions (docs/azure-facts.md F603). The next call gets a new
-            // token, since an administrator may give the permission meanwhile.
+            // An access token contains the caller's permissions (docs/azure-facts.md F603). So the next call requests a
+            // new token, since an administrator may have granted the permission in the meantime.
             Err(DirectoryError::Refused { status: 403, .. }) => {
                 self.renew(&used);
                 first
@@ -137,7 +138,7 @@ impl Graph {
         if let Some(body) = body {
             built = built.json(body);
         }
-        // A token that is no valid header value cannot be sent.
+        // If the token is not a valid header value, the request cannot be built.
         let built = built.build().map_err(|_| DirectoryError::Unreachable(NoResponse::Connect))?;
         let answer = exchange(&self.http, &self.calls, (CallTarget::Graph, operation), built)
             .await
@@ -149,7 +150,7 @@ impl Graph {
         Err(answers::refused(&answer, &secrets))
     }
 
-    /// Returns the credential of the vault's identity. The first call of the day makes it.
+    /// Returns the credential of the vault's identity. The first call of a day creates the credential.
     fn credential(&self) -> Result<Arc<dyn TokenCredential>, DirectoryError> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = made.as_ref().filter(|made| made.at.elapsed() < FRESH_FOR) {
@@ -161,7 +162,7 @@ impl Graph {
         Ok(credential)
     }
 
-    /// Drops the rejected credential. Returns whether another one can be tried now.
+    /// Drops the rejected credential. Returns whether another credential can be tried now.
     fn renew(&self, refused: &Arc<dyn TokenCredential>) -> bool {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if made.as_ref().is_none_or(|made| !Arc::ptr_eq(&made.credential, refused)) {
@@ -190,7 +191,8 @@ impl Graph {
         DirectoryError::NoToken(Box::new(error.identity_failure()))
     }
 
-    /// The scope of Graph's access tokens. It names the cloud's Graph, even if `[cloud] graph` sets another address.
+    /// The scope of Graph's access tokens. The scope names the cloud's Graph, even if `[cloud] graph` sets another
+    /// address.
     fn scope(&self) -> String {
         self.cloud.name.graph().with_path(&[".default"]).into()
     }
@@ -210,7 +212,8 @@ impl Directory for Graph {
     ) -> Result<Registration, DirectoryError> {
         let app = format!("applications(appId='{client_id}')");
         let mut url = self.cloud.graph.with_path(&["v1.0", &app]);
-        // `keyCredentials` is not requested: it has a lower limit of requests (docs/azure-facts.md F601).
+        // `keyCredentials` is not requested: because requests with it have a lower rate limit (docs/azure-facts.md
+        // F601).
         url.set_query(Some("$select=id,appId,displayName,passwordCredentials"));
         let request = GraphRequest { operation: "application", method: Method::GET, url, body: None };
         let answered = self.call(caller, &request, id).await?;

@@ -1,7 +1,7 @@
 //! Gets tokens of this host's managed identities. An app authenticates to Entra with such a token (docs/azure-facts.md
 //! F141).
 //!
-//! Owns one credential of the SDK for each identity. The credential caches its token until shortly before the token
+//! Owns one credential of the SDK for each identity. This credential caches its token until shortly before the token
 //! expires.
 
 use std::collections::BTreeMap;
@@ -32,7 +32,7 @@ impl fmt::Debug for HostAssertions {
 }
 
 impl HostAssertions {
-    /// Takes the service that issues the tokens of these identities. Sends nothing.
+    /// Creates the credentials. `host` is the service that issues the tokens. Nothing is sent.
     pub fn new(host: IdentityHost, cloud: CloudName, calls: Arc<Calls>) -> Self {
         Self { host, cloud, calls, made: Mutex::default() }
     }
@@ -40,7 +40,7 @@ impl HostAssertions {
     /// Returns a token of the identity with this client id. The token's audience is Entra.
     ///
     /// # Errors
-    /// `NoIdentity`.
+    /// Returns `NoIdentity` if the service issues no token.
     pub async fn token(&self, client_id: &str) -> Result<SecretString, VaultError> {
         let credential = self.of(client_id)?;
         let scope = format!("{}/.default", self.cloud.assertion_audience());

@@ -32,9 +32,9 @@ pub enum Identity {
         tenant_id: String,
         /// The app's client id.
         client_id: String,
-        /// The source of the app's secret. The secret never comes from Key Vault.
+        /// The source of the app's secret. This source is never in Key Vault.
         client_secret: Source,
-        /// When the secret expires, if the configuration says.
+        /// When the secret expires, if the configuration says so.
         expires: Option<Timestamp>,
     },
     /// An app with a certificate.
@@ -57,26 +57,26 @@ pub enum Identity {
     },
     /// The user who is signed in to the Azure CLI.
     AzureCli,
-    /// The environment names no identity. Perennial then uses a virtual machine's own identity. On any other machine,
-    /// an interactive command uses the Azure CLI.
+    /// The environment names no identity. On a virtual machine in Azure, Perennial uses the machine's own identity. On
+    /// any other machine, an interactive command uses the Azure CLI.
     Unnamed {
         /// The client id of a user-assigned identity. `None` means the host's own identity.
         client_id: Option<String>,
     },
 }
 
-/// The service that issues a managed identity's tokens. The SDK uses the same variables to choose one
+/// The service that issues a managed identity's tokens. The SDK chooses the service by the same environment variables
 /// (docs/azure-facts.md F403).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IdentityHost {
-    /// The service of App Service, Functions or Container Apps, at this address (docs/azure-facts.md F402).
+    /// The service of App Service, Functions or Container Apps, at this URL (docs/azure-facts.md F402).
     AppService(String),
     /// The instance metadata service of a virtual machine (docs/azure-facts.md F401).
     Imds,
 }
 
 impl Identity {
-    /// Returns the tenant and the app if the identity is an app.
+    /// Returns the tenant and the client id of the app, if the identity is an app.
     pub fn app(&self) -> (Option<&str>, Option<&str>) {
         match self {
             Self::WorkloadIdentity { tenant_id, client_id, .. }

@@ -3,8 +3,9 @@
 //! Owns one client per vault, and decides when to replace it. A client is replaced daily, and after Key Vault or Entra
 //! has rejected this process. `vault_answers` decides what an answer means.
 //!
-//! Invariants: only one caller at a time tries a cold vault, whose client has had no success yet. Other callers wait. A
-//! request is repeated only after a 401 or if no token was obtained. In both cases, the first request had no effect.
+//! Invariants: If a vault's client has had no success yet, only one caller at a time uses the client, and other callers
+//! wait. A request is repeated only after a 401 or if no access token was obtained. In both cases, the first request
+//! had no effect.
 
 mod certificates;
 mod listing;
@@ -48,17 +49,17 @@ use crate::token::version::{NewVersion, Stored, Version, VersionId};
 /// The time limit of one call, including the challenge and the access token.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The largest number of pages in a list: 25,000 versions. A strict issuer needs four rotations a day, which fill the
-/// list in seventeen years. If a secret's versions cannot be listed, a save cannot be confirmed.
+/// The maximum number of pages in a list, which is 25,000 versions. With a strict issuer, there are four rotations a
+/// day, which need seventeen years for so many versions. If there are more versions, a save cannot be confirmed.
 const MAX_PAGES: usize = 1000;
 
-/// The time that clients, their credential and its secret are used.
+/// How long the clients, the credential and its secret are used before they are replaced.
 const FRESH_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The shortest time between two replacements, however often Key Vault rejects the client.
+/// The shortest time between two replacements, even if Key Vault rejects the client more often.
 const KEPT_FOR: Duration = Duration::from_secs(60);
 
-/// How long the expiry of the identity's own credential counts as read.
+/// How long the expiry of the identity's own credential is used before it is read again.
 const EXPIRY_KNOWN_FOR: Duration = Duration::from_secs(60 * 60);
 
 /// The adapter for all vaults.
@@ -88,13 +89,13 @@ impl Made {
 }
 
 impl KeyVault {
-    /// Creates the adapter for an identity. Reads and sends nothing before the first call.
+    /// Creates the adapter for an identity. Nothing is read or sent before the first call.
     pub fn new(identity: Identity, cloud: Cloud, http: Arc<Http>, calls: Arc<Calls>) -> Self {
         Self { identity, cloud, http, calls, made: Mutex::new(Made::nothing()), expiry: Mutex::new(None) }
     }
 
-    /// Makes a call. If Key Vault rejects this process, replaces the clients and the credential and repeats the call.
-    /// The process's secret may have been replaced.
+    /// Makes a call. If Key Vault rejects this process, replaces the clients and the credential and repeats the call,
+    /// because the process's secret may have been replaced.
     async fn call<T, F, Fut>(&self, vault: &Arc<str>, what: F) -> Result<T, VaultError>
     where
         F: Fn(Arc<VaultConnection>) -> Fut,
@@ -127,7 +128,7 @@ impl KeyVault {
             Some(credential) => Arc::clone(credential),
             None => credential::make(&self.identity, &self.cloud.authority, &self.http, &self.calls)?,
         };
-        // The configuration admits only valid vault addresses.
+        // The configuration accepts only valid vault URLs, so parsing cannot fail here.
         let server = BaseUrl::parse(vault).map_err(|_| no_vault())?;
         let (http, calls) = (Arc::clone(&self.http), Arc::clone(&self.calls));
         let wire = CountingTransport::new(http, calls, CallTarget::KeyVault, server.clone()).into_transport();
@@ -262,7 +263,7 @@ impl Vault for KeyVault {
 /// The client of one vault.
 struct VaultConnection {
     client: SecretClient,
-    /// Authenticates the requests that `client` does not support (`certificates`).
+    /// The credential for the requests that `client` does not support (`certificates`).
     credential: Arc<dyn TokenCredential>,
     server: BaseUrl,
     gate: WarmUp,
@@ -274,8 +275,8 @@ impl fmt::Debug for VaultConnection {
     }
 }
 
-/// Creates the client of one vault. The client sends the process's token only to hosts in the vault's own domain. An
-/// emulator on this machine may ask for any audience.
+/// Creates the client of one vault. The client sends the process's token only to hosts in the domain of the vaults.
+/// Only for an emulator on this machine, any audience is accepted.
 pub(super) fn client(
     vault: &str,
     credential: Arc<dyn TokenCredential>,
@@ -288,7 +289,7 @@ pub(super) fn client(
     let options = SecretClientOptions {
         client_options: ClientOptions {
             transport: Some(transport),
-            // The loop does all retries. The SDK would repeat a PUT.
+            // The loop of each token does all retries. The SDK would repeat even a PUT, which is not idempotent here.
             retry: RetryOptions::none(),
             ..ClientOptions::default()
         },
@@ -315,7 +316,8 @@ async fn list(client: &SecretClient, at: &SecretAddress, id: Uuid) -> Result<Vec
         let Some(page) = bounded(pages.try_next()).await? else { return Ok(versions) };
         let (on_it, next) = vault_answers::listed(at, &page.into_body())?;
         versions.extend(on_it);
-        // The transport rejects a link to another server. A repeated link would make the list endless.
+        // The transport rejects a link to another server. Without this check, a link that is repeated would make the
+        // list endless.
         if next.is_some_and(|link| !links.insert(link)) {
             break;
         }

@@ -1,7 +1,7 @@
 //! The resource that accepts the access token: an adapter for Partner Center.
 //!
 //! Owns one request and the parsing of its answer. The request reads the organization's profile with `ValidateMfa`. The
-//! profile holds personal data, and only the tenant and the company are kept.
+//! profile contains personal data, so only the tenant and the company's name are kept.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +58,7 @@ impl Resource for PartnerCenter {
             .header("ms-correlationid", id.to_string())
             .header("ms-contract-version", "v1")
             .build()
-            // A token that is no valid header value cannot be sent.
+            // If the token is not a valid header value, the request cannot be built.
             .map_err(|_| ResourceError::Unreachable(NoResponse::Connect))?;
         let answer = exchange(&self.http, &self.calls, (CallTarget::PartnerCenter, "profile"), request)
             .await
@@ -67,8 +67,8 @@ impl Resource for PartnerCenter {
     }
 }
 
-/// Reads the verdict. Status 200, 401 and 403 are verdicts. Any other answer is no verdict. A gateway's page with
-/// status 200 is no verdict.
+/// Finds out whether Partner Center accepts the token. Only the statuses 200, 401 and 403 are a verdict. A gateway's
+/// page with the status 200 is not a verdict.
 fn verdict(answer: &Answer, token: &AccessToken) -> Result<Acceptance, ResourceError> {
     let status = answer.status;
     let body = answer.body.as_deref().map_or(&[][..], Vec::as_slice);
@@ -98,7 +98,7 @@ fn verdict(answer: &Answer, token: &AccessToken) -> Result<Acceptance, ResourceE
     }
 }
 
-/// Reads the MFA result from the header. Otherwise reads the JSON member of the same name, as some clients do
+/// Reads the MFA result from the header. Without the header, reads the JSON member of the same name, as some clients do
 /// (docs/azure-facts.md F305). The header and the member may both be missing.
 fn mfa_compliant(answer: &Answer, json: &Value) -> Option<bool> {
     let member = json.get("isMfaCompliant");

@@ -1,9 +1,11 @@
 //! The transport below the Azure SDK: Perennial's HTTP client with its limits.
 //!
-//! Owns the checks that the SDK lacks. The transport limits the size of an answer, types the errors, and counts the
-//! calls. A client talks to one server only, even if a `nextLink` names another. The transport adds no retry.
+//! Owns the checks that the SDK lacks. The transport limits the size of an answer, converts errors to `SdkError`, and
+//! counts the calls. A client talks to one server only, even if a `nextLink` names another server. The transport does
+//! not retry.
 //!
-//! Invariant: a request goes only to the server that it was made for. So an access token also goes only to that server.
+//! Invariant: a request goes only to the server that it was made for. So an access token is also sent only to that
+//! server.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -25,11 +27,11 @@ use crate::net::http::{Http, retry_after};
 use crate::net::no_response::NoResponse;
 use crate::ports::IssuerError;
 
-/// The largest answer of the vault. A page holds 25 versions with 15 tags of 512 characters (docs/azure-facts.md F207).
+/// The largest answer of the vault. A page has 25 versions with 15 tags of 512 characters (docs/azure-facts.md F207).
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
 /// The time limit of the token request, which is part of a call to the vault. The limit of the whole call is longer. So
-/// the error names the silent service.
+/// if Entra does not answer, the error names Entra and not the vault.
 const TOKEN_WITHIN: Duration = Duration::from_secs(15);
 
 /// The reason why the SDK got no answer from its transport.
@@ -37,7 +39,7 @@ const TOKEN_WITHIN: Duration = Duration::from_secs(15);
 pub(super) enum SdkError {
     #[error("{0}")]
     Unreachable(NoResponse),
-    /// The answer exceeded the limit. Holds its status.
+    /// The answer exceeded the limit. The number is the status of the answer.
     #[error("the answer is too long")]
     TooLong(u16),
     /// The SDK addressed the request to another server.
@@ -46,10 +48,11 @@ pub(super) enum SdkError {
     /// The vault asked for a token with another audience than this cloud's vaults.
     #[error("the vault asks for a token of another cloud")]
     OtherAudience,
-    /// Entra rejected the token request. Holds the error, since the SDK loses codes if a text holds escapes.
+    /// Entra rejected the token request. The variant contains the parsed error, because the SDK loses the codes if the
+    /// error's JSON text has escapes.
     #[error("{0}")]
     NoToken(IssuerError),
-    /// The host's identity service rejected the token request. Holds the status.
+    /// The host's identity service rejected the token request. The number is the status.
     #[error("{}", said_by_host(*.0))]
     NoTokenOfHost(u16),
     /// The host's identity service did not answer.
@@ -57,7 +60,7 @@ pub(super) enum SdkError {
         "no managed identity endpoint answers on this host ({0}); outside Azure, set [vault] credential to another identity"
     )]
     NoHost(NoResponse),
-    /// The client assertion cannot be read. Names its source.
+    /// The client assertion cannot be read. The text names its source.
     #[error("{0}")]
     NoAssertion(String),
 }
@@ -129,7 +132,7 @@ impl CountingTransport {
             return Err(SdkError::NoToken(refused));
         }
         if self.peer == CallTarget::IdentityHost && !status.is_success() {
-            // The host passes on Entra's answer about the identity (docs/azure-facts.md F401).
+            // The host's identity service passes on Entra's error about the identity (docs/azure-facts.md F401).
             return Err(match entra::refused(u16::from(status), &body, None, &[]) {
                 refused @ IssuerError::Refused(_) if has_number(&refused) => SdkError::NoToken(refused),
                 _ => SdkError::NoTokenOfHost(u16::from(status)),
@@ -172,8 +175,8 @@ impl HttpClient for CountingTransport {
             self.http.distrust();
         }
         // The SDK repeats requests that fail with a connection error, and no setting prevents this. For managed
-        // identities, it repeats them for more than a minute. The loop does all retries, so this error gets another
-        // kind.
+        // identities, the SDK repeats requests for more than a minute. The loop of each token does all retries, so this
+        // error gets another kind.
         let kind = if self.peer == CallTarget::IdentityHost { ErrorKind::Credential } else { ErrorKind::Io };
         answer.map_err(|error| error.into_sdk(kind))
     }
@@ -222,7 +225,7 @@ fn outcome(answer: &Result<AsyncRawResponse, SdkError>) -> Result<u16, NoRespons
             | SdkError::TooLong(status)
             | SdkError::NoTokenOfHost(status),
         ) => Ok(*status),
-        // No request was sent, or the error carries no information.
+        // In these cases, no request was sent, or the error names no better reason.
         Err(SdkError::Astray | SdkError::OtherAudience | SdkError::NoAssertion(_) | SdkError::NoToken(_)) => {
             Err(NoResponse::Cut)
         }

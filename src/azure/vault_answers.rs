@@ -1,10 +1,10 @@
-//! The meaning of Key Vault's answers. Pure.
+//! The meaning of Key Vault's answers. This module is pure.
 //!
-//! Owns the table from status and codes to `VaultError` (docs/azure-facts.md F214). Also converts the SDK's models to
-//! Perennial's. This file parses error bodies again, since the SDK cannot parse a body with an escape.
+//! Owns the table from status and codes to `VaultError` (docs/azure-facts.md F214). It also converts the SDK's models
+//! to Perennial's types. It parses error bodies itself, since the SDK cannot parse a body that has a JSON escape.
 //!
-//! Invariant: only a data action, an IP address and a short code are kept from an error body. Each is checked character
-//! by character.
+//! Invariant: only a data action, an IP address and a short code are kept from an error body. Each of these is checked
+//! character by character.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -60,7 +60,7 @@ pub(super) fn failed(error: &azure_core::Error) -> VaultError {
     match SdkError::in_error(error) {
         Some(SdkError::Unreachable(why)) => VaultError::Unreachable(*why),
         Some(_) => VaultError::NotUnderstood,
-        // The SDK's check of the challenge has no error kind of its own.
+        // The SDK reports a failed check of the challenge without an error kind of its own, so only the text shows it.
         None if error.to_string().contains("challenge resource") => {
             VaultError::no_identity("the vault asks for a token that is not for its own domain", false)
         }
@@ -94,11 +94,11 @@ struct Error {
     innererror: Option<Box<Error>>,
 }
 
-/// Reads an answer that is not a success. The status counts first, then the inner code, then the code.
+/// Reads an answer that is not a success. The status decides first, then the inner code, then the outer code.
 pub fn refused(answer: &RefusedCall<'_>) -> VaultError {
     let &RefusedCall { status, retry_after, .. } = answer;
     let body: Body = serde_json::from_slice(answer.body).unwrap_or_default();
-    // An answer without Key Vault's error comes from a gateway or a captive portal. The status of such an answer says
+    // If the body has no error of Key Vault, the answer comes from a gateway or a captive portal, and its status says
     // nothing about the secret.
     let known = body.error.is_some();
     let error = body.error.unwrap_or_default();
@@ -143,7 +143,7 @@ fn forbidden(code: &str, message: &str, network_info: Option<&str>) -> VaultErro
     })
 }
 
-/// Key Vault's fixed phrases, for answers without an inner code. The message contains each of these words
+/// Key Vault's fixed phrases, for answers without an inner code. The words are parts of the message
 /// (docs/azure-facts.md F214).
 const DISABLED: &[&str] = &["disabled secret"];
 const DELETED: &[&str] = &["deleted but recoverable"];
@@ -164,7 +164,7 @@ fn akv_in(message: &str) -> Option<u32> {
     rest[..end.min(MAX_AKV_DIGITS)].parse().ok()
 }
 
-/// Returns the object id of this process, which `Caller: appid=...;oid=...;iss=...` names.
+/// Returns the object id of this process from a message with `Caller: appid=...;oid=...;iss=...`.
 fn caller_in(message: &str) -> Option<Box<str>> {
     let (_, rest) = message.split_once("oid=")?;
     let end = rest.find([';', '\r', '\n', '\'']).unwrap_or(rest.len());
@@ -189,7 +189,7 @@ fn address_after(text: &str, label: &str) -> Option<String> {
     Some(address.to_string())
 }
 
-/// Returns the text if it has the form of a code. A token or a secret does not have that form.
+/// Returns the text if it has the form of a code. Tokens and secrets do not have this form.
 fn word(code: &str) -> String {
     let fits = (1..=MAX_CODE_CHARS).contains(&code.len());
     let clean = code.bytes().all(|b| b.is_ascii_alphabetic());
@@ -213,10 +213,10 @@ pub fn stored(at: &SecretAddress, date: Option<&str>, body: &[u8]) -> Result<Sto
 /// Parses the body of the answer to a write.
 ///
 /// # Errors
-/// Returns `NotUnderstood` for an invalid body. The write may still have had its effect.
+/// Returns `NotUnderstood` for an invalid body. In that case, the version may have been written nevertheless.
 pub fn written(at: &SecretAddress, body: &[u8]) -> Result<Version, VaultError> {
     let secret: Secret = serde_json::from_slice(body).map_err(|_| VaultError::NotUnderstood)?;
-    // The answer repeats the written value. The wrapper wipes the value from memory.
+    // The answer repeats the written value. Wrapping and dropping this value wipes it from memory.
     drop(secret.value.map(SecretString::from));
     version(at, secret.id.as_deref(), secret.attributes, secret.tags)
 }
@@ -224,8 +224,7 @@ pub fn written(at: &SecretAddress, body: &[u8]) -> Result<Version, VaultError> {
 /// Parses a page of a list. Returns its versions and the link to the next page.
 ///
 /// # Errors
-/// Returns `NotUnderstood` if one version cannot be read. The whole list is then invalid, since that version could be a
-/// sign-in.
+/// Returns `NotUnderstood` if a single version cannot be read, because this version could be a sign-in.
 pub fn listed(at: &SecretAddress, body: &[u8]) -> Result<(Vec<Version>, Option<String>), VaultError> {
     let page: ListSecretPropertiesResult =
         serde_json::from_slice(body).map_err(|_| VaultError::NotUnderstood)?;
@@ -260,7 +259,8 @@ pub(super) fn version_id(at: &SecretAddress, kind: &str, id: &str) -> Option<Ver
     (ours && is_version_id(version)).then(|| VersionId(version.into()))
 }
 
-/// Whether a text is safe as an id in a path. The SDK inserts the id unescaped, and a tag can hold any text.
+/// Whether a text is safe as an id in a path. The check is needed because the SDK inserts the id unescaped, and a tag
+/// can contain any text.
 pub(super) fn is_version_id(text: &str) -> bool {
     (1..=MAX_VERSION_CHARS).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric())
 }

@@ -1,10 +1,9 @@
-//! Lets one caller at a time use a cold vault: one that has not accepted this process yet.
+//! Lets only one caller at a time use a cold vault. A vault is cold until it has accepted this process's access token.
 //!
-//! Owns who may call before Key Vault has accepted this process. A cold client costs each caller a challenge and a
-//! token request. Ten callers at once would pay ten times.
+//! With a cold client, each caller needs a challenge and a token request. Without this module, ten callers at once
+//! would each send these requests.
 //!
-//! Invariant: a failed warm-up costs one call, however many callers wait. All of these callers get the error of that
-//! call.
+//! Invariant: if the first call fails, all callers that wait for it get its error, and they send no calls of their own.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -12,11 +11,12 @@ use tokio::sync::Mutex;
 
 use crate::ports::VaultError;
 
-/// The gate of one vault's client. The gate is closed until a call shows that the vault accepts this process.
+/// The gate of one vault's client. The gate is closed until a call shows that the vault has accepted this process's
+/// access token.
 #[derive(Debug, Default)]
 pub(super) struct WarmUp {
     open: AtomicBool,
-    /// The last failure. The caller that tries the vault holds the lock.
+    /// The last failure. The caller that tries the vault holds this lock.
     turn: Mutex<Option<VaultError>>,
     failures: AtomicU64,
 }

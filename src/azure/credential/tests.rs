@@ -10,7 +10,7 @@ use crate::azure::{key_vault, vault_answers};
 use crate::ports::failure::Trace;
 use crate::ports::oauth_error::OAuthError;
 
-/// A fake vault that asks for tokens of this audience.
+/// A fake vault whose challenge names this audience.
 #[derive(Debug)]
 struct Asking(&'static str);
 
@@ -47,7 +47,7 @@ async fn read(vault: &str, asks_for: &'static str, says: &'static str) -> VaultE
     vault_answers::failed(&client.get_secret("x", None).await.expect_err("no token"))
 }
 
-/// Entra rejects the app that opens the vault, so the error names an action.
+/// Entra rejects the app with which this process authenticates to Key Vault. So the error contains an action.
 #[test]
 fn a_rejection_of_the_vaults_identity_names_its_action() {
     let identity = Identity::ClientSecret {
@@ -93,8 +93,8 @@ async fn a_vault_cannot_ask_for_another_domains_token() {
     assert_eq!(error, settled("the vault asks for a token that is not for its own domain".into()));
 }
 
-/// A host name outside the vault's domain may resolve to any host. The host asks for the right audience, but gets no
-/// token.
+/// A host name outside the vault's domain may resolve to any host. Even if this host's challenge names the right
+/// audience, the host gets no token.
 #[tokio::test]
 async fn a_host_outside_the_vaults_domain_gets_no_token() {
     for host in

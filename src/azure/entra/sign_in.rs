@@ -2,8 +2,8 @@
 //!
 //! Owns the requests of a sign-in and the parsing of their answers. `login` judges the answers.
 //!
-//! These are methods of `Entra` and not a port, since only `login` needs them. So the daemon's `Issuer` keeps one
-//! operation. Tests run the methods against the sandbox over HTTPS.
+//! These requests are methods of `Entra` and not of the port `Issuer`, since only the command `login` needs them. Tests
+//! run these methods against the sandbox over HTTPS.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ const DEVICE_CODE_INTERVAL: u64 = 5;
 /// The grant type for device codes (RFC 8628, 3.4).
 const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
-/// The values for the exchange of an authorization code. A code works once.
+/// The values for the exchange of an authorization code. A code can be exchanged only once.
 #[derive(Debug)]
 pub struct CodeExchange<'a> {
     /// The tenant's GUID or verified domain.
@@ -39,7 +39,7 @@ pub struct CodeExchange<'a> {
     pub proof: &'a ClientProof,
     /// The same scope as in the authorization request.
     pub scope: &'a str,
-    /// The same scope as in the authorization request.
+    /// The same redirect URI as in the authorization request.
     pub redirect_uri: &'a str,
     /// The authorization code.
     pub code: &'a SecretString,
@@ -56,7 +56,7 @@ pub struct DevicePoll<'a> {
     pub tenant: &'a str,
     /// The client id of the app.
     pub client_id: &'a str,
-    /// The app's credential: the grant must belong to the confidential app that redeems it later.
+    /// The app's credential. The grant must belong to the same confidential app that redeems the refresh token later.
     pub proof: &'a ClientProof,
     /// The device code that Entra issued.
     pub device_code: &'a SecretString,
@@ -75,7 +75,8 @@ impl Entra {
         self.authority.with_path(&[tenant, "oauth2", "v2.0", "authorize"])
     }
 
-    /// Exchanges an authorization code for tokens. The caller must not repeat the call, since a code works once.
+    /// Exchanges an authorization code for tokens. The caller must not repeat the call, since a code can be exchanged
+    /// only once.
     ///
     /// # Errors
     /// Returns the same errors as `Issuer::redeem`.
@@ -143,7 +144,8 @@ struct DeviceCodeBody {
 }
 
 impl DeviceCodeBody {
-    /// Checks the answer. The user sees the code and the address, so both must be printable. The address must be HTTPS.
+    /// Checks the answer. The user code and the address are shown to the user, so both must be printable. The address
+    /// must be an HTTPS URL.
     fn read(self) -> Option<DeviceCode> {
         let device_code = SecretString::from(self.device_code);
         let of = |value: &Value, usual| Duration::from_secs(seconds(value).unwrap_or(usual));

@@ -1,10 +1,10 @@
-//! The meaning of Microsoft Graph's answers. Pure.
+//! The meaning of Microsoft Graph's answers. This module is pure.
 //!
-//! Owns the form of an app registration, of a new client secret, and of an error (docs/azure-facts.md F601, F602, F606).
-//! Graph's messages are not kept, since they can quote the request. `secrets` are the values that were sent.
+//! Owns the form of an app registration, of a new client secret, and of an error (docs/azure-facts.md F601, F602,
+//! F606). Graph's messages are not kept, since they can quote the request. `secrets` are the values that were sent.
 //!
-//! Invariants: The value of a client secret is wrapped before any check. A text from Graph is kept only if it holds no
-//! part of a value that was sent.
+//! Invariants: The value of a client secret is wrapped before any check. A text from Graph is kept only if it contains
+//! no part of a value that was sent.
 
 use chrono::DateTime;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -40,8 +40,8 @@ struct RefusalError {
     code: Option<String>,
 }
 
-/// Reads an answer that is not a success. An answer without Graph's error comes from a
-/// gateway or a captive portal.
+/// Reads an answer that is not a success. If the body has no error of Graph, the answer comes from a gateway or a
+/// captive portal.
 pub(super) fn refused(answer: &Answer, secrets: &[&str]) -> DirectoryError {
     let status = answer.status;
     let unavailable = DirectoryError::Unavailable { status, retry_after: answer.retry_after() };
@@ -87,8 +87,8 @@ fn parsed<'a, T: Deserialize<'a>>(answer: &'a Answer, wrong: &'static str) -> Re
     serde_json::from_slice(body).map_err(|_| DirectoryError::NotUnderstood(wrong))
 }
 
-/// Reads an app registration. If one of its secrets cannot be read, the whole list is invalid: a missing entry would
-/// look like a removed secret.
+/// Reads an app registration. If one of its secrets cannot be read, the whole list is invalid, because a missing entry
+/// would look like a removed secret.
 pub(super) fn registration(
     answer: &Answer,
     secrets: &[&str],
@@ -127,7 +127,7 @@ pub(super) fn created(answer: &Answer, secrets: &[&str]) -> Result<CreatedSecret
 impl CredentialBody {
     /// Returns `None` if the key id is missing.
     fn listed(self, secrets: &[&str]) -> Option<ListedSecret> {
-        // A list holds no values. If one does, it is wiped from memory.
+        // A list should not contain secret values. If it does, the value is wiped from memory.
         drop(self.secret_text.map(SecretString::from));
         let unspoken = |text: &String| !echoes(&[text], secrets);
         Some(ListedSecret {
@@ -157,7 +157,7 @@ fn guid(text: &str) -> Option<Uuid> {
     text::guid(text)?.parse().ok()
 }
 
-/// Parses a time. Some old secrets end in the year 2299, which counts as no end.
+/// Parses a time. Some old secrets expire in the year 2299, which is treated as no expiry.
 fn time(text: &str) -> Option<Timestamp> {
     DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc()).and_then(meant)
 }

@@ -162,8 +162,8 @@ fn parsed<T: DeserializeOwned>(answer: &Answer) -> Result<T, VaultError> {
     serde_json::from_slice(body).map_err(|_| VaultError::NotUnderstood)
 }
 
-/// Whether Perennial may send a vault access token to this server. The server must be in the domain of the vaults, or
-/// an emulator on this machine.
+/// Whether Perennial may send a vault access token to this server. The server must either be in the domain of the
+/// vaults or be an emulator on this machine.
 fn may_have_token(server: &BaseUrl, audience: &BaseUrl) -> bool {
     let (host, domain) = (server.host(), audience.host());
     server.is_loopback() || host.strip_suffix(domain).is_some_and(|name| name.ends_with('.'))
@@ -187,7 +187,7 @@ impl KeyVault {
         self.request(line, (method, url(line, path)), body, operation).await
     }
 
-    /// Sends a request with this process's access token. The token goes only to the vault's own server.
+    /// Sends a request with this process's access token. The token is sent only to the vault's own server.
     async fn request(
         &self,
         line: &Arc<VaultConnection>,

@@ -1,4 +1,5 @@
-//! Lists a vault's secrets by name, for a proposed configuration. The loop never lists a vault.
+//! Lists a vault's secrets by name, for the command `init`, which proposes a configuration. The daemon never lists a
+//! vault's secrets.
 
 use std::sync::Arc;
 

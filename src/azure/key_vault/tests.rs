@@ -23,7 +23,7 @@ const CHALLENGE: &str = r#"Bearer authorization="https://x/t", resource="https:/
 const FIRST: &str = "0123456789abcdef0123456789abcdef";
 const JSON: (&str, &str) = ("content-type", "application/json");
 
-/// A vault under test. A file holds the secret of its identity.
+/// The adapter under test. A file contains the secret of the process's identity.
 struct Fixture {
     server: Loopback,
     vault: KeyVault,
@@ -33,7 +33,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// Creates a vault that answers authenticated callers with `answer`.
+    /// Creates the adapter and a simulated vault that answers authenticated requests with `answer`.
     async fn new(answer: impl Fn(&Seen) -> Answer + Clone + Send + Sync + 'static) -> Self {
         Self::with_entra(|_| granted(), answer).await
     }

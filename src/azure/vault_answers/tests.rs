@@ -1,4 +1,4 @@
-//! Tests which error each answer of the vault becomes.
+//! Tests of which error results from each answer of the vault.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! The parsing of Microsoft Graph's answers: what is kept, and what is no answer.
+//! Tests the parsing of Microsoft Graph's answers: which parts are kept, and which bodies are not valid answers.
 
 use super::*;
 
@@ -40,7 +40,7 @@ async fn every_answer_that_is_no_success_has_its_meaning() {
     }
 }
 
-/// The list with one member replaced.
+/// Returns the list with one member replaced.
 fn changed(path: &str, value: Value) -> String {
     let mut body = listed();
     *body.pointer_mut(path).expect(path) = value;
