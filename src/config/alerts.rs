@@ -69,7 +69,7 @@ pub(super) fn alerts(root: &Section<'_>, list: Option<toml::Value>) -> Checked<V
     Ok(sinks)
 }
 
-/// Reports each pattern that matches no token. Such a pattern is a mistake, since its sink would never get a message.
+/// Reports each pattern that matches no token. Such a pattern is a mistake, because it has no effect.
 pub(super) fn narrowed_to_some(root: &Section<'_>, sinks: &[Sink], tokens: &[ManagedToken]) -> Checked<()> {
     let mut all = Ok(());
     for (index, sink) in sinks.iter().enumerate() {
@@ -91,7 +91,7 @@ fn sink(path: &str, value: Value, problems: &Problems) -> Checked<Sink> {
     let tokens = section.list("tokens", TOKENS, |text| Ok(text.to_owned()));
     let url = |key| local_source(&section, key, NO_VAULT);
     if kind.is_err() {
-        // A secret that is written into the file is reported too.
+        // If a secret itself is in the file instead of its source, this is also reported.
         section.present(&SECRETS).into_iter().map(url).for_each(drop);
     }
     let kind = kind?;
@@ -173,7 +173,7 @@ fn severity(text: &str) -> Result<Severity, Wanted> {
     }
 }
 
-/// Returns `PagerDuty`'s default endpoint (Events API v2, docs/azure-facts.md F503).
+/// Returns the default endpoint of `PagerDuty` (Events API v2, docs/azure-facts.md F503).
 fn pagerduty() -> TargetUrl {
     TargetUrl::parse("https://events.pagerduty.com").expect("it begins with https://")
 }
@@ -184,8 +184,8 @@ fn endpoint(text: &str) -> Result<TargetUrl, Wanted> {
     stand_in.map_or_else(|| rules::base_url(text).map(TargetUrl::from), Ok)
 }
 
-/// Parses the address of a mail server. Returns whether TLS comes first, the host, and the port. The default port is
-/// 587 for submission, and 465 with TLS from the start (RFC 8314, 3.3).
+/// Parses the address of a mail server. Returns whether the connection starts with TLS, the host, and the port. The
+/// default port is 587 for submission, and 465 with TLS from the start (RFC 8314, 3.3).
 fn mail_server(text: &str) -> Result<(bool, String, u16), Wanted> {
     const WANTED: &str = "must be smtps://host or smtp://host, with a port unless it is 465 or 587";
     let url = Url::parse(text).map_err(|_| WANTED)?;

@@ -30,13 +30,13 @@ pub(super) const CERTIFICATE: &[&str] = &["secret", "key", "vault", "file", "env
 /// The keys of an assertion source.
 pub(super) const ASSERTION: &[&str] = &["managed_identity", "file", "env", "credential"];
 
-/// The credentials, of which an app has exactly one.
+/// The keys of credentials. An app must have exactly one of them.
 pub(super) const CREDENTIALS: [&str; 3] = ["client_secret", "client_certificate", "client_assertion"];
 
-/// The apps of the file.
+/// The apps of the configuration file.
 #[derive(Default)]
 pub(super) struct Apps {
-    /// The apps by name in lower case. Each has its key path and a mark if a token uses the app.
+    /// The apps by name in lower case. Each entry also has the app's key path, and whether a token uses the app.
     by_name: HashMap<String, NamedApp>,
     /// Each `[[app]]`, and each app that the keys of a token describe.
     all: Vec<KeyedApp>,
@@ -52,7 +52,7 @@ struct NamedApp {
 #[derive(Clone, Copy)]
 pub(super) struct AppDefaults<'a> {
     pub(super) vault: &'a Checked<Option<Arc<str>>>,
-    /// The reason why Azure's library supports no managed identity on this host.
+    /// Why Azure's library supports no managed identity on this host. `None` if it does.
     pub(super) no_host: Option<&'a str>,
 }
 
@@ -106,7 +106,8 @@ impl Apps {
         self.by_name.insert(lower, NamedApp { key, app, used: false });
     }
 
-    /// Returns the app of a token. The key `app` names it, or the token's own keys describe it.
+    /// Returns the app of a token. Either the token's key `app` names the app, or the token's own keys describe the
+    /// app.
     pub(super) fn of_token(
         &mut self,
         section: &Section<'_>,

@@ -1,7 +1,6 @@
-//! Checks whether Entra's limits allow a redemption of every token as often as `prove_every` asks.
+//! Checks whether Entra's limits allow a redemption of every token as often as the key `prove_every` requires.
 //!
-//! The result is a warning and not a problem. Tokens wait for their turn, and each token is still proved, only later
-//! than configured.
+//! The result is a warning and not an error, because each token is still proved, only later than configured.
 
 use std::collections::BTreeMap;
 
@@ -14,12 +13,12 @@ use crate::token::secret::ConfigValue;
 pub struct ConfigWarning {
     /// The effect of the setting and the reason for it.
     pub summary: String,
-    /// The action that a person can take against the problem.
+    /// What a person can do.
     pub action: String,
 }
 
-/// Returns one warning for each user and app that has too many tokens. Two users or apps count as different only if the
-/// configuration names them.
+/// Returns one warning for each user and app that has too many tokens. Two users or two apps count as different only if
+/// the configuration contains their ids.
 pub(super) fn crowded(tokens: &[ManagedToken], policy: &Policy) -> Vec<ConfigWarning> {
     let mut crowds: BTreeMap<Redeemer, (usize, &ManagedToken)> = BTreeMap::new();
     for token in tokens {

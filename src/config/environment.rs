@@ -1,6 +1,6 @@
-//! The environment variables that set keys, and those that name proxies.
+//! The environment variables that set configuration keys, and the variables that name proxies.
 //!
-//! Owns the names of these variables. Pure.
+//! This module owns the names of these variables. It is pure.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,14 @@ use super::identity::Surroundings;
 use super::walk::Wanted;
 use super::{LISTS, SECTIONS, rules};
 
-/// The variables that name a proxy for https:// addresses. Other addresses do not go through a proxy.
+/// The variables that name a proxy for https:// addresses. Requests to other addresses use no proxy.
 const PROXY_VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
 /// The prefix of a variable that sets a key. For example, `PERENNIAL__HTTP__LISTEN` sets `http.listen`.
 pub(super) const PREFIX: &str = "PERENNIAL";
 pub(super) const SEPARATOR: &str = "__";
 
-/// Returns the variables that set a key. Also returns the variables that look like one but cannot be used.
+/// Returns the variables that set a key. Also returns the variables that have the prefix but cannot be used.
 pub(super) fn overrides(env: &Surroundings) -> (BTreeMap<String, String>, Vec<(String, Wanted)>) {
     let ours = format!("{PREFIX}{SEPARATOR}");
     let (mut good, mut bad) = (BTreeMap::new(), Vec::new());
@@ -32,7 +32,7 @@ pub(super) fn overrides(env: &Surroundings) -> (BTreeMap<String, String>, Vec<(S
     (good, bad)
 }
 
-/// Whether the rest of a variable's name is a section and a key.
+/// Whether a variable's name consists, after the prefix, of a section and a key.
 fn sets_a_key(rest: &str) -> bool {
     let parts: Vec<&str> = rest.split(SEPARATOR).collect();
     let word = |part: &&str| {
@@ -44,7 +44,8 @@ fn sets_a_key(rest: &str) -> bool {
     known && parts.len() >= 2 && parts.iter().all(word)
 }
 
-/// Returns the proxy variables that the HTTP client would silently ignore. Requests would then go out directly.
+/// Returns the proxy variables that the HTTP client would silently ignore. If such a variable were ignored, requests
+/// would be sent without the proxy.
 pub(super) fn proxies(env: &Surroundings) -> impl Iterator<Item = (&'static str, Wanted)> {
     PROXY_VARIABLES.into_iter().filter_map(|name| {
         let value = env.get(name).filter(|value| !value.is_empty())?;

@@ -1,8 +1,8 @@
-//! The forms of values that a person types. The rules are those of the configuration.
+//! The forms of values that a person types. The rules are the same as for the configuration.
 
 use super::rules;
 
-/// A form of a value that a person types.
+/// The required form of a value that a person types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// The address of a vault.
@@ -20,7 +20,7 @@ impl Form {
     /// Checks a value by the configuration's rule for its form.
     ///
     /// # Errors
-    /// Returns the expected form, without the value.
+    /// Returns a description of the expected form. The description does not contain the value.
     pub fn check(self, text: &str) -> Result<(), &'static str> {
         match self {
             Self::Vault => rules::vault_url(text).map(drop),

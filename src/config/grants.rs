@@ -44,13 +44,13 @@ pub(super) struct Defaults<'a> {
     pub(super) apps: AppDefaults<'a>,
 }
 
-/// The names that the rules across tokens compare. The names are kept apart from the tokens, so that a mistake in one
-/// key does not hide a collision.
+/// The names that the rules across tokens compare. These names are stored separately from the tokens. So a collision is
+/// reported even if another key of the token has a mistake.
 #[derive(Default)]
 struct Named {
     /// Each `[[app]]`.
     apps: Apps,
-    /// The tokens without a vault.
+    /// The names of tokens for which no vault is configured.
     homeless: Vec<String>,
     /// The names of the tokens, in lower case.
     names: Vec<(String, String)>,
@@ -175,7 +175,7 @@ fn own_vault(section: &Section<'_>, defaults: &Defaults<'_>, named: &mut Named) 
     })
 }
 
-/// Parses the address of a refresh token. The token must be in a vault, since its successors are written back there.
+/// Parses the address of a refresh token. The token must be in a vault, since Perennial saves the successors there.
 fn refresh_token(section: &Section<'_>, vault: &Checked<Arc<str>>) -> Checked<SecretAddress> {
     const WANTED: &str = "must be the name of the vault secret that holds the token: 1 to 127 letters, digits and \
                           dashes; no other source is possible, since Perennial writes the new tokens into it";
@@ -186,12 +186,13 @@ fn refresh_token(section: &Section<'_>, vault: &Checked<Arc<str>>) -> Checked<Se
     Ok(SecretAddress { vault: vault.clone()?, name: name? })
 }
 
-/// Parses a secret's source outside any vault. The credential for Key Vault cannot be stored in Key Vault itself.
+/// Parses the source of a secret that must not be in a vault. For example, the credential for Key Vault cannot be
+/// stored in Key Vault itself.
 pub(super) fn source_outside_vaults(section: &Section<'_>, key: &str) -> Checked<Source> {
     local_source(section, key, "must not be a vault secret: Perennial needs it to read the vault")
 }
 
-/// Parses a source on this machine. If it is in a vault, reports why a vault is not allowed.
+/// Parses a source on this machine. If the source is in a vault, reports why a vault is not allowed.
 pub(super) fn local_source(section: &Section<'_>, key: &str, why: &str) -> Checked<Source> {
     let table = source_table(section, key, SOURCE)?;
     if table.get("secret").is_some() {
@@ -204,7 +205,7 @@ pub(super) fn source(section: &Section<'_>, key: &str, vault: &Checked<Arc<str>>
     read_source(section, key, &source_table(section, key, SOURCE)?, vault)
 }
 
-/// The table of a source, with these keys.
+/// Returns the section of a source, which may have these keys.
 pub(super) fn source_table<'a>(
     section: &Section<'a>,
     key: &str,
@@ -281,7 +282,7 @@ impl Named {
     }
 }
 
-/// Returns a secret's address for comparison. The vault ignores the case of names.
+/// Returns a secret's address for comparison, with the name in lower case, because Key Vault ignores the case of names.
 pub(super) fn place(address: &SecretAddress) -> (&str, String) {
     (&address.vault, address.name.as_str().to_ascii_lowercase())
 }

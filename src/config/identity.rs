@@ -1,9 +1,10 @@
 //! Parses how this process authenticates to Key Vault: `[vault] credential`, or the environment for `credential =
 //! "auto"`.
 //!
-//! Owns the choice of the identity. The choice is made once, when the configuration is read. The choice uses the host's
-//! environment variables and needs no request. If the variables name no identity, an interactive command looks for a
-//! metadata service for at most a second. After that, the command uses the Azure CLI (`cli::azure_clients`).
+//! This module owns the choice of the identity. The choice is made once, when the configuration is read. It depends on
+//! the host's environment variables and needs no request. If the variables name no identity, an interactive command
+//! looks for a metadata service for at most a second. If there is no such service, the command uses the Azure CLI
+//! (`cli::azure_clients`).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -156,7 +157,7 @@ fn workload(section: &Section<'_>, env: &Surroundings) -> Checked<Identity> {
     Ok(Identity::WorkloadIdentity { tenant_id: tenant_id?, client_id: client_id?, token_file: token_file? })
 }
 
-/// Returns the value of a key. If the key is missing, returns the value of a variable.
+/// Returns the value of a key. If the key is missing, returns the value of an environment variable.
 fn set_or(
     section: &Section<'_>,
     key: &str,
@@ -173,8 +174,8 @@ fn set_or(
     parse(found).map_err(|wanted| section.note(key, format!("comes from {variable}, which {wanted}")))
 }
 
-/// The variables that a host sets for its identity service (docs/azure-facts.md F402). Azure Arc and Service Fabric set
-/// some of these variables too.
+/// The variables that a host sets for its identity service (docs/azure-facts.md F402). Azure Arc and Service Fabric
+/// also set some of these variables.
 const ENDPOINT: &str = "IDENTITY_ENDPOINT";
 const HEADER: &str = "IDENTITY_HEADER";
 const THUMBPRINT: &str = "IDENTITY_SERVER_THUMBPRINT";
@@ -194,7 +195,7 @@ fn managed(section: &Section<'_>, env: &Surroundings) -> Checked<Identity> {
 }
 
 /// Returns the service that issues tokens of this host's managed identities. For an unsupported host, returns the name
-/// of its kind, such as `Service Fabric`.
+/// of the kind of host, such as `Service Fabric`.
 pub(super) fn host(env: &Surroundings) -> Result<IdentityHost, &'static str> {
     match env.get(ENDPOINT) {
         Some(_) if env.contains_key(THUMBPRINT) => Err("Service Fabric"),

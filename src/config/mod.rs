@@ -1,10 +1,11 @@
 //! Reads a TOML file and the environment into a checked `Config`.
 //!
-//! Owns the keys, their defaults and the checks. All problems are reported together. A problem names the key path and
-//! never the value. A secret in the wrong place must not reach a log. The `config` crate merges the file and the
-//! environment. The errors of the `config` crate and of the TOML parser quote values, so Perennial never shows them.
+//! This module owns the keys, their defaults and the checks. All problems are reported together. A problem names the
+//! key path and never the value, because a secret in the wrong place must not get into a log. The `config` crate merges
+//! the file and the environment. Perennial never shows the error texts of the `config` crate and of the TOML parser,
+//! because these texts quote values.
 //!
-//! Invariant: a `Config` holds only the sources of secrets, and no secret.
+//! Invariant: a `Config` contains only the sources of secrets, and no secret.
 
 mod alerts;
 mod apps;
@@ -42,7 +43,7 @@ pub use sections::SHORTEST_SPAN;
 pub use walk::{ConfigProblems, Problem};
 use walk::{Problems, Reported, Section, printable};
 
-/// Every key, by section. `config/perennial.toml` shows each key, and a test checks that.
+/// Every key, by section. `config/perennial.toml` shows each key, and a test checks that no key is missing.
 pub const KEYS: [(&str, &[&str]); 13] = [
     ("vault", sections::VAULT),
     ("cloud", sections::CLOUD),
@@ -103,7 +104,7 @@ pub struct VaultSettings {
 pub struct HttpSection {
     /// The address on which the endpoints listen.
     pub listen: SocketAddr,
-    /// Whether pages that name customers are also served beyond loopback.
+    /// Whether pages that may name customers are also served to other hosts.
     pub status: bool,
 }
 
@@ -131,13 +132,13 @@ impl Config {
         })?;
         let text =
             text::decoded(&bytes).ok_or_else(|| ConfigProblems::one(path, &shown, "is not text in UTF-8"))?;
-        // Bytes that are not UTF-8 become a replacement character. No key and no value may hold this character.
+        // Bytes that are not UTF-8 become a replacement character. Keys and values with this character are rejected.
         let lossy = |text: OsString| text.to_string_lossy().into_owned();
         Self::parse(path, &text, env.map(|(name, value)| (lossy(name), lossy(value))))
     }
 
-    /// Returns the environment variables that hold secrets. Perennial hides them from the programs that it starts,
-    /// since these programs need none of them.
+    /// Returns the names of the environment variables that contain secrets. Perennial removes these variables from the
+    /// environment of the programs that it starts.
     pub fn secret_variables(&self) -> Vec<&str> {
         let of_tokens = self.tokens.iter().flat_map(|token| token.app.sources());
         let of_alerts = self.alerts.iter().flat_map(|sink| sink.to.sources());
@@ -145,7 +146,7 @@ impl Config {
         let all = of_tokens.chain(of_alerts).chain(of_heartbeat).chain(self.vault.identity.local_source());
         let named =
             all.filter_map(|source| if let Source::Env(name) = source { Some(name.as_str()) } else { None });
-        // The variables of the Azure SDK, and the secret of an identity endpoint (docs/azure-facts.md F402).
+        // These variables contain secrets of the Azure SDK and of an identity endpoint (docs/azure-facts.md F402).
         named
             .chain([
                 "AZURE_CLIENT_SECRET",
@@ -161,7 +162,7 @@ impl Config {
         crowded::crowded(&self.tokens, &self.policy)
     }
 
-    /// Reads the text of a file and the environment. `path` only names the file in problems.
+    /// Reads the text of a file and the environment. `path` is used only to name the file in problems.
     ///
     /// # Errors
     /// Returns all problems together.
@@ -171,7 +172,8 @@ impl Config {
         env: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigProblems> {
         let mut sections = read(path, text)?;
-        // Tokens come only from the file. So hundreds of tokens need no merge.
+        // Lists such as the tokens come only from the file, so they are not merged. This saves time if there are
+        // hundreds of tokens.
         let lists = LISTS.map(|list| sections.remove(list));
         let env: Surroundings = env.collect();
         let (overrides, strays) = overrides(&env);
@@ -235,8 +237,8 @@ impl Config {
     }
 }
 
-/// Returns the file's sections, or the line of a TOML error. The parser's own message is not shown, since it quotes the
-/// line.
+/// Returns the file's sections, or a problem that names the line of a TOML error. The parser's own message is not
+/// shown, since this message quotes the line.
 fn read(path: &Path, text: &str) -> Result<toml::Table, ConfigProblems> {
     let shown = path.display().to_string();
     let table = toml::from_str::<toml::Table>(text).map_err(|error| {
@@ -244,8 +246,8 @@ fn read(path: &Path, text: &str) -> Result<toml::Table, ConfigProblems> {
         let before = String::from_utf8_lossy(&text.as_bytes()[..start]);
         let line = before.matches('\n').count() + 1;
         let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-        // The message has no text of the file. If it is about a duplicate key, and Perennial knows the key, the problem
-        // names the key.
+        // The problem quotes no text of the file, with one exception: it names a duplicate key if Perennial knows this
+        // key.
         let named = &text[start..error.span().map_or(start, |span| span.end).clamp(start, text.len())];
         let is_ours = KEYS.iter().any(|(section, keys)| *section == named || keys.contains(&named));
         let named = if is_ours { format!(" `{named}`") } else { String::new() };
@@ -269,7 +271,8 @@ fn read(path: &Path, text: &str) -> Result<toml::Table, ConfigProblems> {
     }
 }
 
-/// Merges the file and the environment. Values stay text, since `try_parsing` would turn the id 0123 into 123.
+/// Merges the file and the environment. Values stay text, since the option `try_parsing` would change the id 0123 to
+/// 123.
 fn merge(
     path: &Path,
     sections: toml::Table,
@@ -285,13 +288,13 @@ fn merge(
         .into_iter()
         .try_fold(config::Config::builder(), |all, (name, section)| all.set_default(name, plain(section)))
         .and_then(|all| all.add_source(environment).build());
-    // The keys were checked and the variables are text. So the merge cannot fail.
+    // The merge cannot fail, because the keys were checked and the variables are text.
     merged
         .map(|merged| merged.cache)
         .map_err(|_| ConfigProblems::one(path, path.display().to_string(), "cannot be merged with variables"))
 }
 
-/// Converts a value of the file into the type of the `config` crate. Times become text, quoted or not.
+/// Converts a value of the file into the type of the `config` crate. TOML times become text, as if they were in quotes.
 fn plain(value: toml::Value) -> Value {
     let kind = match value {
         toml::Value::String(text) => ValueKind::String(text),

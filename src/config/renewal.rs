@@ -1,5 +1,5 @@
-//! Parses `renew` of an `[[app]]`: when Perennial renews the app's client secret, and as whom. Reports what cannot be
-//! renewed.
+//! Parses `renew` of an `[[app]]`: when Perennial renews the app's client secret, and with which identity. Also reports
+//! credentials that cannot be renewed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use crate::token::secret::{ConfigValue, SecretAddress, Source};
 /// The keys of `renew`.
 pub(super) const RENEW: &[&str] = &["lifetime", "before", "identity", "known"];
 
-/// The shortest lifetime, and the shortest time before the end of a secret. The old secret is kept for seven days after
-/// a renewal, and must not expire meanwhile.
+/// The minimum of `lifetime` and of `before`. After a renewal, the old secret stays in use for seven days, and must not
+/// expire in this time.
 const LEAST: TimeDelta = TimeDelta::days(8);
 
 /// The longest lifetime of a secret: the longest that the portal offers (docs/azure-facts.md F602).
 const MOST: TimeDelta = TimeDelta::days(730);
 
-/// The shortest time between two renewals.
+/// The minimum time between two renewals.
 const APART: TimeDelta = TimeDelta::days(1);
 
 const KNOWN: Wanted = "must be a list of key ids or beginnings of display names in quotes, at least one, each at most 120 characters";
@@ -64,13 +64,14 @@ pub(super) fn policy(
     }))
 }
 
-/// Parses a span of time. Chrono's longest span is longer than any valid one.
+/// Parses a span of time. A span that chrono cannot represent is too long anyway.
 fn span(table: &Section<'_>, key: &str) -> Checked<Option<TimeDelta>> {
     let span = table.optional(key, rules::duration)?;
     Ok(span.map(|span| TimeDelta::from_std(span).unwrap_or(TimeDelta::MAX)))
 }
 
-/// Only a client secret in a vault can be renewed: the new secret becomes the next version there.
+/// Whether the credential can be renewed. Only a client secret in a vault can be renewed, because Perennial saves the
+/// new secret as the next version in the vault.
 fn is_renewable(section: &Section<'_>, credential: &CredentialSource) -> Checked<()> {
     let what = match credential {
         CredentialSource::Secret(Source::Secret(_)) => return Ok(()),
@@ -103,7 +104,7 @@ fn known(text: &str) -> Result<Arc<str>, Wanted> {
     Ok(crate::process::text::guid(text).unwrap_or_else(|| text.to_owned()).into())
 }
 
-/// Removes `renew` from a `[[token]]` and reports it. A token with its own app has no such key.
+/// Reports the key `renew` in a `[[token]]`, and removes this key from the value. Only an `[[app]]` may have `renew`.
 pub(super) fn not_in_token(path: &str, mut value: Value, problems: &Problems) -> Value {
     if let ValueKind::Table(table) = &mut value.kind
         && table.remove("renew").is_some()
@@ -116,11 +117,11 @@ pub(super) fn not_in_token(path: &str, mut value: Value, problems: &Problems) ->
     value
 }
 
-/// An app with the key path of its credential, for the rules across apps.
+/// An app with the key path of its credential, for rules that compare several apps.
 pub(super) type KeyedApp = (String, Arc<ManagedApp>);
 
-/// Reports client secrets that Perennial renews for one app while another app reads them too. The renewal would replace
-/// the other app's secret.
+/// Reports client secrets that Perennial renews for one app while another app also reads them. The renewal would
+/// replace the other app's secret.
 pub(super) fn collisions(apps: &[KeyedApp], problems: &Problems) {
     let mut renewed: HashMap<(&str, String), &KeyedApp> = HashMap::new();
     let with_secret = || apps.iter().filter_map(|keyed| Some((keyed, vault_secret(&keyed.1)?)));
@@ -143,7 +144,8 @@ pub(super) fn collisions(apps: &[KeyedApp], problems: &Problems) {
     }
 }
 
-/// Whether two ids are the same in the configuration. The vault ignores the case of names.
+/// Whether two ids are the same in the configuration. The comparison ignores the case of vault names, as Key Vault
+/// does.
 fn is_same_id(one: &ConfigValue, other: &ConfigValue) -> bool {
     match (one, other) {
         (ConfigValue::From(Source::Secret(one)), ConfigValue::From(Source::Secret(other))) => {

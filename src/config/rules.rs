@@ -1,6 +1,6 @@
 //! The rules for single values. Each rule parses a text or says what it expects.
 //!
-//! Pure. The errors never repeat the text.
+//! This module is pure. An error never repeats the text.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,7 +18,8 @@ use crate::token::managed::TokenName;
 use crate::token::meant;
 use crate::token::secret::SecretName;
 
-/// Parses a token's name. The name is a metric label, a word on a command line and part of a URL.
+/// Parses a token's name. The rule is strict, because the name is used as a metric label, as a word on a command line
+/// and in a URL.
 pub(super) fn token_name(text: &str) -> Result<TokenName, Wanted> {
     let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     let fits = text.len() <= 64 && text.bytes().all(inner);
@@ -41,11 +42,12 @@ pub(super) fn guid(text: &str) -> Result<String, Wanted> {
     if id == Uuid::nil().to_string() { Err(PLACEHOLDER) } else { Ok(id) }
 }
 
-/// The problem with a placeholder GUID of zeros. The examples and the first draft of `init` have zeros in place of a
-/// GUID that only the user knows.
+/// The text of the problem if a GUID consists of zeros. Such a GUID is a placeholder: the examples and the output of
+/// `init` contain it where only the user knows the right GUID.
 pub(super) const PLACEHOLDER: &str = "is a placeholder: replace the zeros with the real GUID";
 
-/// Parses a concrete tenant. The tenant `common` rejects some grants (docs/azure-facts.md F101).
+/// Parses the id or domain of a single tenant. `common` is rejected, because Entra does not accept it for all grants
+/// (docs/azure-facts.md F101).
 pub(super) fn tenant(text: &str) -> Result<String, Wanted> {
     let label = |label: &str| {
         !label.is_empty()
@@ -75,14 +77,15 @@ pub(super) fn base_url(text: &str) -> Result<BaseUrl, Wanted> {
     })
 }
 
-/// Parses a vault's address and returns it without a trailing slash. This normal form is part of a secret's identity.
+/// Parses a vault's address and returns it without a trailing slash. The result must always have the same form, because
+/// it is part of a secret's identity.
 pub(super) fn vault_url(text: &str) -> Result<Arc<str>, Wanted> {
     let url = base_url(text)?;
     if url.has_path() {
         return Err("must be the vault's address without a path, such as https://NAME.vault.azure.net");
     }
-    // Only the private DNS zone uses this name. The vault's certificate does not contain this name (docs/azure-facts.md
-    // F222).
+    // This name exists only in the private DNS zone, and the vault's certificate does not contain this name
+    // (docs/azure-facts.md F222).
     if url.host().contains(".vaultcore.") {
         return Err(
             "must be the vault's own name, such as https://NAME.vault.azure.net; DNS resolves it to the private endpoint",
@@ -108,7 +111,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, Wanted> {
         .map_err(|_| "must be a number with a unit, such as \"7d\", \"6h\" or \"90s\"")
 }
 
-/// Parses a day or an instant. A day means its first moment.
+/// Parses a day or an instant. A day stands for its first moment.
 pub(super) fn instant(text: &str) -> Result<Timestamp, Wanted> {
     let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").map(|day| day.and_time(NaiveTime::MIN).and_utc());
     day.or_else(|_| chrono::DateTime::parse_from_rfc3339(text).map(|at| at.to_utc()))

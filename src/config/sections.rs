@@ -35,15 +35,15 @@ pub(super) const HTTP: &[&str] = &["listen", "status"];
 /// The default address of the HTTP endpoints.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
 
-/// The shortest interval in `[policy]`. A shorter one would make a busy loop. The intervals of the sandbox are only a
-/// little longer.
+/// The shortest interval in `[policy]`. A shorter interval would keep the process busy. The intervals of the sandbox
+/// are only a little longer.
 pub const SHORTEST_SPAN: Duration = Duration::from_secs(10);
 
-/// The longest interval in `[policy]`: ten years. No issuer has a longer lifetime, and ten years are safe to add to a
-/// date.
+/// The longest interval in `[policy]`: ten years. No issuer's tokens have a longer lifetime, and adding ten years to a
+/// date cannot overflow.
 const LONGEST: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 
-/// Parses the default vault and the identity. A mistake in one does not hide a mistake in the other.
+/// Parses the default vault and the identity. If both have a mistake, both mistakes are reported.
 pub(super) fn vault(
     root: &Section<'_>,
     env: &Surroundings,

@@ -1,6 +1,7 @@
 //! Reads the merged tree of file and environment, key by key, and collects the problems in it.
 //!
-//! Owns the form of a problem: its key path and the expected value, never the actual value. Knows no key by name.
+//! This module owns the form of a problem, which has the key path and the expected value, but never the actual value.
+//! The other modules own the names of the keys.
 //!
 //! Invariant: no value of the configuration gets into a problem.
 
@@ -65,7 +66,7 @@ pub(super) type Wanted = &'static str;
 #[derive(Debug, Default)]
 pub(super) struct Problems {
     found: RefCell<Vec<Problem>>,
-    /// The variable that has set each key, so that a problem can name the variable.
+    /// The variable that has set each key, so that a problem with the key can name the variable.
     variables: BTreeMap<String, String>,
 }
 
@@ -99,7 +100,7 @@ pub(super) struct Section<'a> {
 }
 
 impl<'a> Section<'a> {
-    /// Opens `value` as a table with these keys and reports all others.
+    /// Opens `value` as a table with these keys and reports all other keys.
     pub(super) fn open(
         path: &str,
         value: Option<Value>,
@@ -200,7 +201,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Returns `true` or `false`. A variable holds the value as text.
+    /// Returns `true` or `false`. From an environment variable, the value is the text `true` or `false`.
     pub(super) fn flag(&self, key: &str) -> Checked<Option<bool>> {
         let kind = self.get(key).map(|value| &value.kind);
         match kind {
