@@ -1,7 +1,8 @@
-//! The whole daemon: one task per token, one per renewed app, the tasks for alerts and the heartbeat, and the board that all tasks share.
+//! The whole daemon: one task per token, one task per app whose credential Perennial renews, the tasks for alerts and
+//! the heartbeat, and the status board.
 //!
-//! Owns the order of the daemon's start and stop. `run`, the demo and the tests use this same daemon. Knows no
-//! configuration files, command lines, systemd or HTTP.
+//! This module owns the order of the daemon's start and stop. The command `run`, the demo and the tests use this
+//! daemon. The module does not own configuration files, command lines, systemd or HTTP.
 
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ use crate::rotation::turns::Turns;
 use crate::status::board::StatusBoard;
 use crate::status::snapshot::Snapshot;
 
-/// A daemon in this process. Dropping the daemon ends all tasks at once, like a power cut.
+/// A daemon in this process. Dropping the daemon ends all tasks at once, like a power failure.
 #[derive(Debug)]
 pub struct Daemon {
     board: Arc<StatusBoard>,
@@ -37,15 +38,16 @@ pub struct Daemon {
     /// The limits that all tokens and renewals share.
     turns: Turns,
     tokens: JoinSet<Option<State>>,
-    /// The renewals of app credentials.
+    /// The tasks that renew app credentials.
     renewals: JoinSet<()>,
-    /// The notifiers end with the process. An undelivered message is still due after the next start.
+    /// The tasks that deliver messages. A stop does not wait for them, because an undelivered message is still due
+    /// after the next start.
     notifiers: JoinSet<()>,
 }
 
 impl Daemon {
-    /// Creates a daemon for the tokens of these rotators, which share one clock. The daemon does not run yet. `board`
-    /// completes the board, for example with its sinks.
+    /// Creates a daemon for the tokens of these rotators, which share one clock. The daemon does not run yet. The
+    /// function `board` completes the status board, for example with the alert sinks.
     pub fn new<I, V, R>(
         rotators: Vec<Rotator<I, V, R>>,
         clock: &Clock,
@@ -56,7 +58,7 @@ impl Daemon {
         V: Vault + Send + Sync + 'static,
         R: Resource + Send + Sync + 'static,
     {
-        // All tokens start at once. Only the limits that they share delay them.
+        // All tokens start at once. Only the shared limits delay them.
         let turns = Turns::new(clock.clone());
         let grants = rotators.iter().map(|rotator| (&rotator.grant, &rotator.timing));
         let mut daemon = Self {
@@ -90,7 +92,7 @@ impl Daemon {
         self.tokens.spawn(keep(rotator, state, signals, pulse, publish));
     }
 
-    /// Renews an app's credential beside the tokens that use it.
+    /// Adds a task that renews an app's credential.
     pub fn renew_by<I, V, D>(&mut self, renewer: Renewer<I, V, D>)
     where
         I: Issuer + Send + Sync + 'static,
@@ -106,7 +108,7 @@ impl Daemon {
         self.renewals.spawn(keep_renewed(renewer, self.stop.clone(), self.reloads.subscribe(), told));
     }
 
-    /// Runs a task for notifications beside the tokens' tasks.
+    /// Adds a task for notifications.
     pub fn notify_by(&mut self, task: impl Future<Output = ()> + Send + 'static) {
         self.notifiers.spawn(task);
     }
@@ -116,13 +118,13 @@ impl Daemon {
         &self.board
     }
 
-    /// Makes every token check the vault now, in turn.
+    /// Makes every token check the vault as soon as it is the token's turn.
     pub fn reload(&self) {
         self.reloads.send_modify(|times| *times += 1);
     }
 
-    /// Waits until a task ends by itself, and returns the task's name. A task that ends by itself breaks an invariant,
-    /// so the process must be restarted.
+    /// Waits until a task ends without a stop request, and returns the task's name. This happens only after a bug, so
+    /// the process must be restarted.
     pub async fn broken(&mut self) -> String {
         let Self { tokens, renewals, notifiers, .. } = self;
         tokio::select! {
@@ -136,8 +138,8 @@ impl Daemon {
         }
     }
 
-    /// Stops the daemon. Stops at once if no successor is held. Otherwise stops when all successors are saved, or after
-    /// the grace period. Returns whether all are saved.
+    /// Stops the daemon. If no task holds a successor, the daemon stops at once. Otherwise it stops when all successors
+    /// are saved, or after the grace period. Returns whether all successors are saved.
     pub async fn stop(&mut self) -> bool {
         let grace = Grace::begin();
         self.stop.cancel();
@@ -168,8 +170,8 @@ impl Daemon {
         in_time
     }
 
-    /// Whether the task of a token or of a renewal has ended by itself, which breaks an invariant. Each task has a
-    /// receiver while it runs.
+    /// Whether a task of a token or a renewal has ended without a stop request, which happens only after a bug. Each
+    /// running task has one receiver, so the receivers are counted.
     pub fn has_ended(&self) -> bool {
         self.reloads.receiver_count() < self.tokens.len() + self.renewals.len()
     }
