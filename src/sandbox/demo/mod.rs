@@ -1,8 +1,9 @@
-//! The demo: a story that runs the sandbox and the daemon in one process. The shipped adapters use HTTPS. The clock
-//! runs some days per second.
+//! The demo: a story that runs the sandbox and the daemon in one process. The adapters for Azure call the sandbox over
+//! HTTPS. The clock runs some days per second.
 //!
-//! Owns the mechanics of the story. Time advances beat by beat, the demo observes each beat, and every step waits a
-//! limited time for a state. The demo reports only what it observes, and checks it against docs/promises.md.
+//! This module owns the mechanics of the story. Time advances in small steps, the beats. After each beat, the demo
+//! observes the services and the daemon. Each step of the story waits for a state for a limited time. The demo reports
+//! only what it observes, and checks its observations against docs/promises.md.
 
 mod promise;
 mod renewal;
@@ -62,13 +63,13 @@ pub enum DemoError {
     Directory(#[source] io::Error),
 }
 
-/// The reason why the story stopped.
+/// The reason why the story ended early.
 #[derive(Debug, Error)]
 enum Stuck {
     /// The demo did not reach an expected state in time.
     #[error("{0}")]
     Waiting(String),
-    /// The user stopped the story.
+    /// The user has stopped the demo.
     #[error("it was interrupted")]
     Interrupted,
     /// The demo could not start a daemon.
@@ -76,8 +77,8 @@ enum Stuck {
     Broken(#[from] DemoError),
 }
 
-/// Runs the story. Returns whether the demo succeeded and every promise was kept. A cancellation of `stop` ends the
-/// demo early.
+/// Runs the story. Returns whether the demo succeeded and every promise was kept. If `stop` is canceled, the demo ends
+/// early.
 ///
 /// # Errors
 /// Returns an error if the demo cannot begin.

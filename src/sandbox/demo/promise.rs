@@ -1,15 +1,15 @@
-//! The promises (docs/promises.md), with the number of checks and the violations of each promise.
+//! The promises (docs/promises.md). For each promise, the demo counts its checks and records its violations.
 
 use crate::process::clock::Timestamp;
 
 /// A promise of Perennial. The numbers are those of docs/promises.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Promise {
-    /// Promise 1: the version that the vault returns can be redeemed.
+    /// Promise 1: the newest version in the vault can be redeemed.
     Alive,
     /// Promise 2: Perennial writes only a proven successor, and no sign-in stays buried.
     NeverWorse,
-    /// Promise 3: a process holds a successor until it is in the vault, and its predecessor stays.
+    /// Promise 3: a process holds a successor until the vault contains it, and the predecessor can still be read.
     NeverDropped,
     /// Promise 4: Perennial reports each problem soon and once. It also reports the end of each problem.
     Told,
@@ -19,7 +19,7 @@ pub(super) enum Promise {
     Polite,
     /// Promise 7: the vault is the only store.
     OnlyStore,
-    /// Promise 8: two instances at once do no harm.
+    /// Promise 8: two instances can run at the same time without harm.
     TwoAtOnce,
     /// Promise 9: a green state means that the token is usable.
     Green,
@@ -95,7 +95,7 @@ impl Promises {
         self.checks[promise as usize] += u64::try_from(times).unwrap_or(u64::MAX);
     }
 
-    /// Ends the checks after the story. A user who plays on may break anything.
+    /// Ends the checks after the story. After the story, the user may cause any failure.
     pub(super) fn close(&mut self) {
         self.closed = true;
     }

@@ -1,4 +1,4 @@
-//! The part of the story about the app's secret: Perennial renews it, so that it does not expire again.
+//! The part of the story about the app's secret: Perennial renews the secret, so that it does not expire again.
 
 use chrono::TimeDelta;
 
@@ -7,12 +7,12 @@ use super::{Demo, Stuck};
 use crate::sandbox::world::GraphRole;
 use crate::token::version::tag;
 
-/// The speed in days per second while a new secret is tried, which takes a quarter of an hour. At higher speeds, a request
-/// takes minutes of the demo's time.
+/// The speed in days per second while a new secret is tried, which takes a quarter of an hour. At a higher speed, a
+/// single request would take minutes of the demo's time.
 const MINUTES_MATTER: f64 = 0.02;
 
 impl Demo {
-    /// Ravi turns `renew` on, and Perennial creates, tries and saves a new secret.
+    /// The operator in the story, Ravi, configures `renew`. Perennial then creates, tries and saves a new secret.
     pub(super) async fn secret_is_renewed(&mut self) -> Result<(), Stuck> {
         self.watch.told.expect(&[]);
         let (partner, identity) =
@@ -41,7 +41,7 @@ impl Demo {
         .await
     }
 
-    /// Whether the newest version of the app's secret is one that Perennial created.
+    /// Whether the newest version of the app's secret is a secret that Perennial created.
     fn is_renewed(&self) -> bool {
         let newest = self.stage.world.newest_version(&self.stage.partner.app_secret);
         newest.is_some_and(|version| version.tags.contains(tag::KEY_ID))

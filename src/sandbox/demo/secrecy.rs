@@ -1,7 +1,7 @@
-//! Promise 5 (docs/promises.md): no displayed text holds a secret or a long part of one.
+//! Promise 5 (docs/promises.md): no displayed text contains a secret or a long part of a secret.
 //!
-//! Owns the search. The search cuts every secret of the world into pieces and looks for each piece in every text. The
-//! search finds a whole secret, or a part of at least `2 * PIECE - 1` bytes.
+//! This module owns the search. The search cuts every secret of the world into pieces and looks for each piece in every
+//! text. So the search finds each whole secret, and each part of at least `2 * PIECE - 1` bytes.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,8 @@ use secrecy::ExposeSecret as _;
 
 use crate::sandbox::world::World;
 
-/// The length of a piece. A piece is too long to occur by chance, and short enough for half an app's secret.
+/// The length of a piece. A piece of this length does not occur by chance, and half of an app's secret is long enough
+/// to be found.
 const PIECE: usize = 16;
 
 /// The pieces of all secrets.
@@ -31,7 +32,7 @@ impl Secrets {
         self.pieces.extend(pieces);
     }
 
-    /// Returns the number of the first line that holds a part of a secret.
+    /// Returns the number of the first line that contains a part of a secret.
     pub(super) fn shown_in(&self, text: &str) -> Option<usize> {
         let shows = |line: &str| {
             let mut windows = line.as_bytes().windows(PIECE);

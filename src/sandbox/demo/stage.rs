@@ -1,6 +1,7 @@
-//! The setting of the demo: the world over HTTPS, a configuration, a fast clock, and daemons with the shipped adapters.
+//! The setting of the demo: the simulated services over HTTPS, a configuration, a fast clock, and daemons with the
+//! adapters for Azure.
 //!
-//! Owns the pace of the clock. Invariant: no request leaves this machine.
+//! This module owns the speed of the clock. Invariant: no request leaves this machine.
 
 use std::io;
 use std::net::TcpListener;
@@ -41,7 +42,7 @@ use crate::token::managed::ManagedToken;
 /// The name of the story's token.
 pub(super) const TOKEN: &str = "partner-center";
 
-/// The partner's name, which is the prefix of its secrets in the vault.
+/// The partner's name, with which the names of the partner's secrets in the vault begin.
 const PARTNER: &str = "contoso";
 
 /// The seed of random numbers. Every demo uses the same numbers.
@@ -50,17 +51,19 @@ const SEED: u64 = 2026;
 /// The lifetime of the app's first secret.
 pub(super) const APP_SECRET_LASTS: TimeDelta = TimeDelta::days(120);
 
-/// The interval, in real time, at which the demo paces the clock.
+/// The interval, in real time, between two beats of the clock.
 const BEAT: Duration = Duration::from_millis(1);
 
-/// The longest time that the clock runs after a beat, in real time. Then it stops and waits for the next beat, for
-/// example on a busy machine.
+/// The longest time that the clock runs after a beat, in real time. If the next beat is late, for example on a busy
+/// machine, the clock stops and waits for it.
 const LEASH: Duration = Duration::from_millis(12);
 
-/// The longest time that the clock runs after a beat, in its own time. At high speeds, this limits how late a proof is.
+/// The longest time that the clock runs after a beat, in its own time. At a high speed, this limits how late a proof
+/// can be.
 const LEASH_BY_CLOCK: Duration = Duration::from_secs(40 * 60);
 
-/// The largest growth of the clock's speed per beat. A task that fell asleep at low speed must not oversleep by hours.
+/// The largest growth of the clock's speed per beat. If the speed grew faster, a wait that began at a low speed would
+/// end hours too late.
 const GATHERS: f64 = 1.15;
 
 const DAY_SECONDS: f64 = 86_400.0;
@@ -88,18 +91,18 @@ pub(super) struct Stage {
     pub(super) since: Timestamp,
     pub(super) files: Files,
     config: Config,
-    /// The address of the status page. All displayed daemons use the same address.
+    /// The address of the status page. The daemons of the story use this address one after the other.
     pub(super) page: String,
     listener: TcpListener,
-    /// The wanted speed in days per second. The clock has a speed of its own.
+    /// The wanted speed in days per second. The clock may be slower, because it speeds up gradually.
     wanted: f64,
     speed: f64,
-    /// Whether the processes that start from now on renew the app's secret.
+    /// Whether daemons that are started later renew the app's secret.
     pub(super) renews: bool,
 }
 
 impl Stage {
-    /// Creates a partner whose user has just signed in.
+    /// Creates the setting with a partner whose user has just signed in.
     pub(super) async fn build(speed: f64) -> Result<Self, DemoError> {
         let since = first_day();
         let clock = Clock::running(since, 0.0);
@@ -129,12 +132,13 @@ impl Stage {
         })
     }
 
-    /// Returns the token as the daemon's configuration has it.
+    /// Returns the token from the daemon's configuration.
     pub(super) fn grant(&self) -> &ManagedToken {
         &self.config.tokens[0]
     }
 
-    /// Starts a daemon from the configuration alone, like a process. `nth` gives each process its own random numbers.
+    /// Starts a daemon from the configuration, like a new process that knows nothing else. `nth` gives each daemon its
+    /// own random numbers.
     pub(super) fn start(&self, nth: u32) -> Result<Process, DemoError> {
         let roots = self.config.cloud.ca_file.clone().map_or(Roots::System, Roots::File);
         let http = Arc::new(Http::new(roots, false)?);
@@ -215,16 +219,17 @@ impl Stage {
     }
 }
 
-/// The policy of the renewal: the secret that a person made is due at once, and the new one outlives the demo.
+/// The policy of the renewal: the renewal of the first secret, which a person created, is due at once, and the new
+/// secret is valid until the end of the demo.
 fn renew_policy() -> RenewPolicy {
     RenewPolicy { lifetime: TimeDelta::days(700), before: TimeDelta::days(100), ..RenewPolicy::default() }
 }
 
-/// A daemon of the story. Dropping the daemon ends all its tasks at once, like a power cut.
+/// A daemon of the story. Dropping this value ends all tasks of the daemon at once, like a power failure.
 pub(super) struct Process {
     daemon: Daemon,
     calls: Arc<Calls>,
-    /// Stops the daemon's server.
+    /// Stops the server of the daemon's endpoints.
     served: CancellationToken,
 }
 
@@ -233,7 +238,7 @@ impl Process {
         self.daemon.board()
     }
 
-    /// Whether the daemon's task has ended by itself, which breaks an invariant.
+    /// Whether the daemon's task has ended without a stop request, which happens only after a bug.
     pub(super) fn has_ended(&self) -> bool {
         self.daemon.has_ended()
     }
@@ -273,7 +278,7 @@ impl Files {
 
 impl Drop for Files {
     fn drop(&mut self) {
-        // The operating system cleans up its directory for temporary files.
+        // A failure is ignored, because the operating system cleans up its directory for temporary files.
         let _left = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -1,7 +1,7 @@
 //! The story, from the first sign-in to the last day.
 //!
-//! Owns the order of events, and the state that each event waits for. This file narrates the actions of people and of
-//! Microsoft, since the story performs them. `watch` observes and narrates Perennial's actions.
+//! This module owns the order of the events, and the state for which each event waits. It performs the actions of
+//! people and of Microsoft and prints them. `watch` observes Perennial's actions and prints them.
 
 use chrono::TimeDelta;
 
@@ -14,11 +14,11 @@ use crate::sandbox::world::World;
 use crate::status::snapshot::TokenState;
 use crate::token::RefreshToken;
 
-/// The length of the last part, which includes the first rotation after all failures.
+/// The length of the last part, in which the first rotation after all failures happens.
 const CALM: TimeDelta = TimeDelta::days(9);
 
 impl Demo {
-    /// Tells the story from the first day to the last.
+    /// Runs the story from the first day to the last.
     pub(super) async fn story(&mut self) -> Result<(), Stuck> {
         self.opening();
         let first = self.stage.world.newest_value(&self.stage.partner.refresh_token);
@@ -66,7 +66,7 @@ impl Demo {
         self.until_day(16).await
     }
 
-    /// Tells the counter-example: a token that is not rotated expires.
+    /// Shows what happens without Perennial: the first token, which is not redeemed again, expires.
     async fn first_token_dies(&mut self, first: &RefreshToken) -> Result<(), Stuck> {
         self.watch.told.expect(&[Kind::AppSecretExpiring]);
         let dead = |world: &World, token: &RefreshToken| world.refusal_of(token.expose()).is_some();
@@ -96,7 +96,7 @@ impl Demo {
         Ok(())
     }
 
-    /// Runs a second instance for a month, as a faulty deployment does.
+    /// Runs a second instance for a month, as after a mistake in a deployment.
     async fn second_daemon(&mut self) -> Result<(), Stuck> {
         self.until_day(54).await?;
         self.watch.told.expect(&[]);

@@ -5,7 +5,7 @@ use super::voice::Tone;
 use super::{Demo, Stuck};
 use crate::process::clock::rfc3339;
 
-/// The speed, in days per second, while the demo keeps running: one hour per second.
+/// The speed, in days per second, while the demo keeps running after the story: one hour per second.
 const KEPT_AT: f64 = 1.0 / 24.0;
 
 impl Demo {

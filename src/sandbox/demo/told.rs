@@ -1,7 +1,7 @@
 //! Promise 4 (docs/promises.md): compares the conditions on the board with the conditions that the story expects.
 //!
-//! Owns the open conditions, the kinds that the story expects, and all ids so far. Each condition that opens or closes
-//! becomes an alert.
+//! This module owns the open conditions, the kinds of condition that the story expects, and all ids so far. Each
+//! condition that opens or closes is shown as an alert.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ pub(super) enum News {
     Closed {
         /// The kind of the condition.
         kind: Kind,
-        /// The time that the condition was open.
+        /// How long the condition was open.
         after: TimeDelta,
     },
 }
@@ -44,19 +44,19 @@ pub(super) struct OpenConditions {
     ids: BTreeMap<Incident, Uuid>,
     /// The kinds of condition that the story expects now.
     expected: Vec<Kind>,
-    /// The number of times that each incident opened since the expectation last changed.
+    /// How often each incident has opened since the story last changed its expected kinds.
     openings: BTreeMap<Incident, u32>,
     incidents: usize,
 }
 
 impl OpenConditions {
-    /// Begins a new part of the story. These kinds of condition belong to it.
+    /// Begins a new part of the story, in which these kinds of condition are expected.
     pub(super) fn expect(&mut self, kinds: &[Kind]) {
         self.expected = kinds.to_vec();
         self.openings.clear();
     }
 
-    /// Compares the open conditions with the board and returns the changes.
+    /// Compares the known open conditions with the status board and returns the changes.
     pub(super) fn compare(
         &mut self,
         conditions: &[Condition],

@@ -1,7 +1,7 @@
 //! The failures of the story, each with its expected effects.
 //!
-//! An outage is a rejection, not a hang. The adapters' timeouts use real time, and half a minute of real time is days
-//! in the demo.
+//! In an outage of the story, a service rejects calls, because calls without an answer would take too long: the
+//! adapters' timeouts are in real time, and half a minute of real time is days in the demo.
 
 use std::time::Duration;
 
@@ -15,20 +15,21 @@ use crate::process::clock::{Timestamp, delta};
 use crate::sandbox::world::{Fault, FaultEffect, Operation, Peer};
 use crate::status::snapshot::TokenState;
 
-/// The speed while minutes matter: two hours per second. Five minutes are then longer than any work of this machine.
+/// The speed while minutes matter: two hours per second. At this speed, five minutes of the demo's time are longer than
+/// any work of this machine takes.
 const SLOW: f64 = 2.0 / 24.0;
 
 /// The speed in days per second while hours matter.
 const HOURS_MATTER: f64 = 0.5;
 
-/// The extra time in which a dead grant is reported, beyond `prove_every`. Part of promise 4 (docs/promises.md).
+/// A dead grant is reported within `prove_every` and this additional time (part of promise 4, docs/promises.md).
 const TOLD_WITHIN: TimeDelta = TimeDelta::minutes(5);
 
-/// The time that a write to the vault is delayed for the race, in real time.
+/// How long a write to the vault is delayed while a user signs in, in real time.
 const RACE: Duration = Duration::from_millis(400);
 
 impl Demo {
-    /// Entra answers with 429 for a day, and with AADSTS50196 for half a day.
+    /// For a day, Entra answers with the status 429. For half a day, Entra answers with AADSTS50196.
     pub(super) async fn busy_issuer(&mut self) -> Result<(), Stuck> {
         self.watch.told.expect(&[Kind::EntraThrottled]);
         let began = self.now();
@@ -71,7 +72,7 @@ impl Demo {
         self.calm_again(TimeDelta::days(1)).await
     }
 
-    /// The vault rejects writes when a rotation is due. Then the vault does not answer at all.
+    /// The vault rejects writes when a rotation is due. After that, the vault does not answer at all.
     pub(super) async fn vault_outage(&mut self) -> Result<(), Stuck> {
         self.until_day(30).await?;
         let due = self.rotate_at() - TimeDelta::hours(8);
@@ -110,7 +111,7 @@ impl Demo {
         self.calm_again(TimeDelta::days(1)).await
     }
 
-    /// Checks promise 3: the vault now holds the same successor that the process held.
+    /// Checks promise 3: the vault now contains the successor that the process held.
     fn check_saved(&mut self, held_since: Timestamp) {
         let newest = self.stage.world.newest_value(&self.stage.partner.refresh_token);
         let grant = newest.and_then(|token| self.stage.world.grant(token.expose()));
@@ -126,7 +127,7 @@ impl Demo {
         }
     }
 
-    /// The app's secret expires. The token itself is still good.
+    /// The app's secret expires. The refresh token is still valid.
     pub(super) async fn app_secret_ends(&mut self) -> Result<(), Stuck> {
         self.watch.told.expect(&[Kind::AppSecretExpiring, Kind::AppCredentialRefused]);
         let ends = self.stage.since + super::stage::APP_SECRET_LASTS;
@@ -190,7 +191,8 @@ impl Demo {
             demo.stage.world.faults().is_empty()
         })
         .await?;
-        // The write was sent but has not taken effect. A sign-in at this moment is the worst case.
+        // The daemon has sent its write, but the write has not taken effect yet. A sign-in at this moment is the worst
+        // case.
         let partner = self.stage.partner.clone();
         let theirs = self.stage.world.human_signs_in(&partner);
         let theirs = theirs.ok_or_else(|| Stuck::Waiting("a sign-in was expected to work".into()))?;
@@ -218,8 +220,8 @@ impl Demo {
         self.calm_again(TimeDelta::days(2)).await
     }
 
-    /// A user's sessions are revoked. Of all failures here, only this one needs a sign-in. Perennial reports the
-    /// revocation before any call fails.
+    /// A user's sessions are revoked. Of all failures in this file, only this failure requires a sign-in. Perennial
+    /// reports the revocation before the partner's scripts fail.
     pub(super) async fn revoked_session(&mut self) -> Result<(), Stuck> {
         self.until_day(145).await?;
         self.watch.told.expect(&[Kind::LoginRequired]);

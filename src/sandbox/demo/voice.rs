@@ -1,6 +1,7 @@
-//! Prints the output of the demo: paragraphs, and lines that begin with their day.
+//! Prints the output of the demo, which consists of paragraphs, and of lines that begin with a day.
 //!
-//! Owns width and colors. Keeps a copy of the output until the search for secrets (`secrecy`) takes the copy.
+//! This module owns the width and the colors. It keeps a copy of the output until the search for secrets (`secrecy`)
+//! takes this copy.
 
 use chrono::TimeDelta;
 
@@ -39,7 +40,7 @@ impl Tone {
     }
 }
 
-/// The narrator, who prints the story.
+/// Prints the story.
 pub(super) struct Voice {
     say: Box<dyn FnMut(&str)>,
     colours: bool,
@@ -102,7 +103,7 @@ pub(super) fn span(of: TimeDelta) -> String {
     }
 }
 
-/// Breaks a text between words. A word that is wider than a line gets its own line.
+/// Breaks a text between words. A word that is wider than `width` gets a line of its own.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {

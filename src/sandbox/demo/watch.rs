@@ -1,7 +1,7 @@
-//! Observes everything after each beat of the clock. Narrates the changes and checks the promises.
+//! After each beat of the clock, observes the services and the daemons, prints the changes, and checks the promises.
 //!
-//! Owns the way from observable facts to the narration. The facts are the world's ledger and grants, the boards, and
-//! the log. The narration says nothing else.
+//! This module converts observed facts to the printed story. The facts come from the simulated world's ledger and
+//! grants, from the status boards, and from the log. The printed story contains only such facts.
 
 mod checks;
 
@@ -28,7 +28,7 @@ const COUNT_EVERY: TimeDelta = TimeDelta::hours(6);
 /// The interval at which the output is searched for secrets.
 const SEARCH_EVERY: TimeDelta = TimeDelta::days(7);
 
-/// The numbers of observed events.
+/// How often each kind of event was observed.
 #[derive(Default)]
 pub(super) struct DemoCounts {
     pub(super) sign_ins: usize,
@@ -48,22 +48,22 @@ struct Scene<'a> {
     now: Timestamp,
 }
 
-/// The observer's memory between beats.
+/// What the observer remembers between two beats.
 pub(super) struct Watch {
     pub(super) promises: Promises,
     pub(super) told: OpenConditions,
     pub(super) counts: DemoCounts,
-    /// Whether a user's sessions were revoked and no sign-in has followed.
+    /// Whether a user's sessions were revoked and no user has signed in since.
     pub(super) revoked: bool,
-    /// Whether a daemon has just started, so that its first state is no news.
+    /// Whether a daemon has just started, so that its first state is not shown as a change.
     pub(super) fresh: bool,
-    /// Whether a second daemon is running and was seen at work.
+    /// Whether a second daemon is running and was seen to act.
     pub(super) two: bool,
     /// The time at which the issuer last redeemed the story's token.
     pub(super) redeemed_at: Option<Timestamp>,
     log: Captured,
     secrets: Secrets,
-    /// The output that was not searched yet.
+    /// The output that has not been searched yet.
     shown: String,
     calls_seen: Timestamp,
     writes_seen: usize,
@@ -72,7 +72,7 @@ pub(super) struct Watch {
     dead_since: Option<Timestamp>,
     /// The version that was the newest when the daemon first held a successor that the vault rejected.
     held: Option<VersionId>,
-    /// The time at which a person last had to act.
+    /// When the story last required an action of a person.
     awaited_at: Option<Timestamp>,
     /// The times at which daemons of the story ended.
     ends: Vec<Timestamp>,
@@ -137,7 +137,7 @@ impl Watch {
         self.ends.push(at);
     }
 
-    /// Makes the last observation. Also searches the output since the last search.
+    /// Makes the last observation, and searches the output since the last search.
     pub(super) fn finish(&mut self, stage: &Stage, daemon: &Process, voice: &mut Voice) {
         self.search_at = stage.clock.now();
         self.look(stage, daemon, None, voice);
@@ -224,7 +224,8 @@ impl Watch {
         }
     }
 
-    /// Reads the log. A log line with the level ERROR means that a person must act. The story knows when that is so.
+    /// Reads the log. Reads the log. A log line with the level ERROR must appear only while the story requires a person
+    /// to act.
     fn read_log(&mut self, scene: &Scene<'_>) {
         let log = self.log.take();
         for line in log.lines() {

@@ -17,15 +17,15 @@ const VAULT_CALLS_A_DAY: usize = 60;
 /// The limit of vault calls for each process, token and day while a person must act (promise 6).
 const WATCHED: usize = 1_500;
 
-/// The longest time that a sign-in stays buried. The next proof finds the sign-in at the latest.
+/// The longest time that a sign-in stays buried. The next proof finds and restores a buried sign-in at the latest.
 const BURIED_FOR: TimeDelta = TimeDelta::minutes(6 * 60 + 5);
 
 /// The largest delay of a beat at high speed.
 const BEAT_IS_LATE: TimeDelta = TimeDelta::hours(1);
 
 impl Watch {
-    /// Checks promises 2 and 3. The written version is a proven successor of the right user and app. The redeemed
-    /// version can still be read.
+    /// Checks promises 2 and 3. The written version must be a successor of the right user and app, from a redemption.
+    /// The redeemed version must still be readable.
     pub(super) fn check_write(&mut self, scene: &Scene<'_>, write: &Write) {
         let (world, partner) = (&scene.stage.world, &scene.stage.partner);
         let grant = world.grant(write.value.expose());
@@ -93,7 +93,8 @@ impl Watch {
         }
     }
 
-    /// Checks promise 3. A process holds a successor that the vault rejected until the vault accepts it.
+    /// Checks promise 3. If the vault rejects a successor, the process must hold the successor until the vault accepts
+    /// it.
     fn check_held(&mut self, now: Timestamp, holds: bool, newest: &VersionId) {
         match (holds, self.held.take()) {
             (true, before) => self.held = before.or_else(|| Some(newest.clone())),
@@ -106,8 +107,8 @@ impl Watch {
         }
     }
 
-    /// Checks promise 9. The state `current` means that the token was redeemed within twice `prove_every`. The token
-    /// has also not been dead for longer than that.
+    /// Checks promise 9. If a daemon shows the state `current`, the token must have been redeemed within twice
+    /// `prove_every`, and it must not have been dead for longer than this time.
     fn check_green(&mut self, scene: &Scene<'_>, daemon: &Process) {
         let fresh_for = delta(2 * scene.stage.grant().policy.prove_every) + BEAT_IS_LATE;
         let late = |at: Option<Timestamp>| at.is_none_or(|at| at + fresh_for < scene.now);
@@ -166,12 +167,12 @@ impl Watch {
         texts.push_str(&published);
         let found = self.secrets.shown_in(&texts);
         self.promises.held(Promise::Secret, texts.lines().count().saturating_sub(1));
-        // The text of the line would show the secret again. So the message leaves out the text.
+        // The message does not quote the line, because the line contains the secret.
         self.promises.check(Promise::Secret, scene.now, found.is_none(), || "a line holds a secret".into());
     }
 }
 
-/// Whether a daemon reports no problem. The daemon may be rotating now.
+/// Whether a daemon reports no problem. A daemon that is rotating now also reports no problem.
 fn is_well(daemon: &Process, now: Timestamp) -> bool {
     match standing(daemon, now) {
         TokenState::Current => true,
