@@ -1,7 +1,7 @@
-//! The controls below `/_sandbox/`: show the simulated state, and cause events.
+//! The controls below `/_sandbox/`: they show the simulated state and cause events.
 //!
-//! Invariant: no control shows a token or a secret, except `issue-assertion`, which returns the new assertion. All
-//! others show a short fingerprint in place of a value.
+//! Invariant: only `issue-assertion` shows a secret, because it returns the new assertion. All other controls show a
+//! short fingerprint instead of a token or a secret.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use crate::process::clock::Timestamp;
 use crate::sandbox::world::{Partner, SecretVersion, World, fingerprint};
 use crate::token::tags::Tags;
 
-/// The number of the newest grants that the state shows. Thousands of grants would hide the rest of the state.
+/// The state shows only this many of the newest grants. Otherwise thousands of grants would hide the rest of the state.
 const GRANTS_SHOWN: usize = 100;
 
 /// The answer of a control, or the reason why a form is wrong.
@@ -198,8 +198,7 @@ async fn clock(State(shared): State<Arc<SandboxState>>, body: Bytes) -> Reply {
     Ok(Json(json!({"now": shown(world.now()), "speed": world.speed()})))
 }
 
-/// The highest speed: a third of a year per second. At higher speeds, spans exceed the range of a duration within
-/// minutes.
+/// The highest speed: a third of a year per second. At a higher speed, a time span would overflow within minutes.
 const MAX_SPEED: f64 = 10_000_000.0;
 
 async fn faults(State(shared): State<Arc<SandboxState>>) -> Json<Value> {
@@ -218,7 +217,7 @@ async fn clear(State(shared): State<Arc<SandboxState>>) -> Json<Value> {
     faults(State(shared)).await
 }
 
-/// The user that a control is about. The default is the first partner's user.
+/// The user that a control is about. Without `user`, this is the first partner's user.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PersonForm {
@@ -283,7 +282,8 @@ fn app(world: &World, client_id: Option<String>) -> Reply<String> {
     if is_known { Ok(client_id) } else { Err(wrong("there is no such app")) }
 }
 
-/// Parses a body with any content type, since `curl -d` sends its own. An empty body is an empty form.
+/// Parses a body with any content type, since `curl -d` sends a content type of its own. An empty body is an empty
+/// form.
 fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, (StatusCode, Json<Value>)> {
     let body = if body.is_empty() { &b"{}"[..] } else { body };
     serde_json::from_slice(body).map_err(|why| wrong(&why.to_string()))

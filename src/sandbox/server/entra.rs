@@ -20,7 +20,7 @@ use crate::sandbox::world::{
     RedeemRequest, TokenAnswer, Trouble,
 };
 
-/// The form of an assertion that proves an app (RFC 7523, 2.2).
+/// The type of an assertion that authenticates an app (RFC 7523, 2.2).
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// The fields of a token request.
@@ -136,7 +136,8 @@ async fn exchange_device(caller: &HttpCaller, tenant: &str, fields: &Fields) -> 
     answered(caller, answer, None).await
 }
 
-/// Returns the answer to any grant. With `account`, it also has the user's account, for a client that stores accounts.
+/// Returns the answer to any grant. With `account`, the answer also contains the user's account, for clients that store
+/// accounts.
 async fn answered(
     caller: &HttpCaller,
     answer: Result<TokenAnswer, Trouble<EntraRefusal>>,
@@ -202,7 +203,7 @@ fn refuse(caller: &HttpCaller, code: u32) -> Response {
     oauth_error(&refused, caller.world().now())
 }
 
-/// The app's credential. If the request has both, the assertion counts and the secret is ignored.
+/// Returns the app's credential in a request. If the request has an assertion and a secret, the secret is ignored.
 fn proof(fields: &Fields) -> AppProof<'_> {
     match fields.get("client_assertion") {
         Some(assertion) if text(fields, "client_assertion_type") == ASSERTION_TYPE => {
@@ -246,7 +247,7 @@ async fn metadata(caller: HttpCaller, Path(tenant): Path<String>) -> Response {
     .into_response()
 }
 
-/// Returns the key of ID tokens. Access tokens are not signed, since their audiences look them up in the world.
+/// Returns the key of ID tokens. Access tokens are not signed, since the simulated services look them up in the world.
 async fn keys(caller: HttpCaller) -> Json<Value> {
     Json(json!({"keys": [caller.shared.signer.public_key()]}))
 }

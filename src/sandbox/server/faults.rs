@@ -15,7 +15,8 @@ use crate::ports::failure::Trace;
 use crate::ports::oauth_error::OAuthError;
 use crate::sandbox::world::{EntraRefusal, FaultEffect, Peer};
 
-/// The duration of a hang. A hang is longer than any client's timeout, and short enough that a forgotten test ends.
+/// The duration of a hang. A hang is longer than any client's timeout. It ends nevertheless, so that a test that waits
+/// for it also ends.
 const HANG: Duration = Duration::from_secs(120);
 
 impl HttpCaller {

@@ -41,8 +41,8 @@ pub struct WrittenFiles {
     pub config: PathBuf,
 }
 
-/// Locks a folder for one sandbox while the returned file is open. A second sandbox would replace the files of the
-/// first one.
+/// Locks a directory for one sandbox while the returned file is open. Otherwise a second sandbox could replace the
+/// files of the first sandbox.
 pub(super) fn lock(dir: &Path) -> Result<File, SandboxError> {
     let failed = |source| SandboxError::Write { path: dir.to_owned(), source };
     std::fs::create_dir_all(dir).map_err(failed)?;
@@ -55,8 +55,8 @@ pub(super) fn lock(dir: &Path) -> Result<File, SandboxError> {
 }
 
 impl Sandbox {
-    /// Writes `ca.pem`, `vault-client-secret` and a ready `perennial.toml` into a directory. Creates the directory if
-    /// it is missing. Also writes the files that workload identity puts into a pod.
+    /// Writes `ca.pem`, `vault-client-secret` and a complete `perennial.toml` into a directory. Creates the directory
+    /// if it is missing. Also writes the files that workload identity puts into a pod.
     ///
     /// # Errors
     /// Returns an error if a file cannot be written.
@@ -215,7 +215,7 @@ fn push(text: &mut String, more: &str) {
     write!(text, "{more}").expect("writing to a string never fails");
 }
 
-/// Returns a path as a TOML string. For ordinary paths, the text is also a word of a shell.
+/// Returns a path as a TOML string. For ordinary paths, a shell reads the text as the same path.
 fn quoted(path: &Path) -> String {
     serde_json::Value::from(path.to_string_lossy()).to_string()
 }

@@ -24,7 +24,7 @@ use crate::sandbox::world::{
     App, AppCertificate, AppSecret, GraphRefusal, Operation, PasswordRequest, Peer, Trouble,
 };
 
-/// The beginning of the addresses that describe an answer.
+/// The beginning of the `@odata.context` URLs in answers.
 const METADATA: &str = "https://graph.microsoft.com/v1.0/$metadata#";
 
 pub(super) fn routes() -> Routes {
@@ -54,7 +54,8 @@ struct RemovePasswordBody {
     key_id: Uuid,
 }
 
-/// Answers `GET /v1.0/applications(appId='ID')`. The router knows no parentheses.
+/// Answers `GET /v1.0/applications(appId='ID')`. The router's patterns do not support such parentheses, so this
+/// function parses the path.
 async fn application(
     caller: HttpCaller,
     Path(resource): Path<String>,
@@ -144,7 +145,7 @@ fn with_ids(caller: &HttpCaller, mut response: Response) -> Response {
     response
 }
 
-/// Returns an app registration in the form of Graph. `selected` holds the names of the wanted properties.
+/// Returns an app registration in the form of Graph. `selected` contains the names of the requested properties.
 fn described(app: &App, selected: Option<&str>) -> Value {
     let is_selected =
         |name: &str| selected.is_none_or(|names| names.split(',').any(|one| one.trim() == name));

@@ -2,8 +2,8 @@
 //! Service and Container Apps.
 //!
 //! The service is at the sandbox's own origin and, as on a real host, at a separate plain HTTP address. The host's own
-//! identity is the app that opens the sandbox's vault. A request with a client id gets a token of one of the world's
-//! managed identities. Errors have the form of the protocol (docs/azure-facts.md F401, F402).
+//! identity is the app with which Perennial reads the sandbox's vault. A request with a client id gets a token of one
+//! of the world's managed identities. Errors have the form of the protocol (docs/azure-facts.md F401, F402).
 
 use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
@@ -108,7 +108,7 @@ async fn managed(
     caller.world().managed_identity_token(caller.actor(), Some(client_id), resource)
 }
 
-/// Returns a token of the app that opens the vault.
+/// Returns a token of the app with which Perennial reads the vault.
 async fn of_the_vault(caller: &HttpCaller, resource: &str) -> Result<TokenAnswer, Trouble<HostRefusal>> {
     let own = &caller.shared.vault_identity;
     caller.enter(Peer::Entra, Operation::Identity, &own.client_id).await;

@@ -1,4 +1,5 @@
-//! Harmful bodies: too long, too slow, compressed so that they expand hugely, or full of the caller's own data.
+//! Harmful bodies: too long, too slow, compressed so that they become huge when expanded, or full of the caller's own
+//! data.
 
 use std::time::Duration;
 
@@ -21,8 +22,8 @@ const LONG_BYTES: usize = 100_000_000;
 /// The number of bytes that are generated at once.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// The interval between two bytes of a slow body. The interval is shorter than any client's idle timeout. The whole
-/// body takes longer than any useful answer.
+/// The interval between two bytes of a slow body. The interval is shorter than any client's idle timeout, so only a
+/// limit on the whole answer's time helps.
 const DRIP_EVERY: Duration = Duration::from_secs(1);
 
 /// Returns a harmful answer to a caller.
@@ -59,13 +60,13 @@ fn json_of(status: StatusCode, body: Body) -> Response {
 }
 
 /// Returns endless spaces as a gzip member (RFC 1952). The member has one block with fixed codes (RFC 1951, 3.2.6). The
-/// block holds a space, and then only "the last byte, 258 times". The member is cut before its end, which no client
-/// reaches.
+/// block contains a space, and after that only the code for "repeat the last byte 258 times". The end of the member is
+/// missing, because no client reads so far.
 fn bomb() -> Vec<u8> {
     const REPEATS: usize = LONG_BYTES / 258;
     let mut bits = Bits { bytes: vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255], free: 0 };
-    // The three bits say that the block is not the last one and has fixed codes. Numbers are written from their lowest
-    // bit, codes from their highest.
+    // The three bits say that the block is not the last one and has fixed codes. In this format, numbers are written
+    // with the lowest bit first, and codes with the highest bit first.
     bits.push([false, true, false]);
     bits.push(code(0x30 + u16::from(b' '), 8));
     for _ in 0..REPEATS {
@@ -127,7 +128,7 @@ impl SentText {
 }
 
 /// A text that attacks a terminal. The text clears the screen, sets a title and a color, and reverses the reading
-/// direction. A single C1 character sets the color.
+/// direction. The color is set with a single C1 character.
 const ESCAPES: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\u{200b}";
 
 /// The ids in a laced answer of Microsoft Graph.
@@ -193,7 +194,7 @@ mod tests {
         let bomb = bomb();
 
         assert!(bomb.len() < 1_000_000, "{}", bomb.len());
-        // The header of a block has three bits, and the space has eight. Each 258 bytes take thirteen bits.
+        // The header of a block has three bits, and the space has eight. Each code for 258 bytes has thirteen bits.
         assert_eq!(bomb.len(), 10 + (3 + 8 + 13 * (LONG_BYTES / 258)).div_ceil(8));
     }
 

@@ -1,4 +1,4 @@
-//! The inbox, which shows alerts that were sent to the sandbox, as people would read them.
+//! The inbox, which shows the alerts that were sent to the sandbox in the form in which people would read them.
 //!
 //! The inbox accepts heartbeats and the posts of the sinks `teams`, `slack`, `webhook` and `pagerduty`, and shows their
 //! texts. The inbox checks only the form of a post, and writes nothing to disk.
@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::{Routes, SandboxState, shown};
 use crate::process::text;
 
-/// The largest number of messages that the inbox keeps. The newest ones stay.
+/// The largest number of messages that the inbox keeps. Older messages are dropped.
 const MOST: usize = 100;
 
 /// The received messages.

@@ -1,4 +1,5 @@
-//! Key Vault over HTTPS: the challenge in front, and the secrets. `certificates` owns certificates and keys.
+//! Key Vault over HTTPS: the authentication challenge and the requests for secrets. `certificates` owns certificates
+//! and keys.
 
 use std::sync::Arc;
 
@@ -61,7 +62,7 @@ pub(super) fn routes() -> Routes {
         .layer(DefaultBodyLimit::disable())
 }
 
-/// A caller that has a token for the vault and uses a supported API version.
+/// A caller whose request has a token for the vault and a supported API version.
 struct Admitted {
     caller: HttpCaller,
     vault: Arc<str>,
@@ -110,7 +111,7 @@ impl FromRequestParts<Arc<SandboxState>> for Admitted {
 }
 
 impl Admitted {
-    /// Makes a call and returns its answer. Delays the call if a fault says so.
+    /// Makes a call to the world and returns its answer. If a fault delays calls, the call is delayed.
     async fn call<T>(
         &self,
         name: &str,
@@ -149,7 +150,7 @@ impl Admitted {
         (self.query.skip.unwrap_or(0), self.query.maxresults.unwrap_or(PAGE))
     }
 
-    /// Parses the body, or returns the rejection of an invalid one.
+    /// Parses the body, or returns the rejection of an invalid body.
     fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, VaultRefusal> {
         serde_json::from_slice(body)
             .map_err(|_| VaultRefusal::bad_parameter("The request body cannot be read."))
@@ -255,7 +256,7 @@ async fn backup(by: Admitted, Path(name): Path<String>) -> Response {
     by.call(&name, Operation::Backup, effect, |versions| bodies::backup(&backup::encode(&versions))).await
 }
 
-/// Serves `POST /secrets/restore`. No other name accepts this method.
+/// Serves `POST /secrets/restore`. A POST to any other name is rejected.
 async fn restore(by: Admitted, Path(name): Path<String>, body: Bytes) -> Response {
     if name != "restore" {
         return by.refused(&unserved::wrong_method(&Method::POST));
@@ -271,7 +272,7 @@ async fn restore(by: Admitted, Path(name): Path<String>, body: Bytes) -> Respons
     by.call(&name, Operation::Restore, effect, |newest| bodies::bare(&by.vault, &newest)).await
 }
 
-/// Answers a request for a path or a method that is not served. A vault checks the caller's token first.
+/// Answers a request for a path or a method that is not served. As at Key Vault, the caller's token is checked first.
 pub(super) async fn not_served(State(shared): State<Arc<SandboxState>>, request: Request) -> Response {
     let (mut parts, _) = request.into_parts();
     let refusal = unserved::refusal(&parts.method, parts.uri.path());
@@ -304,7 +305,7 @@ fn challenge(caller: &HttpCaller, why: &str) -> Response {
 
 fn refuse(caller: &HttpCaller, refused: &VaultRefusal) -> Response {
     if refused.status == 0 {
-        // The host name does not exist. The server simulates this and sends no answer.
+        // The host name does not exist. The server simulates this by closing the connection without an answer.
         caller.connection.cut();
     }
     let body = key_vault_error(refused.code, refused.inner, &refused.text);

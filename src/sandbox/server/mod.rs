@@ -1,8 +1,9 @@
-//! Serves the world over HTTPS, for `sandbox` and `demo`. The shipped adapters and the official Azure clients connect
-//! to it.
+//! Serves the world over HTTPS, for `sandbox` and `demo`. Perennial's adapters and the official Azure clients can
+//! connect to this server.
 //!
-//! Owns the protocol: TLS, paths, headers and bodies of Entra, Key Vault, Partner Center and Microsoft Graph. All of them
-//! share one origin, with the controls below `/_sandbox/`. The world owns every rule of the services.
+//! This module owns the protocols of Entra, Key Vault, Partner Center and Microsoft Graph: TLS, paths, headers and
+//! bodies. All services have the same origin, and the controls are below `/_sandbox/`. The world owns every rule of the
+//! services.
 
 mod authorize;
 mod controls;
@@ -47,11 +48,11 @@ use crate::sandbox::world::{Partner, World};
 /// The routes of one service.
 type Routes = Router<Arc<SandboxState>>;
 
-/// The limits of the server, which are far higher than a test or a user's own programs need. Only injected faults make
-/// the sandbox slow.
+/// The limits of the server, which are far higher than a test or a user's own programs need. So only injected faults
+/// make the sandbox slow.
 const LIMITS: ClientLimits = ClientLimits {
     connections: 1024,
-    // Clients keep idle connections for 90 seconds (`reqwest`).
+    // This time is longer than the 90 seconds for which clients keep idle connections (`reqwest`).
     head_within: Duration::from_secs(120),
     head_bytes: 64 * 1024,
     connection_lives: Duration::from_secs(24 * 60 * 60),
@@ -70,14 +71,14 @@ pub struct Sandbox {
     /// The base URL of the sandbox, which is the address of Entra's authority, the vault, Partner Center and Microsoft
     /// Graph.
     pub origin: Arc<str>,
-    /// The app that opens the vault.
+    /// The app with which Perennial reads the vault.
     pub vault_identity: VaultIdentity,
     shared: Arc<SandboxState>,
     stop: CancellationToken,
     serving: JoinHandle<()>,
 }
 
-/// The app that opens the vault. The configuration names this app with `credential = "client_secret"`.
+/// The app with which Perennial reads the vault. The configuration names this app with `credential = "client_secret"`.
 #[derive(Clone, Debug)]
 pub struct VaultIdentity {
     pub tenant_id: String,
@@ -85,7 +86,7 @@ pub struct VaultIdentity {
     pub client_secret: SecretString,
 }
 
-/// The identity service of an Azure host. Environment variables describe this service.
+/// The identity service of an Azure host. Perennial gets the address and the header from environment variables.
 #[derive(Clone, Debug)]
 pub struct IdentityService {
     /// The value of `IDENTITY_ENDPOINT`.
@@ -132,15 +133,15 @@ struct SandboxState {
     vault_identity: VaultIdentity,
     /// The signer of ID tokens.
     signer: signing::Signer,
-    /// The secret header that the host's identity service requires. App Service requires one too.
+    /// The secret header that the host's identity service requires. App Service also requires such a header.
     identity_header: SecretString,
     /// The received alerts.
     inbox: inbox::Inbox,
 }
 
 impl SandboxState {
-    /// Returns the tenant in which the app that opens the vault requests its tokens. This is the first partner's tenant,
-    /// so that the app can manage the partner's app registration at Microsoft Graph.
+    /// Returns the tenant in which the app that reads the vault requests its tokens. This is the first partner's
+    /// tenant, so that the app can manage the partner's app registration at Microsoft Graph.
     fn identity_tenant(&self) -> String {
         let VaultIdentity { tenant_id, client_id, .. } = &self.vault_identity;
         let partner = self.world.partners().first().map(|partner| partner.tenant_id.clone());
@@ -161,8 +162,8 @@ impl SandboxState {
 }
 
 impl Sandbox {
-    /// Serves a world. Adds a vault at the sandbox's own origin with all rights, and an app that opens it. From now on,
-    /// access tokens expire by the host's clock.
+    /// Serves a world. Adds a vault at the sandbox's own origin, and an app that has all rights on this vault. From now
+    /// on, the expiry of access tokens is counted by the host's clock.
     ///
     /// # Errors
     /// Returns an error for an address in use, or if no certificate can be created.
@@ -202,20 +203,20 @@ impl Sandbox {
     /// `/msi/token`.
     ///
     /// # Errors
-    /// The address is in use.
+    /// Returns an error for an address in use.
     pub async fn serve_identity(&self, listen: SocketAddr) -> Result<IdentityService, SandboxError> {
         let failed = |source| SandboxError::Listen { address: listen, source };
         let tcp = TcpListener::bind(listen).await.map_err(failed)?;
         let addr = tcp.local_addr().map_err(failed)?;
         let routes = host::routes().with_state(Arc::clone(&self.shared));
-        // The server ends with the sandbox, so its result does not matter.
+        // The server runs until the sandbox stops, so its result does not matter.
         let _served =
             tokio::spawn(server::serve(vec![tcp], server::plain, routes, LIMITS, self.stop.clone()));
         let header = self.shared.identity_header.clone();
         Ok(IdentityService { endpoint: format!("http://{addr}/msi/token"), header })
     }
 
-    /// Returns a token with which the app that opens the vault authenticates. Kubernetes projects such a token into a
+    /// Returns a token with which the app that reads the vault authenticates. Kubernetes projects such a token into a
     /// pod.
     pub fn federated_token(&self, lasts: TimeDelta) -> SecretString {
         let token: SecretString = format!("eyJmZWRlcmF0ZWQi.{}", self.world().fresh_id().simple()).into();
@@ -224,8 +225,8 @@ impl Sandbox {
         token
     }
 
-    /// Adds a partner whose user signed in some time ago. The vault stores the token, and the app's secret is valid for
-    /// half a year from now. The app that opens the vault can also get tokens in the partner's tenant.
+    /// Adds a partner whose user signed in `age` ago. The vault stores the token, and the app's secret is valid for
+    /// half a year from now. The app that reads the vault can also get tokens in the partner's tenant.
     pub fn add_partner(&self, name: &str, age: TimeDelta) -> Partner {
         let world = self.world();
         let expires = Some(world.now() + APP_SECRET_LASTS);
@@ -236,8 +237,8 @@ impl Sandbox {
         partner
     }
 
-    /// Adds users for sign-ins, beside the partner's own user. The added users are a colleague with MFA, a colleague
-    /// without MFA, a guest, and a user of another tenant.
+    /// Adds users who can sign in, in addition to the partner's own user. The added users are a colleague with MFA, a
+    /// colleague without MFA, a guest, and a user of another tenant.
     pub fn add_cast(&self, partner: &Partner) {
         let tenant =
             self.world().find_tenant(&partner.tenant_id).map(|tenant| tenant.domain).unwrap_or_default();
@@ -250,7 +251,7 @@ impl Sandbox {
         self.world().add_user(&elsewhere, "stranger@elsewhere.example", true);
     }
 
-    /// Stops the sandbox. Accepts no new connections, and gives open requests a moment to end.
+    /// Stops the sandbox. The sandbox accepts no new connections, and open requests get a short time to end.
     pub async fn stop(mut self) {
         self.stop.cancel();
         // The task ends soon after the cancellation.
@@ -306,15 +307,15 @@ pub struct SandboxOptions {
     pub dir: PathBuf,
     /// The address on which the sandbox listens.
     pub listen: SocketAddr,
-    /// The address of an Azure host's identity service. `None` starts no such service.
+    /// The address of an Azure host's identity service. With `None`, no such service is started.
     pub identity_listen: Option<SocketAddr>,
     /// The age of the stored token at the start.
     pub age: Duration,
-    /// The value of `rotate_after` in the configuration. `None` means the default.
+    /// The value of `prove_every` in the configuration. `None` means the default.
     pub rotate_after: Option<Duration>,
     /// The value of `rotate_after` in the configuration. `None` means the default.
     pub prove_every: Option<Duration>,
-    /// Whether the return of a spent token ends its family. Entra does not do that.
+    /// Whether a second redemption of the same token revokes all tokens of its sign-in. Entra does not do this.
     pub strict: bool,
     /// Whether the sandbox begins without a stored token.
     pub never_signed_in: bool,

@@ -1,6 +1,6 @@
 //! The pages of the sandbox's Entra, with plain forms, one style sheet, and no script.
 //!
-//! Owns the HTML and its content security policy. `maud` escapes each text that is not part of a template.
+//! This module owns the HTML and its content security policy. `maud` escapes each text that is not part of a template.
 
 use aws_lc_rs::digest;
 use axum::http::StatusCode;
@@ -22,7 +22,7 @@ input{font:inherit;padding:.5rem;width:100%;box-sizing:border-box}small{color:#5
 pub(super) struct Page {
     pub(super) title: &'static str,
     pub(super) body: Markup,
-    /// The other address that the page's form may lead to. A redirect counts too (CSP3, form-action).
+    /// Another address to which the page's form may lead, directly or through a redirect (CSP3, form-action).
     pub(super) leads_to: Option<String>,
 }
 
@@ -82,7 +82,7 @@ pub(super) fn trouble(refused: &EntraRefusal) -> Response {
         .response(StatusCode::BAD_REQUEST)
 }
 
-/// Returns one button per user. The hinted user comes first, then the users of the tenant.
+/// Returns one button per user. The user whom the request suggests comes first, then the users of the tenant.
 pub(super) fn people(mut users: Vec<User>, tenant: &str, hint: &str) -> Markup {
     users.retain(|user| !user.deleted);
     users.sort_by_key(|user| {
@@ -102,7 +102,7 @@ pub(super) fn people(mut users: Vec<User>, tenant: &str, hint: &str) -> Markup {
     }
 }
 
-/// The largest number of users on the page. A longer list would be unusable.
+/// The largest number of users on the page. With a longer list, the page would be hard to use.
 const MOST_USERS: usize = 50;
 
 /// Returns a hidden form field.

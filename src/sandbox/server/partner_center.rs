@@ -1,4 +1,4 @@
-//! Partner Center over HTTPS: the one request that proves a user's access token.
+//! Partner Center over HTTPS: the only request that Perennial sends, which checks a user's access token.
 
 use axum::response::IntoResponse as _;
 use axum::response::Response;

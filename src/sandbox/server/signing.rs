@@ -1,6 +1,6 @@
 //! The key that signs the sandbox's ID tokens, and its public half as a JSON Web Key.
 //!
-//! Entra signs with RSA. The sandbox uses an elliptic curve, since such a key is created at once. Each sandbox creates
+//! Entra signs with RSA. The sandbox uses an elliptic curve, since creating an RSA key takes long. Each sandbox creates
 //! a new key and never writes it to disk.
 
 use aws_lc_rs::rand::SystemRandom;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::SandboxError;
 
-/// The id of the only signing key.
+/// The id of the signing key.
 const KEY_ID: &str = "sandbox-1";
 
 /// The length of one coordinate in bytes: half of an uncompressed point of P-256.
@@ -27,7 +27,7 @@ impl Signer {
         Ok(Self(key))
     }
 
-    /// Returns a compact JWS of these claims. Returns `None` only if the machine has no randomness left.
+    /// Returns a compact JWS of these claims. Returns `None` only if the machine's random number generator fails.
     pub(super) fn sign(&self, claims: &Value) -> Option<String> {
         let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
         let header = json!({"typ": "JWT", "alg": "ES256", "kid": KEY_ID});

@@ -20,7 +20,7 @@ impl<'de> Deserialize<'de> for Span {
             Written::Seconds(seconds) => TimeDelta::try_seconds(seconds),
             Written::Text(text) => parse(&text),
         };
-        // A longer span could exceed the range of an instant.
+        // With a longer span, a time could overflow.
         let fits = |span: &TimeDelta| span.abs() <= TimeDelta::days(36_525);
         span.filter(fits)
             .map(Self)

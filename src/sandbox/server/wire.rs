@@ -68,7 +68,7 @@ impl HttpCaller {
         &self.shared.world
     }
 
-    /// Returns the caller's name for the ledger. The program gives this name.
+    /// Returns the caller's name for the ledger. The calling program chooses this name.
     pub(super) fn actor(&self) -> &str {
         let agent = self.header("user-agent").unwrap_or("unnamed");
         agent.split_whitespace().next().unwrap_or("unnamed")
@@ -83,7 +83,7 @@ impl HttpCaller {
         scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
     }
 
-    /// Delays the call if a fault says so.
+    /// Delays the call if a fault requires a delay.
     pub(super) async fn enter(&self, peer: Peer, operation: Operation, subject: &str) {
         let delay = self.world().delay(peer, operation, subject);
         if delay > Duration::ZERO {

@@ -36,13 +36,13 @@ struct CertificateForm {
     exportable: Option<bool>,
     /// The content type of the certificate's secret.
     content_type: Option<String>,
-    /// Bits.
+    /// The size of the key in bits.
     key_size: Option<u32>,
     /// The lifetime of the certificate.
     lasts: Option<Span>,
 }
 
-/// Lets the vault make a certificate, as a person does in the portal.
+/// Makes the vault create a certificate, as a person does in the portal.
 pub(super) async fn create_certificate(State(shared): State<Arc<SandboxState>>, body: Bytes) -> Reply {
     let form: CertificateForm = read(&body)?;
     let usual = CertificatePolicy::default();

@@ -1,4 +1,5 @@
-//! A fault as JSON, for example `{"peer":"entra","operation":"redeem","status":503,"times":3}`.
+//! Parses and lists injected faults. A fault is given as JSON, for example
+//! `{"peer":"entra","operation":"redeem","status":503,"times":3}`.
 
 use std::time::Duration;
 
@@ -20,9 +21,9 @@ pub(super) struct FaultForm {
     peer: String,
     /// The name of an operation in the state's counters. The default is every operation.
     operation: Option<String>,
-    /// The name of a secret, the object id of a user, or the client id of an app.
+    /// The object that the fault affects: the name of a secret, the object id of a user, or the client id of an app.
     subject: Option<String>,
-    /// Whether the fault comes `before` (default) or `after` the effect.
+    /// Whether the call fails `before` (default) or `after` its effect.
     when: Option<String>,
     /// The connection ends without an answer.
     #[serde(default)]
@@ -30,14 +31,14 @@ pub(super) struct FaultForm {
     /// The call gets no answer.
     #[serde(default)]
     hang: bool,
-    /// The answer is a page that is not valid.
+    /// The answer is a page that is not a valid answer of the service.
     #[serde(default)]
     garbage: bool,
     /// The kind of harmful body: `long`, `bomb`, `drip`, `echo` or `laced`.
     body: Option<String>,
     /// The time by which the call is delayed.
     delay: Option<Span>,
-    /// The way in which a success of Entra is altered.
+    /// How a successful answer of Entra is changed.
     distort: Option<String>,
     /// The HTTP status.
     status: Option<u16>,

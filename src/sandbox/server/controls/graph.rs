@@ -18,7 +18,8 @@ use crate::sandbox::world::{App, CredentialPolicy, GraphRole, fingerprint};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RolesForm {
-    /// The client id of an app or a managed identity, or its principal id. The default is the app that opens the vault.
+    /// The client id of an app or a managed identity, or its principal id. The default is the app with which Perennial
+    /// reads the vault.
     principal: Option<String>,
     /// Microsoft's names of the roles.
     roles: Vec<String>,
@@ -42,7 +43,7 @@ pub(super) async fn set_roles(State(shared): State<Arc<SandboxState>>, body: Byt
 #[serde(deny_unknown_fields)]
 struct OwnerForm {
     client_id: Option<String>,
-    /// As in `RolesForm`.
+    /// The caller, as in `RolesForm`.
     principal: Option<String>,
 }
 
@@ -84,11 +85,11 @@ pub(super) async fn set_policy(State(shared): State<Arc<SandboxState>>, body: By
 struct FlappingForm {
     /// The share of the requests, from 0 to 1.
     probability: f64,
-    /// The time after a front end has learned of a credential.
+    /// For this time after a front end has learned of a credential, it can forget the credential.
     within: Span,
 }
 
-/// Lets Entra's front ends forget new credentials for single requests.
+/// Makes Entra's front ends forget new credentials for single requests.
 pub(super) async fn flapping(State(shared): State<Arc<SandboxState>>, body: Bytes) -> Reply {
     let FlappingForm { probability, within: Span(within) } = read(&body)?;
     if !(0.0..=1.0).contains(&probability) || within < TimeDelta::zero() {

@@ -14,7 +14,7 @@ use crate::sandbox::world::{
 };
 use crate::token::tags::Tags;
 
-/// The validity of a certificate whose policy names none.
+/// The validity in months of a certificate whose policy names no validity.
 const MONTHS: i64 = 12;
 
 #[derive(Deserialize)]
@@ -182,7 +182,8 @@ pub(super) fn policy(vault: &str, version: &CertificateVersion) -> Value {
     })
 }
 
-/// Returns the state of a request for a certificate. `begun` is true in the answer to the request itself.
+/// Returns the state of a request for a certificate. `begun` is true for the answer to the request that starts the
+/// creation.
 pub(super) fn request(vault: &str, request: &CertificateRequest, begun: bool) -> Value {
     let base = format!("{vault}/certificates/{}", request.name);
     let mut body = json!({

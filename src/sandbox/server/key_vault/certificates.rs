@@ -129,7 +129,7 @@ async fn read_key(by: &Admitted, name: &str, version: Option<&str>) -> Response 
 }
 
 async fn sign(by: Admitted, Path((name, version)): Path<(String, String)>, body: Bytes) -> Response {
-    // A missing key is reported before an unreadable body.
+    // If the key is missing and the body is unreadable, the missing key is reported.
     let asked = Admitted::read::<SignBody>(&body).unwrap_or_default();
     let digest = asked.digest();
     let effect = |at: &SecretAddress| {

@@ -23,7 +23,7 @@ pub(super) fn is_of_a_vault(path: &str) -> bool {
     segments(path).first().is_some_and(|first| OF_A_VAULT.contains(first))
 }
 
-/// Returns the reason why a request is not served.
+/// Returns the error for a request that is not served.
 pub(super) fn refusal(method: &Method, path: &str) -> VaultRefusal {
     match (method.as_str(), &segments(path)[..]) {
         (_, ["secrets" | "deletedsecrets", _, operation]) => wrong_operation(method, operation),
