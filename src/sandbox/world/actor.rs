@@ -1,10 +1,10 @@
 //! Implements the ports over the world, for the simulation.
 //!
-//! Owns the conversion of the world's answers to the ports' errors. The adapters convert the same answers on the
-//! network in the same way.
+//! This module owns the conversion of the world's answers to the ports' errors. The adapters convert the same answers
+//! in the same way when they come over HTTPS.
 //!
-//! Invariant: a call yields exactly once before it takes effect. A call waits at no other point, except for a requested
-//! latency. So a test that polls two actors' futures by hand decides the order of effects.
+//! Invariant: a call yields exactly once before it takes effect. A call waits at no other point, except for a latency
+//! that the test sets. So a test that polls the futures of two actors by hand decides the order of their effects.
 
 mod directory;
 mod errors;
@@ -37,7 +37,7 @@ use crate::token::secret::SecretAddress;
 use crate::token::tags::Tags;
 use crate::token::version::{NewVersion, Stored, Version, VersionId};
 
-/// One instance of a program. Each call is recorded with its name.
+/// One instance of a program that calls the world. Each call is recorded with the actor's name.
 #[derive(Clone)]
 pub struct Actor {
     world: World,

@@ -18,7 +18,7 @@ pub struct PublicCertificate {
     pub not_before: Timestamp,
     /// The end of the certificate's validity.
     pub not_after: Timestamp,
-    /// As `CN=partner`.
+    /// The subject's distinguished name, such as `CN=partner`.
     pub subject: String,
     /// The RSA key's modulus, without leading zeros.
     pub modulus: Vec<u8>,

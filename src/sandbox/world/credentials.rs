@@ -1,7 +1,7 @@
-//! The credentials of apps: secrets, certificates, and tokens of other issuers. Also simulates how a new credential
-//! spreads.
+//! The credentials of apps: secrets, certificates, and tokens of other issuers. This module also simulates how a new
+//! credential becomes known to all of Entra's servers.
 //!
-//! Entra answers from several front ends, and each learns of a new credential at a different time (docs/azure-facts.md
+//! Entra has several front ends, and each front end learns of a new credential at a different time (docs/azure-facts.md
 //! F115). Invariant: this module draws no random number while every front end knows every credential of the app.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +19,7 @@ use crate::process::clock::Timestamp;
 /// The number of Entra's front ends.
 pub(super) const FRONT_ENDS: usize = 8;
 
-/// The audience of assertions begins with this authority, unless a server sets another one.
+/// The audience of assertions begins with this authority, unless a server sets another authority.
 const AUTHORITY: &str = "https://login.microsoftonline.com";
 
 /// Expired tokens are removed each time the number of issued tokens reaches a multiple of this number.
@@ -49,20 +49,21 @@ pub struct AppSecret {
     pub name: Option<String>,
     /// The secret's value.
     pub value: SecretString,
-    /// The start of the secret's validity. The world does not check it.
+    /// The start of the secret's validity. The world does not check this time.
     pub starts: Timestamp,
     /// The expiry of the secret, if it has one.
     pub expires: Option<Timestamp>,
     /// The name of the actor that added the secret, or `human`.
     pub added_by: String,
-    /// The front ends that know the secret.
+    /// When each front end learns of the secret.
     pub propagation: Propagation,
-    /// The front ends that know of the removal. `None` for a secret that was not removed.
+    /// When each front end learns of the removal. `None` for a secret that was not removed.
     pub removal: Option<Propagation>,
 }
 
 impl AppSecret {
-    /// Whether Microsoft Graph lists the secret. Front ends may accept a removed secret for some time.
+    /// Whether Microsoft Graph lists the secret. For some time, front ends may still accept a secret that is no longer
+    /// listed.
     pub fn is_listed(&self) -> bool {
         self.removal.is_none()
     }
@@ -87,20 +88,20 @@ pub struct AcceptedAssertion {
 pub(super) struct Flapping {
     /// The share of the requests, from 0 to 1.
     probability: f64,
-    /// A front end can forget a credential for this time after it has learned of the credential.
+    /// For this time after a front end has learned of a credential, the front end can forget the credential.
     within: TimeDelta,
 }
 
 /// One of an app's certificates.
 #[derive(Clone, Debug)]
 pub struct AppCertificate {
-    /// The registered half.
+    /// The public half, as registered.
     pub certificate: PublicCertificate,
-    /// The front ends that know the certificate.
+    /// When each front end learns of the certificate.
     pub propagation: Propagation,
 }
 
-/// A federated credential: the app accepts tokens of another issuer for this subject.
+/// A federated credential: the app authenticates with tokens of another issuer for this subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FederatedCredential {
     /// The issuer's URL.
@@ -109,18 +110,18 @@ pub struct FederatedCredential {
     pub subject: String,
     /// The audience, such as `api://AzureADTokenExchange`.
     pub audience: String,
-    /// The front ends that know the federated credential.
+    /// When each front end learns of the federated credential.
     pub propagation: Propagation,
 }
 
 /// A user-assigned managed identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManagedIdentity {
-    /// Client id.
+    /// The identity's client id.
     pub client_id: String,
     /// The object id of the identity's principal, which is the subject of its tokens.
     pub principal_id: String,
-    /// Tenant, by id.
+    /// The id of the identity's tenant.
     pub tenant: String,
 }
 
@@ -131,10 +132,10 @@ pub(super) struct Assertions {
     /// A new credential reaches every front end within this time.
     spread: TimeDelta,
     flapping: Option<Flapping>,
-    /// The client ids and ids of accepted assertions, each with its expiry.
+    /// The accepted assertions by the app's client id and the assertion's id, each with its expiry.
     seen: BTreeMap<(String, String), Timestamp>,
     pub(super) repeated: usize,
-    /// External issuers.
+    /// The URLs of external issuers.
     pub(super) issuers: BTreeSet<String>,
     /// The tokens that issuers of the world have issued, each with its expiry.
     issued: BTreeMap<String, Timestamp>,
@@ -194,8 +195,8 @@ impl Inner {
         Propagation((0..moments).map(moment).collect())
     }
 
-    /// Returns the front end that serves a request about an app, and the time up to which its knowledge of new
-    /// credentials reaches. Returns `None` for the front end if all front ends know the same credentials.
+    /// Returns the front end that serves a request about an app, and the time up to which this front end knows new
+    /// credentials. Returns `None` for the front end if all front ends know the same credentials.
     pub(super) fn front_end(&mut self, client_id: &str) -> (Option<usize>, Timestamp) {
         let now = self.time.now();
         let flapping = self.assertions.flapping;
@@ -211,12 +212,12 @@ impl Inner {
 }
 
 impl World {
-    /// Returns the URL of Entra that assertions must be for.
+    /// Returns the URL of Entra that must be the audience of assertions.
     pub fn authority(&self) -> String {
         self.lock().assertions.authority().to_owned()
     }
 
-    /// Sets the URL of Entra that assertions must be for, without a slash at the end.
+    /// Sets the URL of Entra that must be the audience of assertions, without a slash at the end.
     pub fn set_authority(&self, base_url: &str) {
         self.lock().assertions.authority = Some(base_url.trim_end_matches('/').to_owned());
     }
@@ -228,10 +229,10 @@ impl World {
         self.lock().assertions.spread = most;
     }
 
-    /// Lets front ends forget new credentials for single requests: with this probability (0 to 1), a request is
-    /// answered without the credentials of which its front end has learned less than `within` ago. A probability of
-    /// zero switches this off, which is the default. Credentials that were added before are not affected, unless they
-    /// had to spread.
+    /// Makes front ends forget new credentials for single requests. With the probability `probability` (0 to 1), a
+    /// front end handles a request as if it did not know the credentials of which it has learned less than `within`
+    /// ago. The default is zero: front ends forget nothing. Credentials that all front ends knew from the beginning are
+    /// not affected.
     pub fn set_flapping(&self, probability: f64, within: TimeDelta) {
         self.lock().assertions.flapping = (probability > 0.0).then_some(Flapping { probability, within });
     }
@@ -314,7 +315,7 @@ impl World {
         })
     }
 
-    /// Makes Entra accept exactly this text as an assertion of the app.
+    /// Makes Entra accept this text as an assertion of the app, without any check.
     pub fn add_assertion(&self, client_id: &str, value: SecretString, expires: Option<Timestamp>) {
         self.change_app(client_id, |app| {
             app.assertions.push(AcceptedAssertion { value, expires });

@@ -1,6 +1,6 @@
-//! Sign-in on another device: the code that the user types, and the answers to the polling program.
+//! Sign-in with a device code: the code that the user types on another device, and the answers to the polling program.
 //!
-//! Owns the rules of the device code flow (RFC 8628; docs/azure-facts.md F136).
+//! This module owns the rules of the device code flow (RFC 8628; docs/azure-facts.md F136).
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ pub struct DeviceRequest<'a> {
     pub correlation_id: Option<&'a str>,
 }
 
-/// The answer to the program's first request.
+/// The answer to a request for a device code.
 #[derive(Clone, Debug)]
 pub struct DeviceAnswer {
     /// The code with which the program polls.
@@ -51,7 +51,7 @@ pub struct DeviceAnswer {
 pub enum DeviceState {
     /// No user has typed the code yet.
     Pending,
-    /// A user has signed in. Holds the user's object id.
+    /// A user has signed in. The text is the user's object id.
     Approved(String),
     /// The user has declined.
     Declined,
@@ -65,7 +65,7 @@ pub(super) struct Devices {
 }
 
 impl Default for Devices {
-    /// The default interval is Entra's 5 seconds (docs/azure-facts.md F136).
+    /// The default interval is 5 seconds, as at Entra (docs/azure-facts.md F136).
     fn default() -> Self {
         Self { interval: Duration::from_secs(5), all: Vec::new() }
     }
@@ -129,7 +129,7 @@ impl World {
         )
     }
 
-    /// Lets a user type a code. The user signs in, or declines if `user` is `None`.
+    /// Makes a user type a code. The user signs in, or declines if `user` is `None`.
     ///
     /// # Errors
     /// Returns a fault or the page's error.
@@ -184,7 +184,7 @@ impl Inner {
         granted(scope)?;
         let (tenant, app) = (tenant.id.clone(), app.client_id.clone());
         let device_code: String = (0..60).map(|_| self.rng.alphanumeric()).collect();
-        // The letters have no vowels, so that no code is a word (RFC 8628, 6.1).
+        // The letters have no vowels, so that no code contains a word (RFC 8628, 6.1).
         let letters = b"BCDFGHJKLMNPQRSTVWXZ";
         let user_code: String =
             (0..9).map(|_| char::from(letters[self.rng.usize(..letters.len())])).collect();
@@ -245,7 +245,7 @@ impl Inner {
         if now >= device.issued_at + LASTS {
             return Err(Refuse(70019).into());
         }
-        // A poll that comes a little too early may be caused by latency.
+        // A poll that arrives only a little too early is accepted, because the latency may have changed.
         let hasty = device.asked_at.is_some_and(|at| now - at < least * 9 / 10);
         device.asked_at = Some(now);
         let oid = match &device.state {

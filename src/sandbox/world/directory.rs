@@ -21,7 +21,7 @@ pub struct Tenant {
     pub domain: String,
     /// The client ids of the apps that the tenant knows.
     pub apps: BTreeSet<String>,
-    /// The partner tenant whose users may act in this tenant. Only a customer's tenant has one.
+    /// The partner tenant whose users may act in this tenant. Only a customer's tenant has such a partner tenant.
     pub partner: Option<String>,
     /// The tenant's conditional access policies.
     pub rules: Rules,
@@ -62,12 +62,12 @@ pub struct User {
 pub struct App {
     /// The app's client id.
     pub client_id: String,
-    /// The object id of the app registration. It follows from the client id.
+    /// The object id of the app registration. The world computes it from the client id.
     pub object_id: Uuid,
     /// The id of the app's home tenant.
     pub tenant: String,
     /// The owners of the app registration: client ids of apps and managed identities, or principal ids of managed
-    /// identities. Lower case.
+    /// identities, in lower case.
     pub owners: BTreeSet<String>,
     /// The limits for new client secrets.
     pub policy: CredentialPolicy,
@@ -85,7 +85,7 @@ pub struct App {
     pub redirects: Vec<Redirect>,
     /// Whether the app works without a secret ("Allow public client flows").
     pub public_flows: bool,
-    /// Whether consent to the app is missing.
+    /// The state of the consent to the app.
     pub consent: Consent,
 }
 
@@ -100,7 +100,7 @@ pub struct Redirect {
 /// The platforms of a redirect URI (docs/azure-facts.md F135).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Platform {
-    /// A code is exchanged with the app's secret.
+    /// The app's secret is required to exchange a code.
     Web,
     /// A code is exchanged without a secret. A request with a secret is rejected.
     PublicClient,
@@ -124,15 +124,15 @@ pub(super) struct EntraDirectory {
     pub(super) tenants: BTreeMap<String, Tenant>,
     pub(super) users: BTreeMap<String, User>,
     pub(super) apps: BTreeMap<String, App>,
-    /// By client id.
+    /// The managed identities, by client id.
     pub(super) identities: BTreeMap<String, ManagedIdentity>,
-    /// Whether the return of a spent token ends its family. Entra does not do that.
+    /// Whether a second redemption of the same token revokes all tokens of its sign-in. Entra does not do this.
     pub(super) strict: bool,
-    /// Whether redemption loops are accepted.
+    /// Whether Entra accepts many redemptions for one user and app within minutes.
     pub(super) loops_allowed: bool,
     /// The app roles at Microsoft Graph, by client id or principal id in lower case.
     pub(super) graph_roles: BTreeMap<String, BTreeSet<GraphRole>>,
-    /// The tenant and the principal of the identity with which actors read the vault.
+    /// The tenant and the principal of the identity with which actors call the vault and Microsoft Graph.
     pub(super) graph_identity: Option<(String, String)>,
     /// The number of secrets that people have added.
     pub(super) secrets_added: u64,
@@ -250,14 +250,14 @@ impl World {
         }
     }
 
-    /// Sets whether the return of a spent token ends its whole family. A strict issuer does this (RFC 9700, 4.14), but
-    /// Entra does not.
+    /// Sets whether a second redemption of the same token revokes all tokens of its sign-in. A strict issuer does this
+    /// (RFC 9700, 4.14), but Entra does not.
     pub fn set_strict(&self, strict: bool) {
         self.lock().directory.strict = strict;
     }
 
-    /// Sets whether many redemptions for one user and app within minutes are rejected as a loop (50196). The default is
-    /// yes.
+    /// Sets whether many redemptions for one user and app within minutes are rejected as a loop (50196). By default,
+    /// they are rejected.
     pub fn set_loop_limit(&self, on: bool) {
         self.lock().directory.loops_allowed = !on;
     }

@@ -92,7 +92,7 @@ pub(super) fn vault_error(trouble: Trouble<VaultRefusal>) -> VaultError {
     }
 }
 
-/// Converts an answer without Key Vault's body. A gateway sends such an answer, which says nothing about secrets.
+/// Converts an answer without Key Vault's body. Such an answer comes from a gateway and says nothing about secrets.
 fn bare_status(status: u16, retry_after: Option<Duration>) -> VaultError {
     match status {
         401 => VaultError::Unauthorized { akv: None },
@@ -130,7 +130,7 @@ pub(super) fn directory_error(trouble: Trouble<GraphRefusal>) -> DirectoryError 
             status => DirectoryError::Refused { status, code },
         },
         Trouble::Fault(FaultEffect::Status { status, retry_after }) => unavailable(status, retry_after),
-        // Another server answers in these forms.
+        // Only a server in the service's place sends answers of these forms.
         Trouble::Fault(
             FaultEffect::OAuth { status, .. }
             | FaultEffect::Verbatim { status: status @ 300.., .. }
