@@ -1,4 +1,4 @@
-//! The token endpoint, which makes the checks of a redemption in Entra's order and returns the result.
+//! The token endpoint, which checks a redemption in the same order as Entra.
 
 mod access;
 mod assertion;
@@ -42,7 +42,7 @@ pub struct RedeemRequest<'a> {
     pub correlation_id: Option<&'a str>,
 }
 
-/// A request for an access token for the vault. The token belongs to the app itself.
+/// A request for an access token for the vault. The token is for the app itself and not for a user.
 #[derive(Clone, Copy)]
 pub struct IdentityRequest<'a> {
     /// The tenant in the URL.
@@ -68,13 +68,14 @@ pub struct TokenAnswer {
     pub expires_in: Duration,
     /// The scopes that were granted.
     pub scope: String,
-    /// The refresh token's lifetime, if the answer names it. Only the answer for a `spa` redirect does.
+    /// The refresh token's lifetime, if the answer names it. Only the answer for a redirect of the platform `spa` names
+    /// the lifetime.
     pub refresh_expires_in: Option<Duration>,
     /// The claims of an ID token, if the scope requests `openid`. The server adds the issuer and the signature.
     pub id_claims: Option<Value>,
 }
 
-/// A rejection by Entra, with its text.
+/// A rejection by Entra, with the text for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntraRefusal {
     /// The parts of the rejection that a program reads.
@@ -92,7 +93,7 @@ impl fmt::Display for EntraRefusal {
     }
 }
 
-/// The origin of new tokens: a redeemed grant, or a sign-in.
+/// What Entra needs to issue new tokens after a redemption or a sign-in.
 pub(super) struct Issue<'a> {
     pub(super) owner: &'a Owner,
     pub(super) mfa: bool,
@@ -103,7 +104,7 @@ pub(super) struct Issue<'a> {
     pub(super) nonce: Option<&'a str>,
 }
 
-/// The lifetime of a refresh token for a `spa` redirect (docs/azure-facts.md F108).
+/// The lifetime of a refresh token for a redirect of the platform `spa` (docs/azure-facts.md F108).
 const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Scopes that belong to no resource.
@@ -168,13 +169,14 @@ impl World {
         )
     }
 
-    /// Whether an access token for the vault is valid: it has the right audience and is not expired.
+    /// Whether the vault accepts an access token, because the token has the right audience and is not expired.
     pub fn opens_vault(&self, access_token: &str) -> bool {
         let inner = self.lock();
         inner.access(access_token).is_some_and(|record| record.audience == "https://vault.azure.net")
     }
 
-    /// Returns the AADSTS code of a rejection of this app and secret in a tenant now.
+    /// Returns the AADSTS code with which Entra would now reject this app and secret in a tenant. Returns `None` if
+    /// Entra would accept them.
     pub fn refusal_of_app(&self, tenant: &str, client_id: &str, secret: &str) -> Option<u32> {
         let inner = self.lock();
         let Some(tenant) = inner.directory.tenant(tenant) else { return Some(90002) };
@@ -192,7 +194,8 @@ impl World {
         Some(inner.issue(owner, user.mfa, None))
     }
 
-    /// Returns the rejection with this code. The HTTPS server also uses it for its own checks before the rules.
+    /// Returns the rejection with this code. The HTTPS server also uses this function for its own checks, which come
+    /// before the world's rules.
     pub fn entra_refusal(&self, code: u32, correlation_id: Option<&str>) -> EntraRefusal {
         self.lock().explain(Refuse(code), correlation_id)
     }
@@ -206,7 +209,7 @@ impl Inner {
     ) -> Result<TokenAnswer, Denial> {
         let now = self.time.now();
         let tenant = self.directory.tenant(request.tenant).ok_or(Refuse(90002))?.clone();
-        // Entra checks the form of the grant before the client (recorded, docs/azure-facts.md F123).
+        // Entra checks the form of the refresh token before the client (recorded, docs/azure-facts.md F123).
         if !is_well_formed(request.token) {
             return Err(Refuse(9_002_313).into());
         }
@@ -250,8 +253,8 @@ impl Inner {
             Some(Distortion::OtherUser) => Some(Owner { user: self.fresh_id().to_string(), ..own.clone() }),
             _ => None,
         };
-        // A foreign user's token belongs to a chain of its own. If Perennial saved this token, the right token would be
-        // lost.
+        // The token of another user has a sign-in of its own. So if Perennial saved this token by mistake, a test would
+        // notice that the right token is lost.
         let refresh_token = match &stranger {
             Some(stranger) => self.issue(stranger.clone(), issue.mfa, None),
             None => self.issue(issue.owner.clone(), issue.mfa, issue.parent),
@@ -312,14 +315,15 @@ impl Inner {
     }
 }
 
-/// Checks whether the owner of a grant may act in the tenant of the redemption.
+/// Checks whether the user of a grant may redeem it in this tenant.
 fn admit(tenant: &Tenant, grant: &GrantRecord) -> Result<(), Refuse> {
     let at_home = tenant.id == grant.owner.tenant;
     let as_partner = tenant.partner.as_ref() == Some(&grant.owner.tenant);
     if at_home || as_partner { Ok(()) } else { Err(Refuse(50034)) }
 }
 
-/// Returns the granted scope. The scope is for one resource, since Entra keeps only the first of several resources.
+/// Returns the granted scope. If the request names several resources, Entra grants only the scopes of the first
+/// resource.
 pub(super) fn granted(asked: &str) -> Result<String, Refuse> {
     let scope = asked.split_whitespace().find(|scope| !OPENID_SCOPES.contains(scope));
     let scope = scope.unwrap_or(DEFAULT_SCOPE);

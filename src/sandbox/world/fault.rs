@@ -1,4 +1,4 @@
-//! Injected faults: the affected calls, and the time, number and kind of the failures.
+//! Injected faults: which calls fail, when, how often, and in which way.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use super::ledger::{Call, Operation, Peer};
 use crate::net::no_response::NoResponse;
 use crate::process::clock::Timestamp;
 
-/// Whether a fault hits a call before or after it takes effect.
+/// Whether a call fails before or after its effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// The fault comes before the effect, so the call has none.
+    /// The call fails before its effect, so it has no effect.
     Before,
-    /// The fault comes after the effect. The answer is lost or changed.
+    /// The call has its effect, but the answer is lost or changed.
     After,
 }
 
@@ -33,9 +33,9 @@ pub enum Distortion {
     OpaqueAccessToken,
     /// The answer has no ID token, and an unreadable access token.
     NoIdentity,
-    /// The answer has a refresh token that ends after a day, like those of a `spa` redirect.
+    /// The answer has a refresh token that expires after a day, like those for a redirect of the platform `spa`.
     DayToken,
-    /// The answer has the redeemed refresh token. Issuers without rotation return the redeemed token.
+    /// The answer has the redeemed refresh token again, as from issuers without rotation.
     SameRefreshToken,
 }
 
@@ -74,18 +74,19 @@ impl Distortion {
 pub enum Hostile {
     /// A body of a hundred megabytes, without a length in the head.
     Long,
-    /// A body of a hundred megabytes that is compressed to less than one.
+    /// A body of a hundred megabytes that is compressed to less than one megabyte.
     Bomb,
     /// A body that sends a byte per second for as long as the client reads.
     Drip,
-    /// An error or a profile that holds all data of the request.
+    /// An error or a profile that contains all data of the request.
     Echo,
-    /// A success. Each displayable text holds the request's data, or a terminal's escape sequences.
+    /// A successful answer in which each text that may be displayed contains the request's data or terminal escape
+    /// sequences.
     Laced,
 }
 
 impl Hostile {
-    /// All kinds of altered success.
+    /// All kinds of harmful body.
     pub const ALL: [Self; 5] = [Self::Long, Self::Bomb, Self::Drip, Self::Echo, Self::Laced];
 
     /// Returns the name in fault forms.
@@ -105,7 +106,7 @@ impl Hostile {
 pub enum FaultEffect {
     /// The call gets no answer at all.
     Transport(NoResponse),
-    /// The answer is a status without a body, as gateways and throttles send it.
+    /// The answer is a status without a body, as a gateway or a throttled service sends it.
     Status {
         /// The HTTP status.
         status: u16,
@@ -134,7 +135,7 @@ pub enum FaultEffect {
         /// The value of the `Retry-After` header.
         retry_after: Option<Duration>,
     },
-    /// The answer is a success with a page that is not valid.
+    /// The answer has a success status and a page that is not a valid answer.
     Garbage,
     /// The answer is exactly this text, as a gateway or a broken server sends it.
     Verbatim {
@@ -147,7 +148,7 @@ pub enum FaultEffect {
         /// The body of the answer.
         body: String,
     },
-    /// The answer has a harmful body. In memory there is no body, so only the status counts.
+    /// The answer has a harmful body. A caller in memory gets only the status.
     Hostile {
         /// The HTTP status.
         status: u16,
@@ -166,15 +167,16 @@ pub struct Fault {
     /// The called service.
     pub peer: Peer,
     /// The operation of the affected calls. The default is every operation except requests for tokens for the vault
-    /// (`Identity`) and of managed identities, since the clients cache these tokens.
+    /// (`Identity`) and of managed identities, because clients cache these tokens.
     pub operation: Option<Operation>,
-    /// The secret (by name), the user (by object id) or the app (by client id) of the affected calls. The default is all.
+    /// The secret (by name), the user (by object id) or the app (by client id) of the affected calls. The default is
+    /// every call.
     pub subject: Option<String>,
-    /// Whether the fault comes before or after the effect.
+    /// Whether the call fails before or after its effect.
     pub when: When,
     /// The failure that the fault causes.
     pub what: FaultEffect,
-    /// The remaining number of affected calls. The default is unlimited.
+    /// How many more calls the fault affects. `None` means every call.
     pub times: Option<u32>,
     /// The world's time at which the fault ends by itself.
     pub until: Option<Timestamp>,
@@ -199,7 +201,7 @@ impl Fault {
         Self { subject: Some(subject.to_owned()), ..self }
     }
 
-    /// Moves the fault after the effect. The call has its effect, and its answer is lost.
+    /// Makes calls fail after their effect: the call has its effect, and the answer is lost.
     #[must_use]
     pub fn after_effect(self) -> Self {
         Self { when: When::After, ..self }
@@ -211,7 +213,7 @@ impl Fault {
         Self { times: Some(times), ..self }
     }
 
-    /// Limits the fault to the time before this time of the world.
+    /// Limits the fault to the time before `at` in the world's time.
     #[must_use]
     pub fn until(self, at: Timestamp) -> Self {
         Self { until: Some(at), ..self }
@@ -231,7 +233,7 @@ impl Fault {
 pub(super) struct Faults(Vec<Fault>);
 
 impl Faults {
-    /// Returns the fault that affects a call, if any. Uses up one of its times.
+    /// Returns the fault that affects a call, if any. Counts the call if the fault is limited to a number of calls.
     pub(super) fn strike(&mut self, call: &Call, now: Timestamp) -> Option<(When, FaultEffect)> {
         self.take(now, |fault| {
             !matches!(fault.what, FaultEffect::Delay(_))
@@ -272,8 +274,8 @@ impl World {
         self.lock().faults.0.push(fault);
     }
 
-    /// Returns the fault that prevents an actor's token for the vault, if any. A client in memory requests no such
-    /// token, so the ledger records nothing.
+    /// Returns the fault, if any, because of which an actor gets no token for the vault. A client in memory requests no
+    /// such token, so the ledger records no call.
     pub(super) fn identity_fault(&self, actor: &str) -> Option<FaultEffect> {
         let mut inner = self.lock();
         let now = inner.time.now();

@@ -1,6 +1,6 @@
 //! Every refresh token that the world has issued, and its parent.
 //!
-//! Invariant: a grant's parent was issued before the grant. So a walk from parent to parent ends.
+//! Invariant: a grant's parent was issued before the grant. So a search from parent to parent always ends.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::DefaultHasher;
@@ -36,9 +36,9 @@ pub struct GrantRecord {
     pub mfa: bool,
     /// The world's time at the issue.
     pub issued_at: Timestamp,
-    /// The grant whose redemption produced this one. `None` for a sign-in.
+    /// The grant that was redeemed to issue this grant. `None` for a sign-in.
     pub parent: Option<usize>,
-    /// The grant of the sign-in that this grant descends from. A sign-in names itself.
+    /// The grant of the sign-in from which this grant descends. For a sign-in, this is its own number.
     pub sign_in: usize,
     /// Whether the token was redeemed at least once.
     pub spent: bool,
@@ -61,7 +61,7 @@ pub struct Owner {
 pub(super) struct Grants {
     pub(super) records: Vec<GrantRecord>,
     by_text: BTreeMap<String, usize>,
-    /// The sign-ins whose whole family a strict issuer has ended.
+    /// The sign-ins all of whose tokens a strict issuer has revoked.
     dead_families: BTreeSet<usize>,
     /// The times of recent redemptions for each user and app.
     recent: BTreeMap<(String, String), VecDeque<Timestamp>>,
@@ -109,7 +109,7 @@ impl Inner {
         token
     }
 
-    /// Checks whether this grant has ended for any caller. Returns Entra's code if it has.
+    /// Checks whether this grant has ended, regardless of the caller. If so, returns Entra's code.
     pub(super) fn gone(&self, grant: &GrantRecord) -> Result<(), Refuse> {
         let user = self.directory.users.get(&grant.owner.user).filter(|user| !user.deleted);
         if user.is_none() {
@@ -151,7 +151,8 @@ impl World {
         self.refusal_of(token).is_none()
     }
 
-    /// Returns the AADSTS code of a redemption of this token now. Assumes a valid app credential and no fault.
+    /// Returns the AADSTS code with which Entra would now reject this token, with a valid app credential and without a
+    /// fault.
     pub fn refusal_of(&self, token: &str) -> Option<u32> {
         let inner = self.lock();
         match inner.grants.find(token) {
@@ -197,7 +198,7 @@ impl World {
     }
 }
 
-/// Returns a short name for a secret text. The name does not reveal the text.
+/// Returns a short name for a secret text. The secret text cannot be computed from this name.
 pub fn fingerprint(text: &str) -> String {
     let mut hasher = DefaultHasher::new();
     hasher.write(text.as_bytes());

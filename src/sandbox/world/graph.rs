@@ -1,7 +1,8 @@
 //! Microsoft Graph: the credentials of app registrations.
 //!
-//! Owns Graph's rules: the rights of a caller, an app's limits for new secrets, and the order of the checks. Graph lists
-//! a new secret at once and a removed secret no longer. Entra's front ends learn of both later (`credentials`).
+//! This module owns Graph's rules: the rights of a caller, an app's limits for new secrets, and the order of the
+//! checks. Graph's list changes as soon as a secret is added or removed. Entra's front ends learn of the change later
+//! (`credentials`).
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -24,17 +25,17 @@ const AUDIENCE: &str = "https://graph.microsoft.com";
 /// The beginning of Graph's text for a secret that does not exist.
 const NO_SECRET: &str = "No password credential found with keyId";
 
-/// The lifetime of a secret if the request names no end.
+/// The lifetime of a secret if the request names no expiry.
 const USUAL_LIFETIME: Months = Months::new(24);
 
-/// An app role of Microsoft Graph. Each role allows reading every app registration of the tenant.
+/// An app role of Microsoft Graph. With each of these roles, a caller may read every app registration of the tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum GraphRole {
-    /// `Application.Read.All`: nothing but reading.
+    /// `Application.Read.All`: the caller may only read.
     Read,
-    /// `Application.ReadWrite.OwnedBy`: also changes to app registrations that the caller owns.
+    /// `Application.ReadWrite.OwnedBy`: the caller may also change app registrations that it owns.
     ReadWriteOwned,
-    /// `Application.ReadWrite.All`: also changes to every app registration.
+    /// `Application.ReadWrite.All`: the caller may also change every app registration.
     ReadWrite,
 }
 
@@ -52,7 +53,7 @@ impl GraphRole {
     }
 }
 
-/// An app's limits for new client secrets (app management policy). They do not affect existing secrets.
+/// An app's limits for new client secrets (app management policy). The limits do not affect existing secrets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CredentialPolicy {
     /// Whether new client secrets are forbidden.
@@ -98,7 +99,8 @@ impl GraphRefusal {
         Self::new(400, "Request_BadRequest", text)
     }
 
-    /// Whether the secret to remove does not exist. Only the text says so, since the code has other causes too.
+    /// Whether the request was rejected because the secret to remove does not exist. Only the text shows this, since
+    /// the code also has other causes.
     pub(super) fn is_missing_secret(&self) -> bool {
         self.text.starts_with(NO_SECRET)
     }
@@ -200,7 +202,7 @@ impl World {
     }
 
     /// Sets the principal and the tenant of the identity with which the actors read the vault. The default is a
-    /// principal without rights. The HTTPS server does not use it, since its callers send their own tokens.
+    /// principal without rights. The HTTPS server does not use this identity, since its callers send their own tokens.
     pub fn set_graph_identity(&self, tenant: &str, principal: &str) {
         self.lock().directory.graph_identity = Some((tenant.to_owned(), principal.to_owned()));
     }
@@ -239,7 +241,7 @@ impl Inner {
         Ok(record)
     }
 
-    /// Finds an app registration in the caller's tenant. Any app role allows that, also without ownership.
+    /// Finds an app registration in the caller's tenant. Any app role is enough. The caller need not be an owner.
     fn registered(
         &self,
         caller: &AccessRecord,
@@ -270,7 +272,7 @@ impl Inner {
         caller.user.is_none() && self.principals(caller).any(held)
     }
 
-    /// Returns the names of a caller: its client id, and the principal id of a managed identity.
+    /// Returns the names of a caller: its client id and, for a managed identity, its principal id.
     fn principals<'a>(&'a self, caller: &'a AccessRecord) -> impl Iterator<Item = &'a str> {
         let identity = self.directory.identities.get(&caller.app);
         iter::once(&*caller.app).chain(identity.map(|identity| &*identity.principal_id))
@@ -341,7 +343,8 @@ fn about(actor: &str, operation: Operation, app: Option<String>) -> About<'_> {
     About { peer: Peer::Graph, operation, actor, subject, grant: None }
 }
 
-/// Returns the object id of an app's registration. The id follows from the client id, so that it needs no random number.
+/// Returns the object id of an app's registration. The id is computed from the client id, so that no random number is
+/// needed.
 pub(super) fn object_id_of(client_id: &str) -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_URL, client_id.as_bytes())
 }

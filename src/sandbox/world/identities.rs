@@ -29,7 +29,7 @@ const SIGNATURE_BYTES: usize = 256;
 /// Why a host gets no token for its identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostRefusal {
-    /// The host has no such identity.
+    /// The host has no identity with the requested client id.
     NoSuchIdentity,
     /// The host has several identities, and the request names none.
     Ambiguous,
@@ -62,7 +62,7 @@ impl World {
         principal_id
     }
 
-    /// All managed identities.
+    /// Returns all managed identities.
     pub fn managed_identities(&self) -> Vec<ManagedIdentity> {
         self.lock().directory.identities.values().cloned().collect()
     }
@@ -75,7 +75,7 @@ impl World {
     /// Issues a token of the managed identity with this client id. Without a client id, uses the only identity.
     ///
     /// # Errors
-    /// A fault, or the host's rejection.
+    /// Returns a fault or the host's rejection.
     pub fn managed_identity_token(
         &self,
         actor: &str,

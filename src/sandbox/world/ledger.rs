@@ -1,6 +1,6 @@
 //! The ledger of every call to the world, and of every write to a vault with its writer.
 //!
-//! Owns the queries that tests use: the number of calls since a time, and the writer of a version.
+//! This module owns the queries that tests use, such as the number of calls since a time and the writer of a version.
 
 use std::fmt;
 
@@ -83,7 +83,7 @@ pub enum Operation {
     ListCertificates,
     /// A page of a certificate's versions is listed.
     ListCertificateVersions,
-    /// A certificate is made.
+    /// A certificate is created.
     CreateCertificate,
     /// A certificate is imported.
     ImportCertificate,
@@ -104,7 +104,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// All services of the world.
+    /// All operations.
     pub const ALL: [Self; 30] = [
         Self::Redeem,
         Self::Authorize,
@@ -180,11 +180,11 @@ impl Operation {
 pub enum CallOutcome {
     /// The call succeeded.
     Done,
-    /// The service rejected the call. Holds its code.
+    /// The service rejected the call. The text is the code.
     Refused(String),
     /// A fault stopped the call before any effect.
     NotReached,
-    /// The call had its effect, but a fault lost the answer.
+    /// The call had its effect, but the answer was lost because of a fault.
     Lost,
 }
 
@@ -209,7 +209,8 @@ pub struct Call {
     pub operation: Operation,
     /// The name of the caller.
     pub actor: String,
-    /// The secret's name, the object id of the token's user, or the client id of the app. `unknown` if there is none.
+    /// The secret's name, the object id of the token's user, or the client id of the app. `unknown` if the call is
+    /// about none of these.
     pub subject: String,
     /// The redeemed grant, if the token is known.
     pub grant: Option<usize>,
@@ -238,23 +239,23 @@ pub(super) struct CallLedger {
 }
 
 impl World {
-    /// Returns all calls at or after `since`, oldest first. The search is binary. So the world's time must not have
-    /// been set back since then.
+    /// Returns all calls at or after `since`, oldest first. The search is binary, so the world's time must not have
+    /// been set back since `since`.
     pub fn calls_since(&self, since: Timestamp) -> Vec<Call> {
         let inner = self.lock();
         let calls = &inner.ledger.calls;
         calls[calls.partition_point(|call| call.at < since)..].to_vec()
     }
 
-    /// Returns the number of calls to a service at or after `since`, including calls with a lost answer. Counts only
-    /// the named operation, if there is one.
+    /// Returns the number of calls to a service at or after `since`, including calls with a lost answer. If `operation`
+    /// is given, counts only calls of this operation.
     pub fn count_calls(&self, peer: Peer, operation: Option<Operation>, since: Timestamp) -> usize {
         self.count_calls_where(since, |call| {
             call.peer == peer && operation.is_none_or(|operation| call.operation == operation)
         })
     }
 
-    /// Returns the number of calls at or after `since` that match.
+    /// Returns the number of calls at or after `since` for which `kind` returns true.
     pub fn count_calls_where(&self, since: Timestamp, kind: impl Fn(&Call) -> bool) -> usize {
         let inner = self.lock();
         let calls = &inner.ledger.calls;
@@ -262,7 +263,7 @@ impl World {
         calls[start..].iter().filter(|call| kind(call)).count()
     }
 
-    /// Drops calls before an instant, so that a long run stays small.
+    /// Drops calls before an instant, so that a long simulation needs little memory.
     pub fn forget_calls_before(&self, at: Timestamp) {
         self.lock().ledger.calls.retain(|call| call.at >= at);
     }
@@ -272,7 +273,7 @@ impl World {
         self.lock().ledger.writes.clone()
     }
 
-    /// Returns the writes from a number on, oldest first. For an observer that checks after every step.
+    /// Returns the writes from a number on, oldest first. An observer that checks after every step uses this function.
     pub fn writes_from(&self, number: usize) -> Vec<Write> {
         self.lock().ledger.writes.iter().skip(number).cloned().collect()
     }

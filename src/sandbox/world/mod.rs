@@ -1,10 +1,11 @@
 //! One in-memory world with the rules of Entra, Key Vault, Partner Center and Microsoft Graph (docs/azure-facts.md).
 //!
-//! Owns the services' behavior: users, apps, grants, secrets with versions, roles, faults, and a ledger of every call.
-//! The operations are synchronous. The callers are the simulation, through the ports (`actor`), and the sandbox's HTTPS
-//! server. So each rule exists only once. Knows none of Perennial's own decisions.
+//! This module owns the services' behavior, with users, apps, grants, secrets with versions, roles, faults, and a
+//! ledger of every call. The operations are synchronous. The callers are the simulation, through the ports (`actor`),
+//! and the sandbox's HTTPS server. Since both use the same world, each rule exists only once. The world does not depend
+//! on Perennial's own decisions.
 //!
-//! Invariants: the same seed and the same order of calls give the same world, byte for byte. No type shows a secret
+//! Invariants: The same seed and the same order of calls give the same world, byte for byte. No type shows a secret
 //! through `Debug`.
 
 mod actor;
@@ -67,7 +68,7 @@ struct Inner {
     directory: directory::EntraDirectory,
     grants: grants::Grants,
     access_tokens: BTreeMap<String, entra::AccessRecord>,
-    /// The number of access tokens at which expired ones are removed.
+    /// Expired access tokens are removed once there are this many access tokens.
     sweep_access_tokens_at: usize,
     assertions: credentials::Assertions,
     sign_ins: sign_in::SignIns,
@@ -92,7 +93,7 @@ pub enum Trouble<E> {
     Refused(E),
 }
 
-/// The attributes of a call, for the ledger and for faults.
+/// What a call is about, for the ledger and for faults.
 struct About<'a> {
     peer: Peer,
     operation: Operation,
@@ -104,8 +105,9 @@ struct About<'a> {
 impl World {
     /// Creates an empty world. The world's time is the time of `clock`, before any offset.
     ///
-    /// The world ignores the clock's own correction. A daemon may share the clock and learn the vault's time. With the
-    /// correction, the daemon would move the world, and would then learn again.
+    /// The world uses the clock without its correction. A daemon that shares the clock corrects it to the vault's time,
+    /// which is the world's time. If the world used the corrected clock, each correction would change the world's time,
+    /// too.
     pub fn new(clock: Clock, seed: u64) -> Self {
         Self(Arc::new(Mutex::new(Inner {
             time: time::WorldTime::new(clock),
@@ -127,7 +129,7 @@ impl World {
         })))
     }
 
-    /// Returns the ports for a program instance with that name.
+    /// Returns the ports for an instance of a program with this name.
     pub fn as_actor(&self, name: &str) -> Actor {
         Actor::new(self.clone(), name)
     }
@@ -147,7 +149,7 @@ impl World {
         self.lock().time.advance(by);
     }
 
-    /// Lets the world's time run `speed` times as fast as its clock from now on.
+    /// Makes the world's time run `speed` times as fast as its clock from now on.
     pub fn set_speed(&self, speed: f64) {
         self.lock().time.set_speed(speed);
     }
@@ -157,8 +159,8 @@ impl World {
         self.lock().time.speed()
     }
 
-    /// Lets access tokens expire by another clock than the world's. The sandbox uses the host's clock, since the Azure
-    /// clients cache by the wall clock.
+    /// Sets the clock by which access tokens expire, if it is not the world's clock. The sandbox uses the host's clock,
+    /// since the Azure clients use the host's clock for their caches.
     pub fn access_tokens_live_by(&self, clock: Clock) {
         self.lock().time.set_wall(clock);
     }
@@ -168,13 +170,13 @@ impl World {
         self.lock().latency = latency;
     }
 
-    /// Calls `hook` before and after each call's effect, and replaces the previous hook. The caller waits for `hook`.
-    /// So `hook` may change the world or the caller before the call continues.
+    /// Calls `hook` before and after each call's effect, and replaces the previous hook. The call waits until `hook`
+    /// returns. So `hook` may change the world or stop the caller before the call continues.
     pub fn tell_calls_to(&self, hook: impl Fn(&Call, When) + Send + Sync + 'static) {
         self.lock().hook = Some(Arc::new(hook));
     }
 
-    /// Returns the delay of the next such call before its effect. Latency and faults cause this delay.
+    /// Returns how long the next call of this kind is delayed before its effect, because of the latency and of faults.
     pub fn delay(&self, peer: Peer, operation: Operation, subject: &str) -> Duration {
         let mut inner = self.lock();
         let now = inner.time.now();
@@ -186,7 +188,7 @@ impl World {
         self.lock().fresh_id()
     }
 
-    /// Runs one call. This is the only function that combines faults, effects and the ledger.
+    /// Runs one call. Only this function applies faults, runs effects and writes the ledger.
     fn call<'a, T, E: std::fmt::Display>(
         &self,
         about: impl FnOnce(&Inner) -> About<'a>,
@@ -206,7 +208,7 @@ impl World {
             };
             (call, inner.hook.clone())
         };
-        // The lock is free during a hook, since a hook may change the world or end the caller.
+        // The lock is released during a hook, since a hook may change the world or stop the caller.
         let tell = |call: &Call, when| hook.iter().for_each(|hook| hook(call, when));
         tell(&call, When::Before);
         let mut inner = self.lock();
@@ -230,7 +232,7 @@ impl World {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // A panic in another thread has already failed the test. The world's data is consistent between statements.
+        // Another thread's panic has already failed the test, and the world's data is consistent between statements.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

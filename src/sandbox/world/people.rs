@@ -1,5 +1,5 @@
-//! Actions of people: sign in, paste a token, disable, delete, revoke, replace an app's secret. Also has views for
-//! observers, which do not count as calls.
+//! Actions of people: sign in, paste a token, disable, delete, revoke, replace an app's secret. This module also has
+//! functions for observers, which do not count as calls.
 
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
@@ -15,7 +15,7 @@ use crate::token::secret::{SecretAddress, SecretName};
 use crate::token::tags::Tags;
 use crate::token::version::{Version, VersionId};
 
-/// The writer's name in the ledger for people.
+/// The name that the ledger records for writes by people.
 pub const HUMAN: &str = "human";
 
 /// A partner, as `World::add_partner` creates it.
@@ -27,9 +27,9 @@ pub struct Partner {
     pub client_id: String,
     /// The object id of the user who signed in.
     pub user_oid: String,
-    /// The address of the refresh token: `NAME-refresh-token`.
+    /// The address of the refresh token's secret, which is called `NAME-refresh-token`.
     pub refresh_token: SecretAddress,
-    /// The address of the app secret: `NAME-app-secret`.
+    /// The address of the app secret's vault secret, which is called `NAME-app-secret`.
     pub app_secret: SecretAddress,
 }
 
@@ -70,14 +70,14 @@ impl World {
         self.lock().partners.clone()
     }
 
-    /// Lets a user sign in and store the token. Returns `None` if the user or the app is gone.
+    /// Makes a user sign in and store the token. Returns `None` if the user or the app no longer exists.
     pub fn human_signs_in(&self, partner: &Partner) -> Option<RefreshToken> {
         let token = self.sign_in(&partner.user_oid, &partner.client_id)?;
         self.human_writes(&partner.refresh_token, token.expose(), Tags::new());
         Some(token)
     }
 
-    /// Lets a person write a value. Returns `None` if the secret is deleted or the vault does not exist.
+    /// Makes a person write a value. Returns `None` if the secret is deleted or the vault does not exist.
     pub fn human_writes(&self, at: &SecretAddress, value: &str, tags: Tags) -> Option<VersionId> {
         let attributes = Attributes::default();
         self.put(at, SetRequest { value: value.into(), attributes, content_type: None, tags })
@@ -93,7 +93,7 @@ impl World {
         Some(VersionId(version.id.into()))
     }
 
-    /// Enables or disables a version. The default is the newest version.
+    /// Enables or disables a version. `None` stands for the newest version.
     pub fn switch_version(&self, at: &SecretAddress, version: Option<&VersionId>, enabled: bool) {
         self.change_version(at, version, |version| version.attributes.enabled = enabled);
     }
@@ -117,7 +117,7 @@ impl World {
         }
     }
 
-    /// Lets a person delete a secret. The vault keeps the deleted secret (soft delete).
+    /// Makes a person delete a secret. The vault keeps the deleted secret (soft delete).
     pub fn human_deletes(&self, at: &SecretAddress) {
         let mut inner = self.lock();
         let now = inner.time.now();
@@ -126,14 +126,14 @@ impl World {
         }
     }
 
-    /// Lets a person recover a secret.
+    /// Makes a person recover a deleted secret.
     pub fn human_recovers(&self, at: &SecretAddress) {
         if let Some(vault) = self.lock().vaults.get_mut(&*at.vault) {
             vault.mark_deleted(at, None);
         }
     }
 
-    /// Lets a person purge a deleted secret.
+    /// Makes a person purge a deleted secret.
     pub fn human_purges(&self, at: &SecretAddress) {
         if let Some(vault) = self.lock().vaults.get_mut(&*at.vault) {
             vault.drop_deleted(at);
@@ -167,7 +167,7 @@ impl World {
         }
     }
 
-    /// Replaces an app's secret in Entra. The copy in the vault stays as it is.
+    /// Replaces an app's secret in Entra. The copy in the vault is not changed.
     pub fn replace_app_secret(&self, client_id: &str, value: &str, expires: Option<Timestamp>) {
         self.change_app(client_id, |app| app.secrets.clear());
         self.add_app_secret(client_id, value, expires);
@@ -189,16 +189,16 @@ impl World {
         }
     }
 
-    /// Lets a person store an app's secret in a vault, with its expiry.
+    /// Makes a person store an app's secret in a vault, with its expiry.
     pub fn store_app_secret(&self, at: &SecretAddress, value: &str, expires: Option<Timestamp>) {
         let attributes = Attributes { expires, ..Attributes::default() };
         self.put(at, SetRequest { value: value.into(), attributes, content_type: None, tags: Tags::new() });
     }
 
-    /// Lets a person create a certificate in the vault.
+    /// Makes a person create a certificate in the vault.
     ///
     /// # Errors
-    /// The vault does not exist, the name is in use, or the policy is not valid.
+    /// Returns an error if the vault does not exist, the name is in use, or the policy is not valid.
     pub fn human_creates_certificate(
         &self,
         at: &SecretAddress,
@@ -211,12 +211,13 @@ impl World {
         made
     }
 
-    /// Returns a version of a certificate, enabled or not. The default is the newest. Returns `None` if there is none.
+    /// Returns a version of a certificate, enabled or not. Without a version, returns the newest. Returns `None` if
+    /// there is no such version.
     pub fn certificate_of(&self, at: &SecretAddress, version: Option<&str>) -> Option<CertificateVersion> {
         self.lock().vaults.get(&*at.vault)?.certificate(at, version).ok()
     }
 
-    /// Returns the newest value, enabled or not. Returns `None` if there is none.
+    /// Returns the newest version's value, even if the version is disabled. Returns `None` if there is no version.
     pub fn newest_value(&self, at: &SecretAddress) -> Option<RefreshToken> {
         let inner = self.lock();
         let version = inner.vaults.get(&*at.vault)?.newest(at)?;

@@ -1,7 +1,7 @@
-//! Sign-in by browser: the request, the checks of the page, and the code.
+//! Sign-in in a browser: the authorization request, the sign-in page's checks, and the authorization code.
 //!
-//! Owns the rules of the authorization endpoint and of the `authorization_code` grant (docs/azure-facts.md F131 to
-//! F135), in Entra's order. The server owns the look of the pages.
+//! This module owns the rules of the authorization endpoint and of the `authorization_code` grant (docs/azure-facts.md
+//! F131 to F135), in Entra's order. The server owns the look of the pages.
 
 mod exchange;
 
@@ -30,7 +30,7 @@ pub struct AuthorizeRequest {
     pub response_type: String,
     /// The redirect URI of the app.
     pub redirect_uri: String,
-    /// The response mode: `query` (default) or `form_post`.
+    /// The response mode, which is `query` (default) or `form_post`.
     pub response_mode: String,
     /// The scopes, separated by spaces.
     pub scope: String,
@@ -46,7 +46,7 @@ pub struct AuthorizeRequest {
     pub login_hint: String,
 }
 
-/// The user's action on the page.
+/// The user's action on a page of the sign-in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// The user signs in.
@@ -59,7 +59,7 @@ pub enum Decision {
     Cancel,
 }
 
-/// The result of a page.
+/// The result of the user's action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SignInStep {
     /// The user must be asked to consent.
@@ -75,7 +75,7 @@ pub(super) struct SignIns {
 }
 
 impl SignIns {
-    /// Returns the texts of the issued codes.
+    /// Returns the texts of all issued codes.
     pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
         self.codes.keys().map(String::as_str)
     }
@@ -92,8 +92,8 @@ struct Code {
 }
 
 impl World {
-    /// Checks whether a request gets a page, and returns its app. Errors about the client and the redirect stay on
-    /// Entra's own page.
+    /// Checks whether Entra answers a request with a sign-in page, and returns the request's app. Entra shows errors
+    /// about the client and the redirect URI on its own page, and not at the redirect URI.
     ///
     /// # Errors
     /// Returns a fault or the page's error.
@@ -112,7 +112,7 @@ impl World {
         )
     }
 
-    /// Lets a user answer the page.
+    /// Makes a user act on the page.
     ///
     /// # Errors
     /// Returns a fault, or the page's error instead of a redirect.
@@ -219,7 +219,8 @@ impl Inner {
         Ok(user.clone())
     }
 
-    /// Returns `Accept` if consent exists, and `SignIn` if the user must be asked.
+    /// Returns `Accept` if the user or an administrator has already consented. Returns `SignIn` if the user must be
+    /// asked.
     fn consented(
         &mut self,
         tenant: &Tenant,

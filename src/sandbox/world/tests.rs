@@ -1,4 +1,4 @@
-//! Tests of the world's rules through the ports. This file tests the faults and the rules for all services.
+//! Tests of the world's rules through the ports. This file tests faults, and rules that all services share.
 
 mod assertions;
 mod certificates;

@@ -1,7 +1,7 @@
 //! Simulates Key Vault: secrets with versions, attributes, tags, soft delete and data actions, and certificates with
 //! their keys.
 //!
-//! Invariants: an operation only adds versions, and only a purge removes them. Times are whole seconds.
+//! Invariants: Operations add versions, and only a purge removes versions. Times are whole seconds.
 
 mod certificates;
 mod model;
@@ -24,7 +24,7 @@ use super::{About, Inner, Trouble, World};
 use crate::process::clock::Timestamp;
 use crate::token::secret::SecretAddress;
 
-/// The time for which the world's vaults keep deleted secrets.
+/// How long the world's vaults keep deleted secrets.
 pub(super) const RETENTION: TimeDelta = TimeDelta::days(90);
 
 /// The largest page that Key Vault returns (docs/azure-facts.md F209).
@@ -44,7 +44,7 @@ impl World {
         self.lock().vaults.remove(url);
     }
 
-    /// Whether the world has such a vault.
+    /// Whether the world has a vault with this URL.
     pub fn has_vault(&self, url: &str) -> bool {
         self.lock().vaults.contains_key(url)
     }
@@ -56,7 +56,7 @@ impl World {
         }
     }
 
-    /// Reads a version. The default is the newest version.
+    /// Reads a version. Without a version, reads the newest.
     ///
     /// # Errors
     /// Returns a fault or the vault's rejection.
@@ -91,7 +91,7 @@ impl World {
         })
     }
 
-    /// Changes the attributes, content type or tags of a version. The default is the newest version.
+    /// Changes the attributes, content type or tags of a version. Without a version, changes the newest.
     ///
     /// # Errors
     /// Returns a fault or the vault's rejection.
@@ -280,8 +280,8 @@ impl World {
         self.call(
             |_| About { peer: Peer::KeyVault, operation, actor, subject: name.to_owned(), grant: None },
             |inner, _| {
-                // The vault is removed from the map during the operation, so that the effect can use the rest of the
-                // world.
+                // The vault is removed from the map during the operation, so that the operation can also change the
+                // rest of the world.
                 let mut vault = inner.vaults.remove(url).ok_or_else(VaultRefusal::no_vault)?;
                 let now = inner.time.now();
                 vault.settle(now);

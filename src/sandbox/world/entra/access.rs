@@ -1,4 +1,4 @@
-//! Access tokens: their content, and the world's record of each.
+//! Access tokens: their content, and the world's record of each access token.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(in crate::sandbox::world) struct AccessRecord {
     pub(in crate::sandbox::world) expires: Timestamp,
 }
 
-/// The subject of an access token.
+/// The app and the user to whom an access token is issued.
 pub(in crate::sandbox::world) struct Bearer<'a> {
     pub(in crate::sandbox::world) tenant: &'a str,
     pub(in crate::sandbox::world) app: &'a str,
@@ -56,8 +56,8 @@ impl Inner {
             let header = part(json!({"typ": "JWT", "alg": "RS256"}).to_string());
             format!("{header}.{}.{signature}", part(payload.to_string()))
         };
-        // Expired tokens are not removed at each issue. With a whole fleet of live tokens, that would be most of the
-        // work.
+        // Expired tokens are removed only from time to time. With many valid tokens, a removal at each issue would take
+        // most of the processor time.
         if self.access_tokens.len() >= self.sweep_access_tokens_at {
             self.access_tokens.retain(|_, record| record.expires > issued);
             self.sweep_access_tokens_at = 64.max(2 * self.access_tokens.len());

@@ -1,7 +1,7 @@
 //! Checks client assertions (RFC 7523): assertions that an app signs with its certificate, and tokens of issuers that
 //! the app trusts.
 //!
-//! Owns the checks and their codes (docs/azure-facts.md F140, F141).
+//! This module owns the checks and their codes (docs/azure-facts.md F140, F141).
 
 use std::time::Duration;
 
@@ -73,8 +73,8 @@ struct ParsedAssertion<'a> {
 /// An accepted assertion's id and expiry.
 type AssertionId = (String, Timestamp);
 
-/// Checks an assertion. `issued` says whether an issuer of the world has issued the assertion. Returns the id of an
-/// assertion that the app itself signed.
+/// Checks an assertion. `issued` says whether an external issuer of the world has issued the assertion. Returns the id
+/// of an assertion that the app itself signed.
 pub(super) fn check(
     text: &str,
     app: &App,
@@ -83,7 +83,7 @@ pub(super) fn check(
     by: FrontEnd,
 ) -> Result<Option<AssertionId>, Denial> {
     let assertion = ParsedAssertion::of(text).ok_or(Refuse(50027))?;
-    // An app's own assertion names the app as its issuer, which is no URL.
+    // In an assertion that the app itself has signed, the issuer is the app's id, which is not a URL.
     if assertion.claims.iss.contains("://") {
         check_federated(&assertion.claims, app, issued, by)?;
         return Ok(None);
@@ -125,8 +125,8 @@ fn check_own(
     if time(claims.exp)? - start > LONGEST {
         return Err(Refuse(700_024).into());
     }
-    // Microsoft's libraries date assertions by the host's clock. Perennial dates them by the vault's clock, which is
-    // the world's.
+    // Both clocks are accepted. The times in an assertion of Microsoft's libraries come from the host's clock. In an
+    // assertion of Perennial, they come from the vault's clock, which is the world's clock.
     check_time(claims, by.wall).or_else(|_| check_time(claims, by.now))
 }
 
@@ -183,7 +183,7 @@ fn check_time(claims: &AssertionClaims, now: Timestamp) -> Result<(), Denial> {
 
 fn time(seconds: f64) -> Result<Timestamp, Refuse> {
     let since = Duration::try_from_secs_f64(seconds).map_err(|_| Refuse(50027))?;
-    // With a much larger number, adding the tolerance would exceed the range of a time.
+    // With a much larger number, adding the tolerance could overflow.
     let sane = u32::try_from(since.as_secs()).map_err(|_| Refuse(50027))?;
     DateTime::from_timestamp(sane.into(), 0).ok_or(Refuse(50027))
 }

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 
 /// A number that stands for `authorization_declined`, which has no AADSTS number.
 pub(in crate::sandbox::world) const DECLINED: u32 = 1;
-/// A number that stands for `slow_down` (RFC 8628, 3.5). Entra's page does not name this error (docs/azure-facts.md
-/// F136).
+/// A number that stands for `slow_down` (RFC 8628, 3.5). Entra's documentation does not name this error
+/// (docs/azure-facts.md F136).
 pub(in crate::sandbox::world) const SLOW_DOWN: u32 = 2;
 
-/// A rejection that holds only its AADSTS number.
+/// A rejection as its AADSTS number only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::sandbox::world) struct Refuse(pub(in crate::sandbox::world) u32);
 
@@ -16,7 +16,7 @@ pub(in crate::sandbox::world) struct Refuse(pub(in crate::sandbox::world) u32);
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::sandbox::world) struct Denial {
     pub(in crate::sandbox::world) code: u32,
-    /// `None` for the code's own text.
+    /// The text of the rejection. `None` stands for the code's usual text.
     pub(super) text: Option<String>,
 }
 
@@ -109,7 +109,7 @@ pub(super) fn meaning(code: u32) -> (u16, &'static str, Option<&'static str>, &'
     }
 }
 
-/// Codes of a client assertion (docs/azure-facts.md F140).
+/// Returns the meaning of a code about a client assertion (docs/azure-facts.md F140).
 fn of_an_assertion(code: u32) -> (u16, &'static str, Option<&'static str>, &'static str) {
     let text = match code {
         50013 => "Assertion failed signature validation.",
@@ -128,7 +128,7 @@ fn of_an_assertion(code: u32) -> (u16, &'static str, Option<&'static str>, &'sta
     (401, "invalid_client", None, text)
 }
 
-/// Returns the meaning of a code that only a sign-in can get.
+/// Returns the meaning of a code that occurs only in a sign-in.
 fn of_a_sign_in(code: u32) -> (u16, &'static str, Option<&'static str>, &'static str) {
     match code {
         50011 => (
@@ -176,7 +176,7 @@ fn of_a_sign_in(code: u32) -> (u16, &'static str, Option<&'static str>, &'static
             None,
             "Tokens issued for the 'Single-Page Application' client-type may only be redeemed via cross-origin requests.",
         ),
-        // Entra's pages have no number for these two errors of the device code flow (docs/azure-facts.md F136).
+        // Entra's documentation has no numbers for these two errors of the device code flow (docs/azure-facts.md F136).
         DECLINED => (400, "authorization_declined", None, "The user declined the authorization request."),
         SLOW_DOWN => (400, "slow_down", None, "Polling too often."),
         _ => (400, "invalid_request", None, "The request is invalid."),

@@ -1,4 +1,4 @@
-//! Checks the app's credential in a request, which shows that the request comes from the named app.
+//! Checks the app's credential in a request, and so whether the request comes from the named app.
 
 use secrecy::ExposeSecret as _;
 
@@ -29,7 +29,7 @@ impl AppProof<'_> {
 pub(super) struct FrontEnd {
     /// The number of the front end. `None` stands for a front end that knows all credentials.
     pub(super) number: Option<usize>,
-    /// The front end knows the credentials that had reached it at this time.
+    /// The front end knows the credentials of which it had learned at this time.
     pub(super) knows: Timestamp,
     pub(super) now: Timestamp,
     /// The time by which assertions and access tokens expire.

@@ -1,4 +1,4 @@
-//! Exchanges a browser's code for tokens. Makes the checks in Entra's order.
+//! Exchanges an authorization code for tokens, with the checks in the same order as Entra.
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
@@ -68,13 +68,14 @@ impl Inner {
     ) -> Result<TokenAnswer, Denial> {
         let now = self.time.now();
         let tenant = self.directory.tenant(request.tenant).ok_or(Refuse(90002))?.clone();
-        // Entra checks the form of the grant before the client (recorded, docs/azure-facts.md F123).
+        // Entra checks the form of the code before the client (recorded, docs/azure-facts.md F123).
         if !request.code.starts_with("0.A") {
             return Err(Refuse(9_002_313).into());
         }
         let code = self.sign_ins.codes.get(request.code).ok_or(Refuse(70000))?.clone();
         match code.platform {
-            // A browser's script would send an `Origin` header. A daemon sends none, so the exchange is rejected.
+            // For this platform, Entra accepts only requests with an `Origin` header, which scripts in a browser send.
+            // The request here has no such header, so the exchange is rejected.
             Platform::Spa => return Err(Refuse(9_002_327).into()),
             Platform::PublicClient if !request.proof.is_none() => return Err(Refuse(700_025).into()),
             Platform::PublicClient => {}
@@ -109,13 +110,13 @@ impl Inner {
     }
 }
 
-/// Removes the parts that the scope does not request.
+/// Removes the tokens from the answer that the scope does not request.
 pub(in crate::sandbox::world) fn tailored(answer: TokenAnswer, asked: &str) -> TokenAnswer {
     let lasting = asked.split_whitespace().any(|word| word == "offline_access");
     TokenAnswer { refresh_token: answer.refresh_token.filter(|_| lasting), ..answer }
 }
 
-/// Checks the PKCE verifier (RFC 7636, 4.6). A request with a challenge needs a verifier.
+/// Checks the PKCE verifier (RFC 7636, 4.6). If the authorization request had a challenge, the verifier is required.
 fn verify(request: &AuthorizeRequest, verifier: &str) -> Result<(), Refuse> {
     if request.code_challenge.is_empty() && verifier.is_empty() {
         return Ok(());

@@ -8,7 +8,7 @@ use super::credentials::{AUTHORITY, code_of};
 use super::*;
 use crate::token::secret::{SecretAddress, SecretName};
 
-/// A scene whose app has a certificate in the vault.
+/// A world with an app whose certificate is in the vault.
 struct Equipped {
     scene: Scene,
     at: SecretAddress,
@@ -35,7 +35,7 @@ impl Equipped {
         })
     }
 
-    /// Returns an assertion that the vault's key has signed, by the algorithm in the header.
+    /// Returns an assertion that the vault's key has signed, with the algorithm that the header names.
     fn signed(&self, header: &Value, claims: &Value) -> String {
         let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
         let signed = format!("{}.{}", part(header), part(claims));
@@ -69,8 +69,8 @@ fn certificate_address(name: &str) -> SecretAddress {
     SecretAddress { vault: VAULT.into(), name: SecretName::parse(name).expect("a name") }
 }
 
-/// A name, a change of an assertion's header and claims, and the code of Entra's rejection, if Entra rejects the
-/// change.
+/// A name, a function that changes an assertion's header and claims, and the code of Entra's rejection. The code is
+/// `None` if Entra accepts the changed assertion.
 type Row = (&'static str, fn(&mut Value, &mut Value), Option<u32>);
 
 #[tokio::test(start_paused = true)]
@@ -175,7 +175,7 @@ async fn only_the_registered_key_signs_until_it_expires_or_is_removed() {
     let by_sha1 = json!({"alg": "RS256", "typ": "JWT", "x5t": format!("{}=", app.certificate.x5t())});
     assert_eq!(app.code_of(&app.signed(&by_sha1, &app.claims())), None);
 
-    // A new key with the same name, which is not registered at the app.
+    // The new version has a new key, whose certificate is not registered at the app.
     world.create_certificate("human", &app.at, CertificatePolicy::default(), Tags::new()).expect("made");
     let forged = app.redeem(AppProof::Assertion(&app.assertion()));
     let Err(Trouble::Refused(forged)) = forged else { panic!("rejected") };

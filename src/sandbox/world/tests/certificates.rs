@@ -100,7 +100,7 @@ async fn what_was_exported_can_be_imported_in_both_forms() {
         assert_eq!((imported.policy.content_type, imported.policy.key_size), (form, 2048));
         assert_eq!(imported.attributes.expires, Some(made.certificate.not_after));
         assert_eq!(imported.tags, Tags::from([("of", "import")]));
-        // The copy gives the same signature as the original.
+        // The imported copy of the key makes the same signature as the original key.
         let digest = digest::digest(&digest::SHA256, b"text");
         let copy = address(&format!("{name}-copy"));
         let signed = scene.world.sign("one", &copy, Some(&imported.id), "PS256", digest.as_ref());
@@ -129,7 +129,7 @@ async fn what_was_exported_can_be_imported_in_both_forms() {
     let (_, certificate) = stranger.split_once("-----BEGIN CERT").expect("a certificate");
     let mixed = format!("{key}-----BEGIN CERT{certificate}");
     assert_eq!(refusal(scene.import("mixed", &mixed, "")).status, 400, "another key's certificate");
-    // The certificate of the key is found even if another certificate precedes it.
+    // The key's own certificate is found even if another certificate comes first in the value.
     let (_, own) = other.split_once("-----BEGIN CERT").expect("a certificate");
     let chain = format!("{mixed}-----BEGIN CERT{own}");
     assert!(scene.import("chain", &chain, "").is_ok());

@@ -1,4 +1,4 @@
-//! Tests of tokens of other issuers as credentials of an app, and of the spread of a new credential.
+//! Tests of tokens of other issuers as credentials of an app, and of how a new credential reaches all front ends.
 
 use super::*;
 use crate::token::AccessToken;
@@ -30,7 +30,7 @@ impl Scene {
     }
 }
 
-/// The code of a rejection.
+/// Returns the code of a rejection.
 pub(super) fn code_of<T>(answer: &Result<T, Trouble<EntraRefusal>>) -> Option<u32> {
     match answer {
         Ok(_) => None,
@@ -63,7 +63,7 @@ async fn a_federated_credential_matches_in_all_three_parts() {
     ] {
         assert_eq!(scene.answer_to(&token), Some(code), "{what}");
     }
-    // The error may quote the subject, since the operator has to compare it.
+    // The error may quote the subject, since the operator has to compare the subject with the configured one.
     let other = issue(cluster, "someone", EXCHANGE);
     let answer = scene.redeem_with(&scene.partner.tenant_id, AppProof::Assertion(&other));
     let Err(Trouble::Refused(refused)) = answer else { panic!("rejected") };
@@ -173,14 +173,14 @@ async fn credentials_that_all_front_ends_know_draw_nothing_at_random() {
     assert_ne!(one.world.fresh_id(), two.world.fresh_id());
 }
 
-/// The credentials draw no random numbers unless a test asks for them. So a recorded simulation gives the same result
-/// again.
+/// The world uses random numbers for credentials only if a test requires this. So older seeds of the simulation still
+/// give the same results.
 #[tokio::test(start_paused = true)]
 async fn a_partner_draws_its_ids_and_tokens_and_nothing_else() {
     let scene = Scene::new();
     let mut rng = fastrand::Rng::with_seed(7);
-    // The six numbers are the tenant, the client, two parts of the app's secret, the user, and the version of the
-    // stored secret.
+    // A partner needs six random ids: the tenant, the client, two for the app's secret, the user, and the version of
+    // the stored secret.
     for _ in 0..6 {
         rng.u128(..);
     }

@@ -1,4 +1,4 @@
-//! Tests of Microsoft Graph's rules for client secrets, and of their spread to Entra's front ends.
+//! Tests of Microsoft Graph's rules for client secrets, and of how new secrets reach Entra's front ends.
 
 use super::credentials::code_of;
 use super::*;
@@ -16,7 +16,7 @@ impl Scene {
         apps.iter().find(|app| app.client_id == self.app()).expect("the app").object_id
     }
 
-    /// Issues a token of a managed identity in the partner's tenant. The identity has these roles.
+    /// Issues a token of a managed identity in the partner's tenant. The identity has the given roles.
     fn identity(&self, name: &str, roles: &[GraphRole]) -> String {
         let principal = self.world.add_managed_identity(&self.partner.tenant_id, name);
         self.world.set_graph_roles(&principal, roles);

@@ -1,9 +1,9 @@
-//! Key Vault's certificates. Each consists of a certificate, a key and a secret with the same name, versions and
-//! attributes.
+//! Key Vault's certificates. Each of them consists of a certificate, a key and a secret with the same name, versions
+//! and attributes.
 //!
 //! The secret owns versions, attributes, tags and deletion. This module stores the certificate and the key of each
-//! version. Invariant: each version of a managed secret has its key here. The world's seed does not determine keys,
-//! certificates and signatures. It determines everything else.
+//! version. Invariant: for each version of a managed secret, this module has the key. Keys, certificates and signatures
+//! do not depend on the world's seed. Everything else depends only on the seed.
 
 mod content;
 mod keeping;
@@ -30,11 +30,11 @@ use crate::token::tags::Tags;
 /// The policy of a certificate: how the vault creates it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificatePolicy {
-    /// Whether the secret holds the private key.
+    /// Whether the secret contains the private key.
     pub exportable: bool,
     /// The content type of the secret.
     pub content_type: ContentType,
-    /// 2048, 3072 or 4096.
+    /// The size of the key in bits: 2048, 3072 or 4096.
     pub key_size: u32,
     /// The certificate's lifetime.
     pub lifetime: TimeDelta,
@@ -65,7 +65,7 @@ pub enum ContentType {
 }
 
 impl ContentType {
-    /// Both.
+    /// Both forms.
     pub const ALL: [Self; 2] = [Self::Pkcs12, Self::Pem];
 
     /// The MIME type.
@@ -80,30 +80,30 @@ impl ContentType {
 /// A certificate that was created outside the vault.
 #[derive(Clone, Debug)]
 pub struct CertificateImport {
-    /// PKCS#12 in base64, or PEM.
+    /// The certificate with its key, as PKCS#12 in base64 or as PEM.
     pub value: SecretString,
-    /// The password of a PKCS#12.
+    /// The password of a PKCS#12 value.
     pub password: SecretString,
-    /// Whether the secret holds the private key.
+    /// Whether the secret contains the private key.
     pub exportable: bool,
-    /// The content type of the secret. `None` stands for the type of the value.
+    /// The content type of the secret. With `None`, the secret has the same type as the imported value.
     pub content_type: Option<ContentType>,
     /// Whether the version is enabled.
     pub enabled: bool,
-    /// All its tags.
+    /// All tags of the version.
     pub tags: Tags,
 }
 
 /// One version of a certificate, without its private key.
 #[derive(Clone, Debug)]
 pub struct CertificateVersion {
-    /// The name, as first written.
+    /// The name, with the case in which it was first written.
     pub name: String,
     /// The id of the version: 32 hex digits. The versions of the secret and of the key have the same id.
     pub id: String,
     /// The certificate and the key's public half.
     pub certificate: PublicCertificate,
-    /// The policy of all versions.
+    /// The certificate's policy, which is the same for all versions.
     pub policy: CertificatePolicy,
     /// When the version was created.
     pub created: Timestamp,
@@ -111,7 +111,7 @@ pub struct CertificateVersion {
     pub updated: Timestamp,
     /// The attributes, which are those of the secret's version.
     pub attributes: Attributes,
-    /// Its tags.
+    /// The tags of the version.
     pub tags: Tags,
 }
 
@@ -120,9 +120,9 @@ pub struct CertificateVersion {
 pub struct CertificateRequest {
     /// The name, as in the request.
     pub name: String,
-    /// The request's id.
+    /// The id of the request.
     pub id: String,
-    /// The version of the certificate, once the certificate is complete.
+    /// The version of the certificate, which exists as soon as the certificate is complete.
     pub version: String,
     /// The signing request (PKCS#10, DER).
     pub csr: Vec<u8>,
@@ -145,22 +145,22 @@ struct PendingVersion {
 #[derive(Clone, Debug)]
 pub(super) struct Backing {
     policy: CertificatePolicy,
-    /// By version.
+    /// The keys, by the id of the version.
     keys: BTreeMap<String, VersionKey>,
 }
 
 #[derive(Clone, Debug)]
 struct VersionKey {
     certificate: PublicCertificate,
-    /// PKCS#8, DER.
+    /// The private key, as PKCS#8 in DER form.
     private: Arc<SecretSlice<u8>>,
 }
 
 impl World {
-    /// Reads a version of a certificate, or the newest.
+    /// Reads a version of a certificate, or the newest version.
     ///
     /// # Errors
-    /// A fault, or the vault's rejection.
+    /// Returns a fault or the vault's rejection.
     pub fn get_certificate(
         &self,
         actor: &str,
@@ -180,7 +180,7 @@ impl World {
     /// Lists a page of a certificate's versions.
     ///
     /// # Errors
-    /// A fault, or the vault's rejection.
+    /// Returns a fault or the vault's rejection.
     pub fn list_certificate_versions(
         &self,
         actor: &str,
@@ -201,7 +201,7 @@ impl World {
     /// Lists a page of a vault's certificates.
     ///
     /// # Errors
-    /// A fault, or the vault's rejection.
+    /// Returns a fault or the vault's rejection.
     pub fn list_certificates(
         &self,
         actor: &str,
@@ -221,7 +221,7 @@ impl World {
     /// Reads the policy of a certificate.
     ///
     /// # Errors
-    /// A fault, or the vault's rejection.
+    /// Returns a fault or the vault's rejection.
     pub fn certificate_policy(&self, actor: &str, at: &SecretAddress) -> VaultAnswer<CertificateVersion> {
         self.vault_call(actor, Operation::GetCertificate, at, |vault, _| {
             vault.allow(Action::ReadCertificate)?;
@@ -232,7 +232,7 @@ impl World {
     /// Reads the newest request for a certificate.
     ///
     /// # Errors
-    /// A fault, or the vault's rejection.
+    /// Returns a fault or the vault's rejection.
     pub fn certificate_request(&self, actor: &str, at: &SecretAddress) -> VaultAnswer<CertificateRequest> {
         self.vault_call(actor, Operation::GetCertificate, at, |vault, _| {
             vault.allow(Action::ReadCertificate)?;
@@ -245,7 +245,7 @@ impl World {
     /// vault's `issuance` is longer than zero.
     ///
     /// # Errors
-    /// A fault, or the vault's rejection.
+    /// Returns a fault or the vault's rejection.
     pub fn create_certificate(
         &self,
         actor: &str,
@@ -263,7 +263,7 @@ impl World {
     /// Imports a certificate with its key. The imported version becomes the newest one.
     ///
     /// # Errors
-    /// A fault, or the vault's rejection.
+    /// Returns a fault or the vault's rejection.
     pub fn import_certificate(
         &self,
         actor: &str,
@@ -326,7 +326,7 @@ impl Inner {
         Ok(vault.requested[&key(at)].clone())
     }
 
-    /// Returns a new version of a managed secret. The version is not in the vault yet.
+    /// Returns a new version of a managed secret. The caller must still add the version to the vault.
     fn pending_version(
         &mut self,
         vault: &VaultState,

@@ -9,7 +9,7 @@ use super::certificates::{Backing, CertificateRequest};
 use crate::process::clock::Timestamp;
 use crate::token::tags::Tags;
 
-/// A right of a role (Key Vault, built-in roles for data plane).
+/// A data action that a role can allow (Key Vault, built-in roles for the data plane).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
     /// The right to read values.
@@ -30,20 +30,20 @@ pub enum Action {
     Backup,
     /// The right to write the versions of a backup.
     Restore,
-    /// Reading and listing certificates, without their private keys.
+    /// The right to read and list certificates, without their private keys.
     ReadCertificate,
-    /// Making certificates.
+    /// The right to create certificates.
     CreateCertificate,
-    /// Importing certificates.
+    /// The right to import certificates.
     ImportCertificate,
-    /// Reading the public halves of keys.
+    /// The right to read the public halves of keys.
     ReadKey,
-    /// Signing with keys.
+    /// The right to sign with keys.
     SignWithKey,
 }
 
 impl Action {
-    /// All rights, as the role Key Vault Administrator has them.
+    /// All rights. The role Key Vault Administrator has these rights.
     pub const ALL: [Self; 14] = [
         Self::GetSecret,
         Self::ReadMetadata,
@@ -87,7 +87,7 @@ impl Action {
 pub struct VaultState {
     /// The rights of the caller's role.
     pub allowed: BTreeSet<Action>,
-    /// The caller's address if the firewall rejects it.
+    /// The caller's address, if the firewall blocks this address.
     pub firewall_refuses: Option<String>,
     /// The time that a deletion or a recovery takes.
     pub transition: TimeDelta,
@@ -123,7 +123,7 @@ pub(in crate::sandbox::world) struct SecretState {
     pub(super) deleted: Option<Timestamp>,
     /// The end of a recovery that is in progress.
     pub(super) recovering_until: Option<Timestamp>,
-    /// The certificate and key of this name, if the secret belongs to one.
+    /// The certificate and key of this name, if the secret belongs to a certificate.
     pub(super) backing: Option<Backing>,
 }
 
@@ -154,9 +154,9 @@ pub struct SecretVersion {
 pub struct Attributes {
     /// Whether the version is enabled. A disabled version cannot be read.
     pub enabled: bool,
-    /// The expiry date, which is only informational.
+    /// The expiry date, which the vault does not enforce.
     pub expires: Option<Timestamp>,
-    /// The expiry date, which is only informational.
+    /// The start date of the validity, which the vault does not enforce.
     pub not_before: Option<Timestamp>,
 }
 
@@ -171,7 +171,7 @@ impl Default for Attributes {
 pub struct SetRequest {
     /// The value of the new version.
     pub value: SecretString,
-    /// The enabled switch and the dates. None of them is copied from the previous version.
+    /// The enabled switch and the dates. No attribute is copied from the previous version.
     pub attributes: Attributes,
     /// The content type of the new version.
     pub content_type: Option<String>,
@@ -188,9 +188,9 @@ pub struct UpdateRequest {
     pub expires: Option<Timestamp>,
     /// The new start of validity.
     pub not_before: Option<Timestamp>,
-    /// The content type of the new version.
+    /// The new content type of the version.
     pub content_type: Option<String>,
-    /// All tags of the new version.
+    /// The new set of all tags of the version.
     pub tags: Option<Tags>,
 }
 

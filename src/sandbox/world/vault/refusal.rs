@@ -5,7 +5,7 @@ use std::fmt;
 use super::Action;
 use crate::token::secret::SecretAddress;
 
-/// The caller's id in every rejection. The world has no ids of its callers.
+/// The caller's id in every rejection. The world does not store ids of its callers, so all rejections have this id.
 const CALLER: &str = "00000000-0000-0000-0000-000000000009";
 
 /// A rejection by Key Vault.
@@ -21,7 +21,7 @@ pub struct VaultRefusal {
     pub text: String,
     /// The data action that the caller's role does not grant.
     pub action: Option<Action>,
-    /// The caller's address if the firewall rejects it.
+    /// The caller's address, if the firewall blocks this address.
     pub address: Option<String>,
 }
 
@@ -54,7 +54,7 @@ impl VaultRefusal {
         Self::absent("SecretNotFound", "secret", name)
     }
 
-    /// There is no such object. As recorded.
+    /// Returns the error for an object that does not exist. The text was recorded from Key Vault.
     pub(in crate::sandbox) fn absent(code: &'static str, kind: &str, name: &str) -> Self {
         let text = format!(
             "A {kind} with (name/id) {name} was not found in this key vault. If you recently deleted this {kind} you may be able to recover it using the correct recovery command."
@@ -62,19 +62,20 @@ impl VaultRefusal {
         Self::new(404, code, None, text)
     }
 
-    /// No certificate was requested under this name. As recorded.
+    /// Returns the error for a name under which no certificate was requested. The text was recorded from Key Vault.
     pub(in crate::sandbox) fn nothing_pending(name: &str) -> Self {
         let text = format!("Pending certificate not found: {name}");
         Self::new(404, "PendingCertificateNotFound", None, text)
     }
 
-    /// A secret of a certificate is changed through the certificate only.
+    /// Returns the error for a change of a secret that belongs to a certificate. Such a secret can be changed only
+    /// through its certificate.
     pub(super) fn managed(name: &str) -> Self {
         let text = format!("The secret {name} belongs to a certificate and is managed by Key Vault.");
         Self::new(409, "Conflict", None, text)
     }
 
-    /// The name of a new certificate is in use.
+    /// Returns the error for a new certificate whose name is in use.
     pub(super) fn name_in_use(name: &str) -> Self {
         Self::new(409, "Conflict", None, format!("A secret with the name {name} already exists."))
     }
@@ -84,7 +85,7 @@ impl VaultRefusal {
         Self::new(409, "Conflict", None, text)
     }
 
-    /// The inner code is recorded for keys only (docs/azure-facts.md F226).
+    /// The inner code was recorded only for keys (docs/azure-facts.md F226).
     pub(super) fn disabled_object(operation: &str, kind: &str, inner: &'static str) -> Self {
         let text = format!("Operation {operation} is not allowed on a disabled {kind}.");
         Self::new(403, "Forbidden", Some(inner), text)
@@ -134,13 +135,13 @@ impl VaultRefusal {
         Self::new(409, "Conflict", None, text)
     }
 
-    /// Returns the error for a blob that is no backup. The text was recorded from Key Vault.
+    /// Returns the error for a blob that is not a backup. The text was recorded from Key Vault.
     pub fn malformed_backup() -> Self {
         Self::new(400, "Malformed backup blob", None, "Backup blob contains invalid or corrupt version.")
     }
 
     pub(super) fn no_role(action: Action) -> Self {
-        // The recorded answer has several lines.
+        // The text has several lines, as recorded from Key Vault.
         let text = format!(
             "Caller is not authorized to perform action on resource.\r\nIf role assignments, deny assignments or role definitions were changed recently, please observe propagation time.\r\nCaller: appid=00000000-0000-0000-0000-000000000005;oid={CALLER};iss=https://sts.windows.net/00000000-0000-0000-0000-000000000008/\r\nAction: '{}'\r\nResource: '/vaults/sandbox'\r\nAssignment: (not found)\r\nDenyAssignmentId: null\r\nDecisionReason: null",
             action.as_str()

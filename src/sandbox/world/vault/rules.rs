@@ -1,4 +1,4 @@
-//! The vault's rules, which do not depend on the caller.
+//! The vault's rules that do not depend on the caller.
 
 use chrono::TimeDelta;
 use secrecy::ExposeSecret as _;
@@ -25,9 +25,9 @@ const MAX_TAG_CHARS: usize = 512;
 /// The largest number of versions in a backup (docs/azure-facts.md F223).
 const MAX_BACKUP: usize = 500;
 
-/// The number of new versions that a vault accepts in `LIMITS_SPAN` (docs/azure-facts.md F216).
+/// The maximum number of new versions that a vault accepts in `LIMITS_SPAN` (docs/azure-facts.md F216).
 const NEW_VERSIONS: usize = 300;
-/// The number of other calls that a vault accepts in `LIMITS_SPAN`.
+/// The maximum number of other calls that a vault accepts in `LIMITS_SPAN`.
 const OTHER_CALLS: usize = 4_000;
 /// The span in which a vault counts new versions and other calls.
 const LIMITS_SPAN: TimeDelta = TimeDelta::seconds(10);
@@ -39,7 +39,7 @@ impl VaultState {
         self.firewall_refuses.clone().map_or(Ok(()), |address| Err(VaultRefusal::firewall(address)))
     }
 
-    /// Counts a call. Rejects the call if it exceeds the limit of ten seconds.
+    /// Counts a call. Rejects the call if it exceeds the limit for `LIMITS_SPAN`.
     pub(super) fn count(&mut self, operation: Operation, now: Timestamp) -> Ruling<()> {
         let (lately, most) = match operation {
             Operation::Set | Operation::ImportCertificate => (&mut self.lately.0, NEW_VERSIONS),
@@ -82,7 +82,7 @@ impl VaultState {
         self.secrets.get_mut(&key(at)).ok_or_else(|| VaultRefusal::not_found(at.name.as_str()))
     }
 
-    /// Returns a secret whose deletion is complete.
+    /// Returns a deleted secret if its deletion is complete.
     pub(super) fn deleted(&mut self, at: &SecretAddress, now: Timestamp) -> Ruling<&mut SecretState> {
         let transition = self.transition;
         let secret = self.secrets.get_mut(&key(at));
@@ -96,7 +96,7 @@ impl VaultState {
         done.filter(|secret| now >= secret.deleted_at + self.transition).collect()
     }
 
-    /// Adds the secret of a backup. The name of a deleted secret is still in use.
+    /// Adds the secret of a backup. Rejects the backup if the name is in use, also by a deleted secret.
     pub(super) fn restore(
         &mut self,
         at: &SecretAddress,

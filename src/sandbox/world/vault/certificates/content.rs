@@ -14,7 +14,8 @@ use super::super::super::certificate::PublicCertificate;
 use super::super::VaultRefusal;
 use super::{CertificatePolicy, ContentType, VersionKey};
 
-/// The number of rounds of the key derivation. More rounds give no protection, since the password is empty.
+/// The number of rounds of the key derivation. More rounds would not protect the key better, since the password is
+/// empty.
 const ROUNDS: u32 = 2_000;
 
 /// The start of a block in PEM.
@@ -23,7 +24,8 @@ const BEGIN: &str = "-----BEGIN";
 /// The length of a line in PEM (RFC 7468, 2).
 const LINE: usize = 64;
 
-/// Returns the value of a certificate's secret. If the policy forbids the export, the value lacks the private key.
+/// Returns the value of a certificate's secret. If the policy forbids the export of the key, the value has no private
+/// key.
 pub(super) fn write(key: &VersionKey, policy: &CertificatePolicy) -> Result<SecretString, VaultRefusal> {
     match policy.content_type {
         ContentType::Pem => {
@@ -61,7 +63,7 @@ pub(super) fn read(
     password: &SecretString,
 ) -> Result<(VersionKey, ContentType), VaultRefusal> {
     let text = value.expose_secret();
-    // Some clients send PEM in base64.
+    // Some clients encode PEM in base64 once more.
     let bytes = if text.contains(BEGIN) {
         text.as_bytes().to_vec()
     } else {
@@ -102,7 +104,7 @@ fn in_pkcs12(bytes: &[u8], password: &str) -> Option<KeysAndCertificates> {
     Some((keys.collect(), certificates.collect()))
 }
 
-/// Returns the only private key, and the certificate of the chain that belongs to this key.
+/// Returns the private key, of which there must be exactly one, and the certificate that belongs to this key.
 fn matching(keys: Vec<Vec<u8>>, certificates: &[Vec<u8>]) -> Option<VersionKey> {
     let [private] = <[Vec<u8>; 1]>::try_from(keys).ok()?;
     let pair = rsa::KeyPair::from_pkcs8(&private).ok()?;
@@ -112,7 +114,7 @@ fn matching(keys: Vec<Vec<u8>>, certificates: &[Vec<u8>]) -> Option<VersionKey> 
     Some(VersionKey { certificate, private: Arc::new(private) })
 }
 
-/// A block of PEM.
+/// Returns a block of PEM.
 fn pem(label: &str, der: &[u8]) -> String {
     let encoded = STANDARD.encode(der);
     let mut lines: Vec<&str> = Vec::new();

@@ -1,4 +1,4 @@
-//! The vault's rules for certificates beside its secrets.
+//! The vault's rules for certificates and for the secrets that belong to them.
 
 use super::super::model::{SecretState, VaultState};
 use super::super::{VaultRefusal, key};
@@ -22,7 +22,7 @@ impl VaultState {
         if plain { Err(VaultRefusal::name_in_use(at.name.as_str())) } else { Ok(()) }
     }
 
-    /// Completes the requests for certificates that are due.
+    /// Completes all due requests for certificates.
     pub(in crate::sandbox::world::vault) fn issue_certificates(&mut self, now: Timestamp) {
         let due = self.requested.values_mut().filter(|request| request.due <= now);
         let made = due.filter_map(|request| {

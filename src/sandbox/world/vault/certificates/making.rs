@@ -62,7 +62,8 @@ fn made(
     };
     params.not_before = at(from);
     params.not_after = at(until);
-    // The first bit is the sign, and a serial number must be positive (RFC 5280, 4.1.2.2).
+    // The shift sets the first bit to zero. This bit is the sign, and a serial number must be positive (RFC 5280,
+    // 4.1.2.2).
     params.serial_number = Some(SerialNumber::from((serial >> 1).to_be_bytes().to_vec()));
     let certificate = params.self_signed(&key)?;
     let certificate =

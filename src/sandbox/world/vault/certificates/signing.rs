@@ -1,4 +1,4 @@
-//! The operations on Key Vault's keys: read the public half, and sign a digest.
+//! The operations on Key Vault's keys, which read the public half or sign a digest.
 
 use aws_lc_rs::digest::{self, Digest};
 use aws_lc_rs::rsa;
@@ -18,10 +18,10 @@ use crate::token::secret::SecretAddress;
 type Scheme = (&'static dyn RsaEncoding, &'static digest::Algorithm);
 
 impl World {
-    /// Reads the public half of a key version, or of the newest. A disabled key version can be read, too.
+    /// Reads the public half of a key's version, or of the newest version. A disabled version can also be read.
     ///
     /// # Errors
-    /// A fault, or the vault's rejection.
+    /// Returns a fault or the vault's rejection.
     pub fn get_key(
         &self,
         actor: &str,
@@ -35,11 +35,11 @@ impl World {
         })
     }
 
-    /// Signs a digest with a key version, or with the newest. The algorithm is one of `PS256` to `PS512` and `RS256`
-    /// to `RS512`.
+    /// Signs a digest with a key's version, or with the newest version. The algorithm is one of `PS256` to `PS512` and
+    /// `RS256` to `RS512`.
     ///
     /// # Errors
-    /// A fault, or the vault's rejection.
+    /// Returns a fault or the vault's rejection.
     pub fn sign(
         &self,
         actor: &str,
@@ -67,10 +67,10 @@ impl World {
     }
 }
 
-/// A signature, and the key version that made it.
+/// A signature, and the version of the key that made the signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeySignature {
-    /// 32 hex digits.
+    /// The version's id: 32 hex digits.
     pub version: String,
     /// The signature itself.
     pub bytes: Vec<u8>,
