@@ -1,4 +1,4 @@
-//! `access-token`: prints a fresh access token and nothing else.
+//! `access-token`: prints a new access token and no other text.
 //!
 //! Invariant: no other command prints a token. This command writes nothing to the vault.
 
@@ -93,7 +93,7 @@ pub async fn run(args: AccessTokenArgs, global: &Global) -> Result<ExitCode, Sto
     Ok(ExitCode::Done)
 }
 
-/// Returns an action that names the command-line flag, not the configuration key that the flag replaced.
+/// Returns an action that names the command-line flag, instead of the configuration key that the flag overrides.
 fn by_flag(mut refused: StepFailure, args: &AccessTokenArgs) -> StepFailure {
     let mut name = |key: &str, flag: &str| refused.action = refused.action.replace(key, flag);
     if args.tenant.is_some() {

@@ -33,14 +33,14 @@ use crate::token::managed::ManagedToken;
 /// A rotator that uses these clients.
 pub type AzureRotator = Rotator<Arc<Entra>, Arc<KeyVault>, Arc<PartnerCenter>>;
 
-/// The clients of Entra, the vaults and Partner Center. The whole process has one of each.
+/// The clients of Entra, the vaults and Partner Center. The process has one client of each service.
 #[derive(Debug)]
 pub struct AzureClients {
     entra: Arc<Entra>,
     vault: Arc<KeyVault>,
     partner_center: Arc<PartnerCenter>,
     graph: Arc<Graph>,
-    /// The base address of Microsoft Graph, for messages.
+    /// The base address of Microsoft Graph, which messages contain.
     graph_address: String,
     /// The client id of the identity that reads the vault, if the configuration names it.
     vault_client_id: Option<Arc<str>>,
@@ -100,8 +100,8 @@ impl AzureClients {
         })
     }
 
-    /// Builds the clients for an interactive command. The command uses the Azure CLI if the machine has no identity in
-    /// Azure. A daemon must not depend on a user's sign-in, so it uses `new`.
+    /// Builds the clients for an interactive command. If this machine has no identity in Azure, the command
+    /// authenticates with the Azure CLI. A daemon must not depend on a user's sign-in, so it uses `new`.
     ///
     /// # Errors
     /// Returns the same errors as `new`.
@@ -113,7 +113,7 @@ impl AzureClients {
         Self::of(config, identity, clock)
     }
 
-    /// Returns the HTTP client and the call recorder with which alerts and heartbeats are sent.
+    /// Returns the HTTP client and the call recorder for alerts and heartbeats.
     pub fn outbound(&self) -> Outbound {
         Outbound { http: self.http.clone(), calls: self.calls.clone() }
     }
@@ -123,7 +123,7 @@ impl AzureClients {
         &self.vault
     }
 
-    /// Returns the renewer of a token's app, if the app is renewed.
+    /// Returns the renewer of a token's app, if Perennial renews the app's client secret.
     pub fn renewer(&self, grant: &ManagedToken, command: &'static str) -> Option<AzureRenewer> {
         let app = &grant.app;
         let (policy, at) = (app.renew.clone()?, app.credential.in_vault()?.clone());
@@ -144,7 +144,7 @@ impl AzureClients {
         })
     }
 
-    /// Returns a rotator for one token. The rotator records the name of the running command.
+    /// Returns a rotator for one token. The rotator records the name of the running command in the tags that it writes.
     pub fn rotator(&self, grant: &ManagedToken, command: &'static str) -> AzureRotator {
         Rotator {
             issuer: self.entra.clone(),
@@ -166,8 +166,8 @@ impl AzureClients {
 pub type AzureRenewer = Renewer<Arc<Entra>, Arc<KeyVault>, Arc<Graph>>;
 
 /// Whether this is a virtual machine in Azure. Sends one request to the metadata service and waits for at most a
-/// second. The service rejects this request, and the rejection counts as an answer. Some networks accept every
-/// connection and never answer.
+/// second. The service rejects this request, but this rejection shows that the service exists. A connection alone is
+/// not enough, because some networks accept every connection and never answer.
 async fn has_metadata_service() -> bool {
     let asking = async {
         let mut service = TcpStream::connect(credential::IMDS).await?;

@@ -1,9 +1,9 @@
 //! `check`: tests the setup step by step, with the action for each failure.
 //!
-//! Owns the steps and their order. Without `--write`, the command only reads the vault. Only a write shows whether
-//! writing is allowed, so the command skips that step. With `--write`, the command rotates each token once. The command
-//! uses the daemon's own steps, so that each rule of saving exists only once. A `strict` token is redeemed only with
-//! `--write`.
+//! This module owns the steps and their order. Without `--write`, the command only reads the vault. Whether Perennial
+//! may write can be found out only by a write, so the command skips that step. With `--write`, the command rotates each
+//! token once. The command uses the daemon's own steps, so that each rule of saving exists only once. A `strict` token
+//! is redeemed only with `--write`.
 
 mod report;
 mod token;
@@ -81,8 +81,8 @@ pub struct CheckArgs {
     pub report: Option<PathBuf>,
 }
 
-/// The wait between two attempts of `--wait`. Each attempt may redeem twice. Entra treats 15 redemptions in five
-/// minutes as a loop (docs/azure-facts.md F126).
+/// The wait between two attempts of `--wait`. The wait keeps the redemptions below Entra's limit: each attempt may
+/// redeem twice, and Entra treats 15 redemptions in five minutes as a loop (docs/azure-facts.md F126).
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// The result of a step.
@@ -102,15 +102,15 @@ struct CheckStep {
     #[serde(rename = "step")]
     name: &'static str,
     outcome: StepOutcome,
-    /// The finding of the step, or its failure.
+    /// What the step found, or why it failed.
     summary: String,
-    /// The action against the failure. Null if the step needs no action.
+    /// What to do about the failure. Null if the step needs no action.
     action: Option<String>,
-    /// The kind of action, which shows who must act.
+    /// Who must act.
     remedy: Option<Remedy>,
     #[serde(skip)]
     code: ExitCode,
-    /// The company that the summary names, if any.
+    /// The company's name, if the summary contains it.
     #[serde(skip)]
     company: Option<String>,
 }
@@ -254,7 +254,7 @@ async fn rehearse(
     Ok(steps)
 }
 
-/// Tries whether the app's client secret could be renewed.
+/// Tests whether Perennial could renew the app's client secret.
 async fn renewal(renewer: &AzureRenewer, here: &Deployment) -> CheckStep {
     match renewer.rehearse(rotation_id()).await {
         Ok(look) => {

@@ -62,7 +62,7 @@ struct AppReport {
     /// The vault object that holds the credential.
     stored_in: Option<String>,
     newest: Option<VersionReport>,
-    /// What Entra lists. Null without `renew`.
+    /// The app's secrets at Entra. Null without `renew`.
     entra: Option<EntraReport>,
     /// What Perennial does next.
     next: Option<String>,
@@ -127,7 +127,7 @@ pub async fn run(args: CredentialArgs, global: &Global) -> Result<ExitCode, Stop
     Ok(all.iter().filter_map(|one| one.code).fold(ExitCode::Done, ExitCode::gravest))
 }
 
-/// Returns one token for each app with one of these names, or for each app.
+/// Returns one token for each app that has one of these names. Without names, returns one token for each app.
 fn select<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a ManagedToken>, Stop> {
     let mut apps: Vec<&ManagedToken> = Vec::new();
     for grant in &config.tokens {
@@ -154,7 +154,7 @@ fn no_renewal(grant: &ManagedToken) -> Stop {
     ))
 }
 
-/// Renews a client secret. Ctrl-C ends the renewal, and the secret in use stays.
+/// Renews a client secret. Ctrl-C ends the renewal, and the current secret stays in use.
 async fn renew(renewer: &AzureRenewer) -> Result<Result<(), Failure>, Stop> {
     let target = Target { is_forced: true, ..renewer.target.clone() };
     let forced = AzureRenewer { target, ..renewer.clone() };

@@ -18,7 +18,8 @@ Examples:
 
 Exit code 1: a promise was broken, or the demo stopped early.";
 
-/// The allowed speeds in days per second. A slower demo takes too long, and no machine keeps up with a faster one.
+/// The allowed speeds in days per second. A slower demo would take too long, and no machine is fast enough for a faster
+/// demo.
 const SPEEDS: std::ops::RangeInclusive<f64> = 0.1..=12.0;
 
 /// What `demo` takes.
@@ -45,7 +46,7 @@ fn speed(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Runs the demo. The demo keeps its log in memory and searches it, so it sets up its own logging.
+/// Runs the demo. The demo sets up its own logging, because it keeps the log in memory and searches it for secrets.
 ///
 /// # Errors
 /// Returns an error if the demo cannot begin.
@@ -60,7 +61,7 @@ pub async fn run(args: DemoArgs, format: LogFormat) -> Result<ExitCode, Stop> {
         Ok(true) => Ok(ExitCode::Done),
         Ok(false) => Ok(ExitCode::Failed),
         Err(error) => {
-            // The error goes to stderr and not to the log, since the log is in memory.
+            // The error goes to stderr and not to the log, since the demo's log is only in memory.
             eprintln!("error: {:#}", anyhow::Error::new(error));
             Ok(ExitCode::Failed)
         }

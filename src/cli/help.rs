@@ -43,7 +43,7 @@ pub const TOPICS: [Topic; 5] = [
     ("metrics", metrics),
 ];
 
-/// Returns the text of the requested topic. Returns `None` if the words ask for a command's help.
+/// Returns the text of the requested topic. Returns `None` if the words request the help of a command.
 pub fn asked(words: &[String]) -> Option<String> {
     let [help, topic] = words else { return None };
     if help != "help" {

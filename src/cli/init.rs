@@ -144,7 +144,8 @@ fn parse(path: &Path, text: &str) -> Result<Config, Stop> {
     Ok(Config::parse(path, text, text_only)?)
 }
 
-/// Lists the vault. If the list fails, asks the user at a terminal.
+/// Lists the vault's secrets and proposes values. If the list fails at a terminal, proposes nothing, so that the user
+/// is asked.
 async fn look(path: &Path, given: &Draft, layout: Option<Layout>) -> Result<Proposal, Stop> {
     let config = parse(path, &given.text())?;
     let shipped = AzureClients::for_person(&config, Clock::host()).await?;
@@ -167,7 +168,7 @@ async fn look(path: &Path, given: &Draft, layout: Option<Layout>) -> Result<Prop
     let mut found = Proposal::of(&listed);
     if let (None, Some(name)) = (&found.tenant, &found.tenant_secret) {
         let at = SecretAddress { vault, name: name.clone() };
-        // A tenant's id is not secret, although the vault stores it as a secret.
+        // The tenant's id may be shown, because it is not confidential, although it is stored in a vault secret.
         match shipped.vault().newest(&at, id).await {
             Ok(stored) => found.tenant = propose::tenant(&stored.value),
             Err(error) => eprintln!("Cannot read the tenant's id from {at}: {error}"),
@@ -176,8 +177,8 @@ async fn look(path: &Path, given: &Draft, layout: Option<Layout>) -> Result<Prop
     Ok(found)
 }
 
-/// Returns the error for a failed list. A list of a whole vault needs more rights than Perennial needs otherwise. The
-/// user can give the missing values by flags instead.
+/// Returns the error for a failed list. To list a whole vault, Perennial needs a permission that it does not need
+/// otherwise. Instead, the user can give the missing values by flags.
 fn unlisted(error: &VaultError, vault: Arc<str>, summary: String, missing: &[&str]) -> StepFailure {
     let name = SecretName::parse("any").expect("letters");
     let failure = error.failure(SecretRole::Own, &SecretAddress { vault, name });
@@ -253,7 +254,7 @@ const REFRESH_TOKEN: Question = Question {
 
 impl Question {
     /// Returns the flag's value if there is one. Otherwise asks the user, with the proposal as the default. Without a
-    /// terminal, returns the proposal. Checks each value at once.
+    /// terminal, returns the proposal. Each value is checked immediately.
     fn given_or_asked(&self, given: Option<String>, proposal: Option<String>) -> Result<String, Stop> {
         let flag = self.flag;
         if let Some(given) = given {

@@ -1,8 +1,8 @@
-//! A token's state as one command knows it. The sources are the command's own steps and the tags of earlier processes.
+//! What one command knows about a token's state, from its own steps and from the tags of earlier processes.
 //!
-//! The exit code follows from the state by one rule for `rotate`, `rotate --dry-run` and `status`. Each failure and
-//! each critical condition counts. If several count, the gravest remedy decides. `rotate` also ends with 1 if Entra
-//! redeemed the token but Partner Center has given no verdict for 36 hours (under the default policy).
+//! `rotate`, `rotate --dry-run` and `status` use the same rule for the exit code. Each failure and each critical
+//! condition leads to an exit code other than 0. If there are several, the gravest remedy decides. `rotate` also ends
+//! with 1 if Entra redeemed the token but Partner Center has given no verdict for 36 hours (under the default policy).
 
 use chrono::TimeDelta;
 
@@ -29,13 +29,14 @@ pub(super) fn draw<I, V, R>(rotator: &Rotator<I, V, R>, state: State) -> Snapsho
         state.outage = Some(Box::new(Outage { failure, since, attempts: 1, retry_at: now }));
     }
     let mut periods = Periods::of(&rotator.timing);
-    // A tag records a proof at most daily. So a recorded proof counts for up to a day longer.
+    // A tag records a proof at most daily. So the last proof may be up to a day later than the recorded one, and a
+    // recorded proof counts for longer.
     periods.prove_every += (MARK_EVERY / 2).to_std().unwrap_or_default();
-    // A command has no next step. Only a daemon has one.
+    // The next step is `None`, because only a daemon has a next step.
     Snapshot::of(&rotator.grant, periods, &state, None, now)
 }
 
-/// Returns the state that a daemon would have after these steps and with these tags.
+/// Returns the state that a daemon would have after the same steps and with the same tags.
 fn as_noted(mut state: State, now: Timestamp) -> State {
     if let Some((failure, since)) = noted(&state, now) {
         let version = state.newest.as_ref().map(|newest| newest.id.clone());
@@ -47,8 +48,8 @@ fn as_noted(mut state: State, now: Timestamp) -> State {
     state
 }
 
-/// Returns a recorded failure that still holds, and its start. The failure holds if this pass did not redeem the
-/// version. A missing answer does not clear the failure.
+/// Returns a failure that an earlier process recorded and that is still valid, and its start. It is still valid unless
+/// this command has redeemed the version. A missing answer does not clear the failure.
 fn noted(state: &State, now: Timestamp) -> Option<(Failure, Timestamp)> {
     let newest = state.newest.as_ref().filter(|_| state.proved_at().is_none())?;
     let (failure, since) = if newest.is_refused() { refusal(newest) } else { obstacle(newest)? };
@@ -71,8 +72,8 @@ fn refusal(newest: &Version) -> (Failure, Option<Timestamp>) {
     (Failure::new(kind, remedy, FailureSubject::Grant, summary), newest.time(tag::REFUSED_AT))
 }
 
-/// Returns the recorded failure to redeem this version. Leaves out a rejection by Partner Center, since the snapshot
-/// already has it.
+/// Returns a recorded failure to redeem this version. Returns `None` for a rejection by Partner Center, since the
+/// snapshot already contains it.
 fn obstacle(newest: &Version) -> Option<(Failure, Option<Timestamp>)> {
     let noted = Noted::on(newest).filter(|noted| !noted.is_partner_centers())?;
     let (kind, about, summary) = match noted.kind? {
@@ -95,8 +96,8 @@ fn obstacle(newest: &Version) -> Option<(Failure, Option<Timestamp>)> {
     Some((Failure::new(kind, Remedy::Operator, about, summary), Some(noted.at)))
 }
 
-/// Returns the problem that blocks a token, and the exit code for it. Failures and critical conditions count, and the
-/// gravest remedy decides. A token that was switched off does not count.
+/// Returns the problem that blocks a token, and the exit code for it. Failures and critical conditions are problems,
+/// and the gravest remedy decides. A token whose newest version is disabled has no problem.
 pub(super) fn in_the_way(of: &Snapshot, now: Timestamp) -> (ExitCode, Option<Condition>) {
     let failed = of.failure().map(|failure| failure.kind);
     let all = conditions(std::slice::from_ref(of), TimeDelta::zero(), now);

@@ -1,10 +1,10 @@
 //! `login`: signs a user in and stores the first refresh token.
 //!
-//! Owns the order of steps: check write access to the vault, sign the user in, judge the answer, store the token, read
-//! it back. `login::judge` decides which tokens may be stored.
+//! This module owns the order of the steps: check write access to the vault, sign the user in, judge the answer, store
+//! the token, and read it back. `login::judge` decides which tokens may be stored.
 //!
-//! Invariants: the command writes nothing before all checks pass. The command exchanges a code once. The command prints
-//! no code and no token.
+//! Invariants: The command writes nothing before all checks pass. It exchanges each code only once. It prints no code
+//! and no token.
 
 mod browser;
 mod code;
@@ -140,7 +140,7 @@ fn report(name: &str, kept: &StoredLogin, json: bool) -> std::io::Result<()> {
     ))
 }
 
-/// Prints to the user on stderr, since only results go to stdout.
+/// Prints messages to the user on stderr, since stdout is only for results.
 #[derive(Clone, Copy, Debug)]
 struct Prompter {
     json: bool,

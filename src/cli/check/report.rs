@@ -1,7 +1,8 @@
-//! `check --report FILE`: writes a file that a user can send to a helper.
+//! `check --report FILE`: writes a file that a user can send to people who help with a problem.
 //!
-//! Owns the report's content and its redaction. The report holds no secret, since it collects none. Words replace
-//! names, ids and addresses: `token-1`, `vault-1`, `guid-1`. A word means the same thing in the whole file.
+//! This module owns the report's content and its redaction. The report contains no secret, because no secret is
+//! collected for it. Names, ids and addresses are replaced by words such as `token-1`, `vault-1` and `guid-1`. The same
+//! word always stands for the same name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
@@ -21,7 +22,8 @@ use crate::process::clock::{Clock, rfc3339};
 use crate::process::{host_name, text};
 use crate::token::secret::{ConfigValue, Source};
 
-/// The prefixes of variables that change the program's behavior. The report says which are set, but has no values.
+/// The prefixes of environment variables that change the program's behavior. The report says which of these variables
+/// are set, but does not contain their values.
 const VARIABLES: [&str; 5] = ["AZURE_", "IDENTITY_", "MSI_", "PERENNIAL", "CREDENTIALS_DIRECTORY"];
 
 /// Writes the report of a check.
@@ -154,7 +156,7 @@ fn save(path: &Path, report: &Value) -> Result<(), Stop> {
 #[derive(Debug, Default)]
 struct Pseudonyms {
     known: BTreeMap<String, String>,
-    /// The lengths of the names, longest first. This order keeps a part of a name from being replaced.
+    /// The lengths of the names, longest first. Because of this order, a name is always replaced as a whole.
     lengths: Vec<usize>,
     guids: BTreeMap<String, usize>,
     people: BTreeMap<String, usize>,
@@ -200,7 +202,7 @@ impl Pseudonyms {
                 format!("{what}-{count}")
             });
         }
-        // Commands name a vault by the first label of its host name.
+        // Azure CLI commands contain only the first label of a vault's host name, so this label is also replaced.
         let labels: Vec<_> = known
             .iter()
             .filter(|(_, word)| word.starts_with("vault-"))
@@ -228,7 +230,8 @@ impl Pseudonyms {
         }
     }
 
-    /// Returns a text in which words replace names. A name counts only if no letter, digit, `-` or `_` touches it.
+    /// Returns a text in which words replace names. A name is replaced only if no letter, digit, `-` or `_` is directly
+    /// before or after it.
     fn text(&mut self, text: &str) -> String {
         let mut redacted = String::with_capacity(text.len());
         let mut before = ' ';

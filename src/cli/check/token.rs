@@ -31,7 +31,8 @@ const PARTNER_CENTER: &str = "partner center";
 const UPDATE: &str = "update";
 const WRITE: &str = "write";
 
-/// Whether a missing right in the vault caused this failure. A new role assignment takes effect within minutes.
+/// Whether a missing right in the vault caused this failure. Such a failure may end without a further action, because a
+/// new role assignment takes some minutes to take effect.
 pub(super) fn may_come_by_itself(step: &CheckStep) -> bool {
     let of_the_vault = [IDENTITY, READ, LIST, CREDENTIAL, UPDATE, WRITE].contains(&step.name);
     step.outcome == StepOutcome::Failed && of_the_vault && step.code != crate::cli::ExitCode::Login
@@ -53,7 +54,7 @@ pub(super) async fn check(
         Err(error @ (VaultError::NoIdentity { .. } | VaultError::Unauthorized { .. })) => {
             return vec![CheckStep::failed(IDENTITY, own(error))];
         }
-        // If the vault cannot be reached, the identity is not known to work.
+        // If the vault cannot be reached, it is unknown whether the identity works.
         Err(
             error @ (VaultError::Unreachable(_) | VaultError::Unavailable { .. } | VaultError::NotUnderstood),
         ) => {
@@ -132,7 +133,7 @@ fn unwritten() -> [CheckStep; 2] {
     })
 }
 
-/// Describes the credential that was read: its expiry, and whether others can read its private key.
+/// Describes the credential that was read: its expiry, and whether its private key can be read from the vault.
 fn readable(rotator: &AzureRotator, credential: &AppCredential) -> String {
     let source = &rotator.grant.app.credential;
     let ends = match credential.expires {
@@ -202,7 +203,7 @@ async fn update(rotator: &AzureRotator, stored: &Stored, id: Uuid) -> CheckStep 
     }
 }
 
-/// Rotates once with the daemon's own steps, so it writes only a proven successor.
+/// Rotates once with the daemon's own steps, which write only a proven successor.
 async fn rotate(rotator: &mut AzureRotator, stop: &CancellationToken) -> State {
     let started = rotator.clock.now();
     let state = if rotator.grant.strict {

@@ -9,15 +9,15 @@ pub(super) struct Draft {
     pub(super) name: String,
     pub(super) tenant: Option<String>,
     pub(super) client_id: Option<String>,
-    /// The name of the vault secret that holds the app's id, if the id is stored there.
+    /// The name of the vault secret that contains the app's id, if the id is stored in the vault.
     pub(super) app_id_secret: Option<String>,
     pub(super) app_secret: Option<String>,
-    /// The app's credential as a line of TOML, if it is not a secret.
+    /// The app's credential as a line of TOML, if the credential is not a client secret.
     pub(super) credential: Option<String>,
     pub(super) refresh_token: Option<String>,
 }
 
-/// A placeholder for use while the vault is listed. The placeholder is never written to the file.
+/// A placeholder for ids that are unknown while the vault is listed. The placeholder is never written to the file.
 const UNKNOWN: &str = "00000000-0000-0000-0000-000000000001";
 
 impl Draft {
@@ -78,7 +78,7 @@ refresh_token = {}
     }
 }
 
-/// Returns the TOML line of the app's credential if a flag names one that is not a secret.
+/// Returns the TOML line of the app's credential if a flag names a credential that is not a client secret.
 fn credential(args: &InitArgs) -> Option<String> {
     let line = |key: &str, kind: &str, value: &String| format!("{key} = {{ {kind} = {} }}", quoted(value));
     let key = args.app_key.as_ref().map(|name| line("client_certificate", "key", name));

@@ -1,6 +1,7 @@
 //! Writes the configuration file completely or not at all.
 //!
-//! Owns the file's mode. The file holds no secret. Root writes it, and the daemon reads it as another user.
+//! This module owns the file's mode. All users may read the file: it contains no secret, and usually root writes it and
+//! the daemon reads it as another user.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io;
@@ -10,17 +11,17 @@ use std::path::Path;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-/// What the write did to the file.
+/// Whether the write created or replaced the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Written {
     New,
     Replaced,
 }
 
-/// Writes a file beside the path and renames it. Replaces an existing file only with `force`, and keeps its mode and
-/// owner. All users can read a new file and enter a new folder, even with a strict umask.
+/// Writes a temporary file in the same directory and renames it. Replaces an existing file only with `force`, and keeps
+/// this file's mode and owner. All users may read a new file and enter a new directory, even with a strict umask.
 pub(super) fn write(path: &Path, text: &str, force: bool) -> io::Result<Written> {
-    // A symbolic link stays. The write replaces the file to which the link points.
+    // If the path is a symbolic link, the write replaces the file to which the link points, and not the link.
     let path = if path.is_symlink() { &path.canonicalize()? } else { path };
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     create_folders(folder)?;

@@ -1,6 +1,7 @@
 //! The secret names that other programs use in a vault (docs/azure-facts.md F222, F225).
 //!
-//! Owns their names for the four values, and the remarks about a vault that lacks one. Pure.
+//! This module owns these names for the four values, and the remarks about a vault in which one of them is missing. It
+//! is pure.
 
 use clap::ValueEnum;
 
@@ -21,11 +22,11 @@ pub(super) const APP_ID: &str = "ApplicationID";
 pub(super) const APP_SECRET: &str = "ApplicationSecret";
 pub(super) const TENANT: &str = "TenantID";
 pub(super) const REFRESH_TOKEN: &str = "RefreshToken";
-/// The name of a Microsoft app's token for Exchange Online. Partner Center does not accept this token.
+/// The name of the secret with a Microsoft app's token for Exchange Online. Partner Center does not accept this token.
 const EXCHANGE: &str = "ExchangeRefreshToken";
 
 impl Layout {
-    /// Returns remarks about missing secrets and about secrets that Perennial leaves alone. Each remark is one line.
+    /// Returns remarks about missing secrets and about secrets that Perennial does not use. Each remark is one line.
     pub(super) fn remarks(self, listed: &[Listed]) -> Vec<String> {
         let has = |name: &str| listed.iter().any(|secret| secret.name.as_str().eq_ignore_ascii_case(name));
         let missing = [

@@ -1,4 +1,5 @@
-//! Proposes a meaning for a vault's secrets from content type, tags and name (docs/azure-facts.md F222). Pure.
+//! Proposes what each secret of a vault contains, by its content type, tags and name (docs/azure-facts.md F222). This
+//! module is pure.
 
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
@@ -13,7 +14,7 @@ use crate::token::version::{CONTENT_TYPE, tag};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Proposal {
     pub(super) tenant: Option<String>,
-    /// The name of the secret that holds the tenant's id.
+    /// The name of the secret that contains the tenant's id.
     pub(super) tenant_secret: Option<SecretName>,
     pub(super) client_id: Option<String>,
     pub(super) app_id_secret: Option<String>,
@@ -22,7 +23,8 @@ pub(super) struct Proposal {
 }
 
 impl Proposal {
-    /// Creates a proposal from the list. If Perennial has written a token, its tags name its tenant and app.
+    /// Creates a proposal from the list. If Perennial has written a token, the token's tags contain the tenant and the
+    /// app.
     pub(super) fn of(listed: &[Listed]) -> Self {
         let named = |words: &[&str]| {
             listed.iter().find(|secret| {
@@ -34,14 +36,14 @@ impl Proposal {
             .iter()
             .find(|secret| is_ours(secret))
             .or_else(|| listed.iter().find(|secret| is_token(secret)));
-        // A tag can hold any text, and the proposal is shown on a terminal. So the text is checked.
+        // The text of a tag is checked, because it can be any text, and the proposal is shown on a terminal.
         let told = |tag: &str| token?.tags.get(tag);
         let text = |secret: &Listed| secret.name.as_str().to_owned();
         let client_id = told(tag::CLIENT_ID).and_then(text::guid);
         Self {
             tenant: told(tag::TENANT_ID).and_then(config::tenant),
             tenant_secret: named(&["tenantid"]).map(|secret| secret.name.clone()),
-            // If a tag names the id, no secret needs to be read.
+            // If a tag contains the app's id, the id need not be read from a secret.
             app_id_secret: match client_id {
                 Some(_) => None,
                 None => named(&["applicationid", "appid", "clientid"]).map(text),
@@ -53,7 +55,7 @@ impl Proposal {
     }
 }
 
-/// Returns a tenant's id if the value is one.
+/// Returns the value if it is a tenant's id.
 pub(super) fn tenant(value: &SecretString) -> Option<String> {
     text::guid(text::bare(value.expose_secret()))
 }
@@ -66,7 +68,7 @@ fn is_token(secret: &Listed) -> bool {
     is_ours(secret) || plain(secret.name.as_str()).contains("refreshtoken")
 }
 
-/// Returns a name without the characters that differ between spellings.
+/// Returns a name in a form for comparison, which is the same for all usual spellings.
 fn plain(name: &str) -> String {
     name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
 }

@@ -1,6 +1,6 @@
 //! The steps of `check` for a `strict` token, from the redemption on. Without `--write`, the command redeems nothing,
-//! since a redemption without a save would end the token. With `--write`, the command rotates the token once, as the
-//! daemon does.
+//! since a redemption without a save would invalidate the token. With `--write`, the command rotates the token once, as
+//! the daemon does.
 
 use tokio_util::sync::CancellationToken;
 
