@@ -1,7 +1,7 @@
 //! The command line: arguments and exit codes.
 //!
-//! Owns the exit codes and the steps from arguments to exit. Each command is one file below this one. Results go to
-//! stdout through `out`. All other text goes to stderr.
+//! This module owns the exit codes and the steps from the arguments to the exit. Each command is in a file of its own
+//! in this directory. Results go to stdout through `out`. All other text goes to stderr.
 
 pub mod access_token;
 pub mod check;
@@ -140,7 +140,7 @@ pub enum Verb {
 /// The number of tokens that a command reads or proves concurrently.
 const AT_ONCE: usize = 16;
 
-/// The exit code of the process. The numbers are part of the contract.
+/// The exit code of the process. The numbers are a public contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitCode {
     /// The command succeeded.
@@ -153,13 +153,13 @@ pub enum ExitCode {
     Login,
     /// An operator must fix the app credential, a role, a policy or the network.
     Operator,
-    /// The configuration is wrong. A supervisor must not start the program again with it.
+    /// The configuration is wrong. A supervisor must not start the program again before the configuration is corrected.
     Configuration,
-    /// The verdict of a monitoring plugin, which has its own numbers (`status --monitor`).
+    /// The result for a monitoring system, which has its own numbers (`status --monitor`).
     Monitored(Monitored),
 }
 
-/// The verdict of a monitoring plugin.
+/// The result of `status --monitor`, as for a monitoring plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Monitored {
     /// The plugin's OK: no action is needed.
@@ -189,12 +189,12 @@ impl ExitCode {
         }
     }
 
-    /// Returns the graver of two exit codes, for a command on many tokens. A needed sign-in comes first, then an
-    /// operator's action, then a transient failure.
+    /// Returns the graver of two exit codes, for a command on many tokens. The gravest code is the one for a required
+    /// sign-in, followed by the one for an operator's action, followed by the one for a transient failure.
     #[must_use]
     pub fn gravest(self, other: Self) -> Self {
         let gravity = |code: Self| match code {
-            // A monitoring verdict is about the whole command, never about one token.
+            // A result for a monitoring system is about the whole command, and never about one token.
             Self::Done | Self::Monitored(_) => 0,
             Self::Failed => 1,
             Self::Operator => 2,
@@ -228,7 +228,7 @@ pub enum Stop {
     /// The configuration is wrong.
     #[error(transparent)]
     Configuration(#[from] ConfigProblems),
-    /// The command rejects its arguments, for example an unknown token.
+    /// The command rejects its arguments, for example the name of an unknown token.
     #[error("{0}")]
     Usage(String),
     /// A step failed. For example, a sign-in was not stored.
@@ -251,7 +251,7 @@ impl Stop {
     }
 }
 
-/// Runs the program. Wrong use ends it with the parser's message and exit code 2.
+/// Runs the program. If the arguments are wrong, prints the parser's message, and the exit code is 2.
 pub fn main() -> process::ExitCode {
     let words: Vec<String> =
         std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
@@ -266,10 +266,11 @@ pub fn main() -> process::ExitCode {
     if !matches!(cli.verb, Verb::Sandbox(_)) {
         harden();
     }
-    // The user who signs in reads stderr. So the log of `login` is pretty even if stderr is no terminal.
+    // The log of `login` has the format for people even if stderr is not a terminal, because the user who signs in
+    // reads it.
     let usual = if matches!(cli.verb, Verb::Login(_)) { LogFormat::Pretty } else { LogFormat::usual() };
     let format = cli.global.log_format.unwrap_or(usual);
-    // The demo keeps its log in memory, so it sets up its own logging.
+    // The demo sets up its own logging, because it keeps the log in memory.
     if !matches!(cli.verb, Verb::Demo(_)) {
         telemetry::start(format);
     }
@@ -293,8 +294,8 @@ pub fn main() -> process::ExitCode {
     finish(outcome, format)
 }
 
-/// Prints the parser's message. Help and version go to stdout, and mistakes go to stderr. For `status --monitor`, wrong
-/// use ends with UNKNOWN, since the code 2 would mean CRITICAL.
+/// Prints the parser's message. Help and version go to stdout, and mistakes go to stderr. For `status --monitor`, the
+/// exit code for wrong arguments is UNKNOWN, since the code 2 would mean CRITICAL.
 fn mistyped(error: &clap::Error) -> process::ExitCode {
     let told = error.print();
     if !error.use_stderr() {
@@ -319,13 +320,14 @@ pub fn load(global: &Global) -> Result<Config, Stop> {
     Ok(Config::load(&global.config, std::env::vars_os())?)
 }
 
-/// Whether the machine lacks a resource. A lack of resources is transient, unlike a file that cannot be read.
+/// Whether the machine lacks a resource. Such a failure is transient. Other failures to read a file are not.
 fn is_shortage(error: &std::io::Error) -> bool {
     let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
     Errno::from_io_error(error).is_some_and(|errno| short.contains(&errno))
 }
 
-/// Runs a command on one thread. One thread suffices for waiting and fits the memory budget.
+/// Runs a command on one thread. One thread is enough, because a command mostly waits, and it needs less memory than
+/// several threads.
 ///
 /// # Errors
 /// Returns the command's own errors, and an error if the machine has no free timers or sockets.
@@ -336,7 +338,8 @@ pub fn block_on(command: impl Future<Output = Result<ExitCode, Stop>>) -> Result
         .and_then(|()| build())
         .map_err(|error| Stop::Failed(anyhow::Error::new(error).context(cannot)))?;
     let outcome = runtime.block_on(command);
-    // A pending DNS lookup runs on its own thread, which ends with the process.
+    // The runtime does not wait for a DNS lookup that hangs. The lookup has its own thread, which ends with the
+    // process.
     runtime.shutdown_background();
     outcome
 }

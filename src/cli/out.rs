@@ -1,4 +1,4 @@
-//! The only place that writes to stdout. So stdout holds nothing but results.
+//! The only place that writes to stdout. So stdout contains only results.
 
 use std::fmt::Display;
 use std::io;
@@ -14,7 +14,7 @@ pub fn has_colors() -> bool {
     may_have_colors(io::stdout().is_terminal())
 }
 
-/// Writes a line of a result. A pipe that the reader has closed, for example `head`, is not an error.
+/// Writes a line of a result. If the reader of a pipe has closed it, as `head` does, this is not an error.
 ///
 /// # Errors
 /// Returns an error if stdout cannot be written, for example on a full disk.

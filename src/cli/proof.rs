@@ -1,9 +1,9 @@
 //! Redeems a token once and drops the successor, for commands that need only the access token or the result. Entra
 //! leaves the stored token valid.
 //!
-//! Owns the steps of the redemption, each with the action for its failure. Writes nothing.
+//! This module owns the steps of the redemption and the action for each failure. It writes nothing to the vault.
 //!
-//! Invariant: this module redeems no `strict` token, since that redemption would end the stored token.
+//! Invariant: this module redeems no `strict` token, since the redemption would invalidate the stored token.
 
 use secrecy::ExposeSecret as _;
 use uuid::Uuid;
@@ -171,7 +171,7 @@ pub(super) async fn redeem(
         let trace = Trace::default();
         let subject = Subject::of(grant, &credential.client_id, &trace, rotator.clock.now());
         let explained = login::explain::of(&error, &subject);
-        // The classification is the daemon's own. So the same rejection gives the same exit code.
+        // The daemon's own classification is used, so that the same rejection always leads to the same exit code.
         StepFailure::new(
             rotator.refused(&error, credential, None).remedy,
             explained.summary,
@@ -200,7 +200,8 @@ pub(super) async fn redeem(
     })
 }
 
-/// Asks Partner Center, if the token's checks use it. A rejection is an error. A missing answer is a transient failure.
+/// Asks Partner Center whether it accepts the access token, unless `verify = "nothing"`. A rejection is an error. A
+/// missing answer is a transient failure.
 pub(super) async fn ask(
     rotator: &AzureRotator,
     proof: &ProvenToken,
@@ -216,8 +217,8 @@ pub(super) async fn ask(
     Ok(Some(said))
 }
 
-/// Returns the objection to a verdict. A sign-in fixes a wrong tenant or missing MFA. An operator investigates a
-/// rejection first. The daemon classifies verdicts in the same way.
+/// Returns the failure for an answer of Partner Center, if the token cannot be used. A wrong tenant or missing MFA
+/// requires a sign-in. A rejection must first be investigated by an operator. The daemon uses the same rules.
 pub(super) fn objection(grant: &ManagedToken, said: &Acceptance) -> Option<StepFailure> {
     let refused = judge::judge_acceptance(grant, said).err()?;
     if said.objection() == Some(Kind::PartnerCenterRefused) {

@@ -1,7 +1,7 @@
-//! `rotate`: makes one pass, then exits. For cron, CI and Kubernetes `CronJobs`.
+//! `rotate`: makes one pass over the tokens and exits. It is meant for cron, CI and Kubernetes `CronJobs`.
 //!
-//! Owns the pass, which uses the daemon's own steps once for each token. The pass waits only for a successor that is
-//! not saved yet, and for another process that redeems a `strict` token.
+//! This module owns the pass, which carries out the daemon's steps once for each token. The pass waits only for a
+//! successor that is not saved yet, and for another process that redeems a `strict` token.
 
 use clap::Args;
 use futures::StreamExt as _;
@@ -53,17 +53,18 @@ struct Report {
     /// The outcome: `rotated`, `proved`, `would_rotate`, `would_prove`, `refused_would_prove`, `expired_would_prove`,
     /// `off` or `failed`.
     outcome: &'static str,
-    /// Whether the token can be used. If it cannot, or if this is unknown, the last four members say why.
+    /// Whether the token can be used. If the token cannot be used, or if this is unknown, the last four members say
+    /// why.
     state: TokenState,
     version: Option<VersionId>,
     issued_at: Option<String>,
     expires_at: Option<String>,
     rotate_at: Option<String>,
     partner_center_accepts: Option<bool>,
-    /// The kind of the condition. Also null if Partner Center does not answer, since that is no condition.
+    /// The kind of the condition. Null if there is no condition. A missing answer of Partner Center is not a condition.
     kind: Option<&'static str>,
     remedy: Option<Remedy>,
-    /// False if the rejection may be withdrawn. The daemon asks a second time before it alerts.
+    /// False if the rejection is not confirmed. In that case, the daemon would redeem a second time before an alert.
     confirmed: Option<bool>,
     summary: Option<String>,
     action: Option<String>,
@@ -95,8 +96,8 @@ pub async fn run(args: RotateArgs, global: &Global) -> Result<ExitCode, Stop> {
             }
         }
     });
-    // All passes run concurrently, and each waits for its turn. A stop lets tokens that hold a successor finish, and
-    // starts no other pass.
+    // The passes of all tokens run concurrently, and each of them waits for its turn. After a stop request, no further
+    // pass begins, but passes that hold a successor continue.
     let begun = stream::iter(passes).take_until(stop.cancelled());
     let outcomes: Vec<_> = begun.buffered(all.max(1)).filter_map(future::ready).collect().await;
     report(&outcomes, args.json).map_err(|error| Stop::Failed(error.into()))?;
@@ -109,7 +110,7 @@ pub async fn run(args: RotateArgs, global: &Global) -> Result<ExitCode, Stop> {
     Ok(outcomes.iter().fold(ExitCode::Done, |worst, outcome| worst.gravest(outcome.code)))
 }
 
-/// Returns the tokens of those names. Without names, returns all tokens.
+/// Returns the tokens with these names. Without names, returns all tokens.
 ///
 /// # Errors
 /// Returns an error for a name that is not configured.
@@ -144,8 +145,8 @@ async fn pass(mut rotator: AzureRotator, args: &RotateArgs, stop: &CancellationT
     summarise(&rotator, state, done, false)
 }
 
-/// Returns the result from everything that is known after the pass. A dry run asks no service, so an unknown state is
-/// no failure.
+/// Returns the result from all that is known after the pass. A dry run calls only the vault, so an unknown state is not
+/// a failure.
 fn summarise(rotator: &AzureRotator, state: State, done: &'static str, rehearsal: bool) -> Report {
     let failed = state.failure().is_some();
     let refused = state.newest.as_ref().is_some_and(Version::is_refused);
@@ -189,7 +190,7 @@ fn summarise(rotator: &AzureRotator, state: State, done: &'static str, rehearsal
     }
 }
 
-/// Returns the result for a token that Entra redeemed while Partner Center has given no recent verdict.
+/// Returns the result for a token that Entra redeemed although Partner Center has not answered recently.
 fn unheard(name: &str) -> (Option<&'static str>, Remedy, String, String) {
     let summary =
         "Entra redeems the token, but Partner Center does not say whether it accepts the access token";

@@ -1,6 +1,7 @@
 //! `run`: runs the daemon.
 //!
-//! Owns the parts of the daemon's process: one task per token, the server, the alerts, the signals, and the shutdown.
+//! This module owns the parts of the daemon's process: one task per token, the server, the alerts, the signals, and the
+//! shutdown.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -49,8 +50,8 @@ pub struct RunArgs {}
 /// Keeps all configured tokens alive until a signal stops the daemon.
 ///
 /// # Errors
-/// Returns an error for a wrong configuration, an address in use, or missing signal handlers. A peer that does not
-/// answer does not end the daemon.
+/// Returns an error for a wrong configuration, an address in use, or missing signal handlers. The daemon keeps running
+/// even if a service does not answer.
 pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
     let mut config = load(global)?;
     let (listener, address) = bind(config.http.listen).await?;
@@ -62,7 +63,7 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
     let mut stopped = Box::pin(stopped()?);
     let mut hangup = listen(SignalKind::hangup())?;
 
-    // From here on, only the rotator of a token holds its configuration.
+    // From here on, the configuration of a token is only in its rotator.
     let tokens = std::mem::take(&mut config.tokens);
     let here = tokens[0].deployment.clone();
     let renewers = renewers(&peers, &tokens);
@@ -106,14 +107,14 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
                 daemon.reload();
             }
             _ = &mut serving => return Err(Stop::Failed(anyhow::anyhow!("the HTTP server stopped unexpectedly"))),
-            // The supervisor restarts the process.
+            // The process exits with an error, and the supervisor restarts it.
             broken = daemon.broken() => return Err(Stop::Failed(anyhow::anyhow!("{broken}"))),
         }
     }
     info!(event = "stopping");
     systemd::stopping();
     let all_saved = daemon.stop().await;
-    // The server stops last. So health checks get correct answers until then.
+    // The server stops last, so that health checks get correct answers during the stop.
     served.cancel();
     if !all_saved {
         return Ok(ExitCode::Failed);
@@ -123,7 +124,7 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
     Ok(ExitCode::Done)
 }
 
-/// Returns one renewer for each renewed app.
+/// Returns one renewer for each app whose credential Perennial renews.
 fn renewers(peers: &AzureClients, tokens: &[ManagedToken]) -> Vec<AzureRenewer> {
     let mut found: Vec<AzureRenewer> = Vec::new();
     for renewer in tokens.iter().filter_map(|grant| peers.renewer(grant, "run")) {

@@ -14,7 +14,7 @@ use crate::net::classify::classify;
 use crate::net::http::{http_client, read_bounded};
 use crate::status::document::Status;
 
-/// The time limit for an answer. A healthy daemon answers at once.
+/// The time limit for an answer. A healthy daemon answers much faster.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 
 /// The size limit of a status document. Each token adds `STATUS_BYTES_A_TOKEN` to this limit.
@@ -30,13 +30,13 @@ pub(super) enum NoDaemonView {
     /// No program listens at this address, or it did not answer in time.
     #[error("no daemon answers at {0}")]
     Silent(SocketAddr),
-    /// The daemon serves `/status` beyond loopback only if that is configured.
+    /// The daemon listens beyond loopback and does not serve `/status`, because this is not configured.
     #[error("the server at {0} serves no status: see [http] status")]
     NotServed(SocketAddr),
-    /// Another program answered, or another version of Perennial.
+    /// Another program or another version of Perennial answered.
     #[error("the server at {0} is not Perennial, or is another version of Perennial")]
     Stranger(SocketAddr),
-    /// The daemon of another deployment answered, or one with an older configuration.
+    /// The daemon of another deployment or with an older configuration answered.
     #[error("the daemon at {0} has other tokens than this configuration")]
     OtherTokens(SocketAddr),
 }
@@ -44,7 +44,7 @@ pub(super) enum NoDaemonView {
 /// Returns the running daemon's status of this configuration's tokens.
 ///
 /// # Errors
-/// Returns an error if this host has no root certificates. Then no HTTP client can be created.
+/// Returns an error if this host has no root certificates. In that case, no HTTP client can be created.
 pub(super) async fn status(config: &Config) -> Result<Result<Status, NoDaemonView>, Stop> {
     let listen = config.http.listen;
     if listen.port() == 0 {
@@ -73,8 +73,8 @@ pub(super) async fn ask(address: SocketAddr, path: &str) -> Result<Result<reqwes
     Ok(request.send().await.map_err(|error| classify(&error).to_string()))
 }
 
-/// Returns the addresses at which this machine reaches the listener. An unspecified address stands for loopback. For
-/// `[::]`, IPv4 is also tried. A container's network may lack IPv6, even on loopback.
+/// Returns the addresses at which programs on this machine can reach the listener. For an unspecified address, this is
+/// loopback. For `[::]`, this is also loopback over IPv4, since a container's network may have no IPv6.
 pub(super) fn reached_at(listen: SocketAddr) -> Vec<SocketAddr> {
     let hosts: Vec<IpAddr> = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => vec![Ipv4Addr::LOCALHOST.into()],

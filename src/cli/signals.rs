@@ -28,7 +28,7 @@ pub fn stop() -> Result<CancellationToken, Stop> {
     Ok(stop)
 }
 
-/// Completes at SIGTERM or SIGINT. Listens from now on.
+/// Listens from now on. The returned future waits for SIGTERM or SIGINT.
 ///
 /// # Errors
 /// Returns the same errors as [`listen`].

@@ -1,8 +1,9 @@
-//! `status`: shows the tokens' status. The source is the running daemon or, without a daemon, the vault. Redeems
-//! nothing.
+//! `status`: shows the tokens' status. The source is the running daemon or, without a daemon, the vault. The command
+//! redeems nothing.
 //!
-//! Owns the choice of the source, and the vault's view. The vault's view is each token's newest version and its tags,
-//! in the form of the daemon's document. Values that only a daemon knows are null in the vault's view.
+//! This module owns the choice of the source, and the document that is built from the vault. That document has the same
+//! form as the daemon's document. It is built from each token's newest version and its tags. Values that only a daemon
+//! knows are null.
 
 mod table;
 
@@ -75,8 +76,8 @@ pub enum AskedSource {
 /// Asks the daemon or reads the vault, and prints the status.
 ///
 /// # Errors
-/// Returns an error for a wrong configuration, an unknown name, or a missing daemon with `--source daemon`. Returns no
-/// such error with `--monitor`.
+/// Returns an error for a wrong configuration, an unknown name, or a missing daemon with `--source daemon`. With
+/// `--monitor`, such an error becomes the result UNKNOWN.
 pub async fn run(args: StatusArgs, global: &Global) -> Result<ExitCode, Stop> {
     let found = look(&args, global).await;
     let written = |outcome: std::io::Result<()>| outcome.map_err(|error| Stop::Failed(error.into()));
@@ -99,13 +100,13 @@ pub async fn run(args: StatusArgs, global: &Global) -> Result<ExitCode, Stop> {
     Ok(codes.fold(ExitCode::Done, ExitCode::gravest))
 }
 
-/// The largest number of token names in a plugin's line.
+/// The largest number of token names in the line of `--monitor`.
 const MOST_NAMES: usize = 3;
 
 /// A status document with its source.
 #[derive(Serialize)]
 struct Viewed {
-    /// The source in words. The document's `source` has the code.
+    /// The source in words. The document's field `source` has the short name.
     view: String,
     #[serde(flatten)]
     status: Status,
@@ -146,7 +147,7 @@ where
     known::draw(&rotator, peeked.logged(&rotator.grant.name))
 }
 
-/// Returns the verdict for a monitoring plugin.
+/// Returns the result for a monitoring system.
 pub fn verdict(status: &Status) -> Monitored {
     match status.gravest(None) {
         Some(Severity::Critical) => Monitored::ActionNeeded,
@@ -157,7 +158,7 @@ pub fn verdict(status: &Status) -> Monitored {
 }
 
 impl Viewed {
-    /// Returns the summary, then a bar, then performance data in the format of monitoring plugins.
+    /// Returns the summary, a vertical bar, and performance data, in the format of monitoring plugins.
     fn line(&self) -> String {
         let Status { tokens, conditions, .. } = &self.status;
         let count = |severity| conditions.iter().filter(|one| one.severity == severity).count();

@@ -47,8 +47,8 @@ fn every_command_has_examples() {
     }
 }
 
-/// The help of all commands and topics fits the narrowest usual terminal. The help also fits if no terminal reports a
-/// width.
+/// The help of all commands and topics fits the narrowest usual terminal. The help also fits if the output is not a
+/// terminal.
 #[test]
 fn help_fits_80_columns() {
     let mut texts: Vec<String> = help::TOPICS.iter().map(|(_, text)| text()).collect();
@@ -59,7 +59,7 @@ fn help_fits_80_columns() {
         texts.push(verb.render_long_help().to_string());
         texts.push(verb.render_help().to_string());
     }
-    // The examples are not wrapped, since a wrapped example cannot be typed.
+    // The examples are not wrapped, since a wrapped example could not be copied.
     let examples = Cli::command();
     texts.extend(examples.get_subcommands().filter_map(|verb| Some(verb.get_after_help()?.to_string())));
     for line in texts.iter().flat_map(|text| text.lines()) {

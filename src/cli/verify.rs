@@ -1,4 +1,4 @@
-//! `verify`: redeems a token, asks Partner Center, and shows the token's identity. Writes nothing.
+//! `verify`: redeems a token, asks Partner Center, and shows the token's identity. The command writes nothing.
 
 use clap::Args;
 use serde::Serialize;
@@ -46,22 +46,22 @@ struct Verified {
     /// The values that could not be compared with the configuration.
     unverified: Option<String>,
     scopes: Option<String>,
-    /// Whether the sign-in used MFA. The token itself says so, or otherwise Partner Center.
+    /// Whether the sign-in used MFA. The access token's claims say this or, if they do not, Partner Center.
     mfa: Option<bool>,
     partner_center_accepts: Option<bool>,
     version: Option<VersionId>,
     proved_at: Option<String>,
-    /// The problem. Null if the token is good.
+    /// The problem. Null if there is none.
     summary: Option<String>,
-    /// The action against the problem.
+    /// What to do about the problem.
     action: Option<String>,
-    /// The kind of action, which shows who must act.
+    /// Who must act.
     remedy: Option<Remedy>,
     #[serde(skip)]
     code: Option<ExitCode>,
 }
 
-/// Redeems and asks Partner Center, one token after the other.
+/// Redeems each token and asks Partner Center, one token after the other.
 ///
 /// # Errors
 /// Returns an error for a wrong configuration or an unknown name. A token's problems are in the result and in the exit

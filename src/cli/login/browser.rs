@@ -1,11 +1,11 @@
-//! Opens the user's browser with the system's opener.
+//! Opens the user's browser with the program that the system provides for this purpose, the opener.
 
 use std::process::{Command, Stdio};
 
 use super::Prompter;
 
-/// Starts to open an address. The opener does not inherit the variables that hold secrets. Reports a failure only as a
-/// message, since the address was already printed.
+/// Starts the opener with an address. The opener does not inherit the environment variables that contain secrets. A
+/// failure is only a message to the user, because the address was already printed.
 pub(super) fn open(url: &str, secret_variables: &[&str], voice: Prompter) {
     let browser = std::env::var("BROWSER").ok();
     let mut words = command(browser.as_deref(), std::env::consts::OS, url).into_iter();
@@ -16,8 +16,8 @@ pub(super) fn open(url: &str, secret_variables: &[&str], voice: Prompter) {
     command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     match command.spawn() {
         Ok(mut child) => {
-            // The thread waits for the opener to end, and reports a failure of the opener. Some openers run as long as
-            // the browser.
+            // A thread waits until the opener ends, and reports a failure. The command does not wait, because some
+            // openers run as long as the browser.
             std::thread::spawn(move || {
                 if child.wait().is_ok_and(|status| !status.success()) {
                     voice.say("no_browser", NOT_OPENED);
@@ -31,14 +31,14 @@ pub(super) fn open(url: &str, secret_variables: &[&str], voice: Prompter) {
 const NOT_OPENED: &str = "No browser could be opened here. Open the address yourself in a browser on this machine, or stop (Ctrl-C) and use --no-browser.";
 
 /// Returns the command line: the first entry of `BROWSER`, or the system's own opener. In `BROWSER`, the address
-/// replaces `%s` or is appended. No shell parses the line.
+/// replaces `%s`, or is appended if there is no `%s`. The line is not passed to a shell.
 fn command(browser: Option<&str>, system: &str, url: &str) -> Vec<String> {
     let first = browser.and_then(|all| all.split(':').map(str::trim).find(|one| !one.is_empty()));
     let Some(first) = first else {
         let opener: &[&str] = match system {
             "macos" => &["open"],
-            // `start` is built into the Windows shell. `start` takes its first quoted word as a title, and `&` ends a
-            // command.
+            // `start` is a built-in command of the Windows shell. The empty argument is the window's title, because
+            // `start` uses its first quoted word as the title. `&` is escaped, because it would end the command.
             "windows" => {
                 return vec![
                     "cmd".into(),

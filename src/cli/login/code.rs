@@ -1,8 +1,9 @@
-//! Sign-in by browser with the authorization code flow. The code comes by a loopback redirect, or the user pastes it.
+//! Sign-in in a browser with the authorization code flow. The authorization code arrives through a redirect to
+//! loopback, or the user pastes it.
 //!
-//! The browser's last page waits for the result, so it can show whether the token was stored. The answer comes as a
-//! form post, which keeps the code out of addresses and history. With `--no-browser`, the code comes in the address,
-//! since the user has to copy it.
+//! The browser's last page waits for the result of the sign-in, so that it can show whether the token was stored. The
+//! browser sends the code in a form, so the code is not in the browser's history. With `--no-browser`, the code is in
+//! the redirect's address, since the user has to copy this address.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ use crate::login::{StepFailure, explain, redirect};
 use crate::ports::diagnosis::LoginMethod;
 use crate::ports::failure::Remedy;
 
-/// The default wait for the user, which is long enough to find a phone. An authorization code lasts ten minutes.
+/// The default time limit for the user's sign-in, which leaves time to get a phone for MFA.
 const PATIENCE: Duration = Duration::from_secs(5 * 60);
 
 /// Signs a user in and stores the token. The browser's last page shows the result.
@@ -57,7 +58,7 @@ pub(super) async fn sign_in(
 
     let patience = args.timeout.unwrap_or(PATIENCE);
     let waiting = tokio::time::timeout(patience, wait(desk, &attempt, &mut served, lines));
-    // Ctrl-C ends the wait here, so that the terminal gets its normal mode back.
+    // Ctrl-C is handled here, so that the terminal is set back to its usual mode.
     let waited = tokio::select! {
         waited = waiting => waited,
         () = signals::stopped()? => return Err(Stop::Failed(anyhow::anyhow!("interrupted"))),
@@ -73,7 +74,7 @@ pub(super) async fn sign_in(
         }
     };
     if let Some(page) = page {
-        // The browser may be closed. The terminal shows the same result.
+        // The result of the send is ignored: if the browser was closed, the user sees the result in the terminal.
         let _left = page.send(told(&outcome));
     }
     served.close().await;
@@ -116,7 +117,7 @@ fn begin(desk: &LoginSession, args: &LoginArgs, url: &str, secret_variables: &[&
     None
 }
 
-/// Returns the first answer to this attempt, from the browser or from a paste.
+/// Returns the first answer to this attempt, from the browser or from a pasted line.
 async fn wait(
     desk: &LoginSession,
     attempt: &AuthorizationRequest,
@@ -128,7 +129,7 @@ async fn wait(
             event = served.events.recv() => match event {
                 Some(ListenerEvent::Arrived(arrived, page)) => return (arrived, Some(page)),
                 Some(ListenerEvent::Odd(summary)) => summary,
-                // The listener runs as long as `served` lives.
+                // This does not happen while `served` exists, because the listener runs as long as `served`.
                 None => std::future::pending().await,
             },
             line = next(&mut lines) => {
@@ -145,7 +146,8 @@ async fn wait(
     }
 }
 
-/// Returns the next line. Waits forever if stdin has ended, since the browser may still answer.
+/// Returns the next line. If stdin has ended, this function never returns, because the answer may still come from the
+/// browser.
 async fn next(lines: &mut Option<Lines>) -> SecretString {
     if let Some(open) = lines {
         if let Some(line) = open.next().await {
@@ -194,7 +196,8 @@ fn told(outcome: &Result<StoredLogin, StepFailure>) -> ResultPage {
     }
 }
 
-/// Explains why no answer came. Entra's own page shows errors about the app or its redirect (docs/azure-facts.md F133).
+/// Explains why no answer came. Entra shows errors about the app or its redirect URI on its own page, so this program
+/// does not learn of them (docs/azure-facts.md F133).
 fn nobody_came(desk: &LoginSession, patience: Duration, pasted: bool) -> StepFailure {
     let (name, app) = (&desk.grant().name, desk.client_id());
     let elsewhere = if pasted {

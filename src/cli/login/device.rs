@@ -1,6 +1,7 @@
 //! `--device-code`: the user signs in on another device. Meanwhile, this program polls Entra.
 //!
-//! Each poll also sends the app's secret. The grant must belong to the confidential app that redeems it later.
+//! Each poll also sends the app's credential, because the grant must belong to the same confidential app that redeems
+//! the refresh token later.
 
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ async fn wait(
     timeout: Option<Duration>,
 ) -> Result<RefreshResponse, StepFailure> {
     let (begun_at, since) = (desk.rotator.clock.now(), Instant::now());
-    // A clock that cannot be set measures the time.
+    // The time is measured with a monotonic clock.
     let now = || begun_at + crate::process::clock::delta(since.elapsed());
     let lasts = code.expires_in.min(timeout.unwrap_or(Duration::MAX));
     let mut polling = Polling::new(code.interval, lasts, begun_at);

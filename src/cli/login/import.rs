@@ -1,6 +1,6 @@
 //! `--import`: reads an existing refresh token from stdin.
 //!
-//! The command redeems the token first. Then the command stores the successor after the same checks as for any sign-in.
+//! The command redeems the token and stores the successor, with the same checks as for any other sign-in.
 
 use std::io;
 use std::io::IsTerminal as _;
@@ -35,7 +35,7 @@ pub(super) fn read() -> Result<RefreshToken, Stop> {
 
 fn parse(bytes: &[u8]) -> Option<RefreshToken> {
     let text = Zeroizing::new(text::decoded(bytes)?.into_owned());
-    // Since 2019, Entra treats whitespace and quotes as part of the value (reference-breaking-changes).
+    // Since 2019, Entra treats whitespace and quotes as part of a refresh token (reference-breaking-changes).
     let token = RefreshToken::new(text::bare(&text));
     token.is_plausible().then_some(token)
 }

@@ -1,12 +1,13 @@
 //! The loopback listener for the redirect (RFC 8252, 7.3).
 //!
-//! Owns the sockets and the limits per client. The listener accepts one answer. Every other request only gets an
-//! explanation. `login::redirect` decides which request is an answer. A foreign `state` gets 400 and a line on the
-//! terminal, and the listener keeps waiting. An old tab, or a page that guesses the port, must not end a sign-in.
+//! This module owns the sockets and the limits for clients. The listener accepts one answer. Any other request only
+//! gets an explanation. `login::redirect` decides which request is an answer. If a request has a foreign `state`, the
+//! listener responds with the status 400, prints a line on the terminal, and keeps waiting. So an old browser tab, or a
+//! page that guesses the port, cannot end the sign-in.
 //!
-//! Invariants: the listener uses only loopback, on both `127.0.0.1` and `::1`. The listener rejects a port that another
-//! program holds on either address. The name `localhost` may mean either address, so the other program would get the
-//! code. The listener rejects a request with another `Host` (DNS rebinding).
+//! Invariants: The listener uses only loopback, on both `127.0.0.1` and `::1`. It does not use a port that another
+//! program uses on one of the two addresses, because `localhost` can stand for either address, and the other program
+//! could get the code. It rejects a request with another `Host` (DNS rebinding).
 
 use std::io;
 use std::io::ErrorKind;
@@ -32,21 +33,21 @@ use crate::login::redirect::{AuthorizationResponse, MAX_BYTES, NotOurs};
 use crate::net::server;
 use crate::net::server::{ClientLimits, Connection};
 
-/// The largest number of connections. A browser opens only a few. The rest is room for local programs that connect
-/// and send nothing. If all slots are taken, the listener closes the oldest connection.
+/// The largest number of connections. A browser opens only a few. The limit is higher because other local programs may
+/// connect and send nothing. If the limit is reached, the listener closes the oldest connection.
 const CONNECTIONS: usize = 64;
 
 /// The time limit for the head of a request, and for its body.
 const REQUEST_WITHIN: Duration = Duration::from_secs(5);
 
-/// The time limit for the result of the sign-in. The code exchange, Partner Center and the vault need two minutes at
-/// most.
+/// The time limit for the result of the sign-in. The exchange of the code and the calls to Partner Center and the vault
+/// take two minutes at most.
 const VERDICT_WITHIN: Duration = Duration::from_secs(5 * 60);
 
 /// The number of attempts to find a port that is free on both addresses.
 const PORTS_TRIED: usize = 10;
 
-/// Bound sockets, which the listener does not serve yet.
+/// The sockets of a listener that is bound but does not accept connections yet.
 pub(super) struct Listener {
     sockets: Vec<TcpListener>,
     port: u16,
@@ -54,9 +55,9 @@ pub(super) struct Listener {
 
 /// An event from the user's browser.
 pub(super) enum ListenerEvent {
-    /// The one accepted answer, with a channel for the result that the page shows.
+    /// The answer to this sign-in, with a channel for the result that the browser's last page shows.
     Arrived(AuthorizationResponse, oneshot::Sender<ResultPage>),
-    /// A request that is not an answer.
+    /// A request that is not an answer to this sign-in.
     Odd(NotOurs),
 }
 
@@ -76,7 +77,7 @@ struct ListenerState {
 }
 
 impl Listener {
-    /// Binds the given port, or any free one, on every loopback address of this machine.
+    /// Binds the given port, or any free port, on every loopback address of this machine.
     pub(super) async fn bind(port: Option<u16>) -> io::Result<Self> {
         let mut tries = if port.is_some() { 1 } else { PORTS_TRIED };
         loop {
@@ -87,7 +88,7 @@ impl Listener {
                 Ok(v6) => return Ok(Self { sockets: vec![v4, v6], port }),
                 Err(error) if error.kind() == ErrorKind::AddrInUse && tries == 0 => return Err(error),
                 Err(error) if error.kind() == ErrorKind::AddrInUse => {}
-                // On a machine without IPv6, `localhost` cannot mean `::1`.
+                // On a machine without IPv6, `localhost` cannot stand for `::1`.
                 Err(_) => return Ok(Self { sockets: vec![v4], port }),
             }
         }
@@ -97,7 +98,7 @@ impl Listener {
         self.port
     }
 
-    /// Starts to serve the sockets.
+    /// Starts accepting connections.
     pub(super) fn serve(self, attempt: Arc<AuthorizationRequest>) -> Served {
         let (sender, events) = mpsc::channel(1);
         let shared = ListenerState { attempt, events: sender, taken: Arc::default(), port: self.port };
@@ -119,10 +120,10 @@ impl Listener {
 }
 
 impl Served {
-    /// Accepts no more connections and lets the browser receive the last page.
+    /// Stops accepting connections, and waits until the browser has received the last page.
     pub(super) async fn close(mut self) {
         self.stop.cancel();
-        // The task ends soon after the cancellation.
+        // The result is ignored, because the task ends soon after the cancellation.
         let _ended = (&mut self.serving).await;
     }
 }
@@ -166,7 +167,7 @@ async fn told(shared: &ListenerState, request: Request) -> ResultPage {
     let arrived = match redirect::read(&shared.attempt, &parameters) {
         Ok(arrived) => arrived,
         Err(summary) => {
-            // A full channel already holds such an event. So this event may be lost.
+            // If the channel is full, it already contains such an event. So this event can be dropped.
             let _told = shared.events.try_send(ListenerEvent::Odd(summary));
             return ResultPage::wrong(StatusCode::BAD_REQUEST, summary.as_str());
         }

@@ -1,4 +1,4 @@
-//! The browser's last page, which shows the result of the sign-in and no parameter of the redirect.
+//! The browser's last page, which shows the result of the sign-in. The page contains no parameter of the redirect.
 
 use aws_lc_rs::digest;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -23,8 +23,8 @@ impl ResultPage {
         Self { status, title: "Not signed in", text: text.to_owned() }
     }
 
-    /// Returns the page as a response. The browser must not cache it, frame it or send its address as a referrer. The
-    /// address may hold the code (RFC 6749, 10.5).
+    /// Returns the page as a response. Headers forbid the browser to cache or frame the page, and to send its address
+    /// as a referrer, because the address may contain the code (RFC 6749, 10.5).
     pub(super) fn response(&self) -> Response {
         let hash = STANDARD.encode(digest::digest(&digest::SHA256, STYLE.as_bytes()));
         let policy = format!(

@@ -1,7 +1,7 @@
-//! The lines that the user pastes into stdin. A separate thread reads the lines.
+//! Reads the lines that the user pastes into stdin, on a separate thread.
 //!
 //! A terminal in its usual mode cuts a line at 4,095 bytes (`termios(3)`). An address with a code can be longer. So
-//! this module switches the terminal to a mode without line buffering, and switches back at the end.
+//! this module switches the terminal to a mode without line buffering, and sets the usual mode again at the end.
 
 use std::io;
 use std::io::IsTerminal as _;
@@ -22,10 +22,10 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Returns the lines of stdin until it ends. A line over the limit is cut, so it cannot be an answer.
+    /// Starts reading the lines of stdin. A line that is longer than the limit is cut, so it cannot be an answer.
     ///
-    /// A separate thread reads, since a read of a terminal cannot be canceled. The process does not wait for this
-    /// thread.
+    /// A separate thread reads the lines, since a read of a terminal cannot be canceled. The process does not wait for
+    /// this thread.
     pub(super) fn of_stdin() -> Self {
         let mode = Unbuffered::set();
         let (sender, lines) = mpsc::channel(1);
@@ -36,7 +36,7 @@ impl Lines {
                 let most = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX);
                 match stdin.by_ref().take(most).read_line(&mut line) {
                     Ok(1..) if sender.blocking_send(edited(&line)).is_ok() => {}
-                    // Stdin has ended or is unreadable, or the receiver is gone.
+                    // Stdin has ended or is unreadable, or the receiver was dropped.
                     _ => return,
                 }
             }
@@ -50,8 +50,8 @@ impl Lines {
     }
 }
 
-/// Returns a line with the user's edits applied. In this mode, the terminal passes on the keys that erase one character
-/// or all of them.
+/// Returns a line with the user's edits applied. Without line buffering, the program itself must handle the keys that
+/// erase a character or the whole line.
 fn edited(line: &str) -> SecretString {
     let mut edited = Zeroizing::new(String::with_capacity(line.len()));
     for c in line.chars() {
@@ -85,7 +85,7 @@ impl Unbuffered {
 
 impl Drop for Unbuffered {
     fn drop(&mut self) {
-        // If the terminal is gone, its mode does not matter.
+        // A failure is ignored, because the terminal no longer exists then.
         let _gone = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
     }
 }

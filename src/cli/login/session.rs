@@ -1,6 +1,6 @@
-//! The part of a sign-in that all methods share: the checks before it, and the store after it.
+//! The part of a sign-in that all methods share: the checks before the sign-in, and storing the token after it.
 //!
-//! Owns the checks and the store, in this order.
+//! This module owns these checks and the write to the vault.
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -30,7 +30,7 @@ static UNTRACED: Trace = Trace { code: None, trace_id: None, correlation_id: Non
 pub(super) struct LoginSession {
     pub(super) rotator: AzureRotator,
     pub(super) voice: Prompter,
-    /// The id of this sign-in. Every request sends it, and the stored version has it as `rotation-id`.
+    /// The id of this sign-in. Every request contains this id, and the stored version has it in the tag `rotation-id`.
     pub(super) id: Uuid,
     credential: AppCredential,
     replace_user: bool,
@@ -50,7 +50,7 @@ pub(super) struct StoredLogin {
     pub(super) partner_center_accepts: Option<bool>,
 }
 
-/// The vault's content before the sign-in.
+/// What the vault contained before the sign-in.
 #[derive(Default)]
 struct Before {
     newest: Option<Version>,
@@ -58,7 +58,8 @@ struct Before {
 }
 
 impl LoginSession {
-    /// Checks whether a sign-in could be stored and exchanged. Otherwise, the user would sign in for nothing.
+    /// Checks whether the token of a sign-in could be obtained and stored. Without this check, the user might sign in
+    /// without any effect.
     pub(super) async fn open(
         rotator: AzureRotator,
         voice: Prompter,
@@ -77,9 +78,9 @@ impl LoginSession {
         Ok(desk)
     }
 
-    /// Returns the claims that a policy of Entra demands of the next sign-in. The stored token lacks these claims.
-    /// Redeems the stored token to learn them, but only if it is marked as rejected, and never if it is `strict`.
-    /// Without an answer, the sign-in continues without claims, as if no policy existed.
+    /// Returns the claims challenge that a policy of Entra requires for the next sign-in. To get this challenge,
+    /// redeems the stored token, but only if its tags record a rejection and the token is not `strict`. If Entra does
+    /// not answer, the sign-in continues without a challenge.
     pub(super) async fn challenge(&self) -> Option<String> {
         let stored = self.rotator.vault.newest(&self.grant().secret, self.id).await.ok()?;
         if self.grant().strict || !stored.version.is_refused() {
@@ -122,7 +123,7 @@ impl LoginSession {
         nonce: Option<&str>,
     ) -> Result<StoredLogin, StepFailure> {
         self.voice.say("checking", "Signed in. Checking tenant, app, user, scope and second factor …");
-        // Minutes may have passed since the first read, so this reads again.
+        // The vault is read again, because minutes may have passed since the first read.
         let before = self.before().await?;
         let tags = before.newest.as_ref().map(|version| &version.tags);
         let expected = Expected {
@@ -189,7 +190,7 @@ impl LoginSession {
                 Ok(Before { newest: Some(stored.version), off: false })
             }
             Err(VaultError::NotFound) => Ok(Before::default()),
-            // A disabled version cannot be read, but a list shows its tags.
+            // A disabled version cannot be read, so its tags come from a list.
             Err(VaultError::Disabled) => {
                 let listed = self.rotator.vault.versions(at, self.id).await;
                 let versions = listed.map_err(|error| self.vault_refused(&error))?;
@@ -216,7 +217,8 @@ impl LoginSession {
         }
     }
 
-    /// Writes until a write succeeds. Then checks that the vault returns the written version.
+    /// Repeats the write until it succeeds or the grace period is over. Then checks that the vault returns the written
+    /// version.
     async fn store(&self, new: &NewVersion, before: Option<&VersionId>) -> Result<VersionId, StepFailure> {
         let at = &self.grant().secret;
         let grace = Grace::begin();
@@ -232,10 +234,11 @@ impl LoginSession {
             if let Some(error) = error.as_ref().filter(|error| !passes(error)) {
                 return Err(self.vault_refused(error));
             }
-            // The read also follows a lost answer, since the version may have been written.
+            // The version is read even if the answer to the write was lost, since the version may have been written.
             let read = match self.rotator.vault.newest(at, self.id).await {
                 Ok(stored) if stored.has_value(&new.value) => return Ok(stored.version.id),
-                // The vault may return the previous version for a moment longer. The previous version does not count.
+                // For a moment, the vault may still return the previous version. Only a version that is neither the
+                // written nor the previous one means that another program has written.
                 Ok(stored) if written && before != Some(&stored.version.id) => {
                     return Err(overtaken(&stored));
                 }

@@ -21,7 +21,7 @@ const YELLOW: &str = "33";
 const DIM: &str = "2";
 const BOLD: &str = "1";
 
-/// Returns the tokens in columns, then the conditions with their actions, and the source of the view.
+/// Returns the tokens in columns, then the conditions with their actions, and the source of the document.
 pub(super) fn of(status: &Status, view: &str, colour: bool) -> String {
     let rows: Vec<[String; 6]> = status.tokens.iter().map(|token| row(token, status.now)).collect();
     let widths: [usize; 6] = std::array::from_fn(|column| {
@@ -57,7 +57,7 @@ pub(super) fn of(status: &Status, view: &str, colour: bool) -> String {
 }
 
 fn row(token: &TokenStatus, now: Timestamp) -> [String; 6] {
-    // A rejected token has no next step.
+    // For a rejected token, no time of a next step is shown.
     let to_come = |at| left(at, now);
     let (rotates, expires) = match token.state {
         TokenState::NeedsLogin => (to_come(None), to_come(None)),
@@ -86,7 +86,8 @@ fn hue(state: TokenState) -> &'static str {
     }
 }
 
-/// Adds a row. Pads a cell before it adds color codes, since they have no width. Leaves no trailing blanks.
+/// Adds a row. Each cell is padded before color codes are added, since color codes have no width. The row has no
+/// trailing blanks.
 fn push(text: &mut String, row: &[String; 6], widths: &[usize; 6], paint: impl Fn(usize, &str) -> String) {
     let mut gap = 0;
     for (column, cell) in row.iter().enumerate() {

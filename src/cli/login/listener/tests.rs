@@ -1,4 +1,4 @@
-//! Tests which requests the listener accepts as an answer. The tests write the HTTP by hand.
+//! Tests of which requests the listener accepts as an answer. The tests send HTTP requests as plain text.
 
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
@@ -21,7 +21,7 @@ async fn say(port: u16, request: &str) -> String {
     let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.expect("it listens");
     connection.write_all(request.as_bytes()).await.expect("written");
     let mut answer = Vec::new();
-    // The server may reset the connection if it cuts off the request.
+    // A reset is ignored, because the server may close the connection before it has read the whole request.
     let _reset = connection.read_to_end(&mut answer).await;
     String::from_utf8_lossy(&answer).into_owned()
 }
@@ -197,7 +197,7 @@ async fn a_browser_that_waits_for_the_result_keeps_its_connection() {
         other.write_all(sent.as_bytes()).await.expect("the kernel takes it");
         others.push(other);
     }
-    // The listener accepts connections in order. So it has accepted all of them by now.
+    // The listener accepts connections in order. So after this request, it has accepted all others.
     assert_eq!(status(&get(port, "/favicon.ico").await), "404");
     page.send(done()).expect("it waits");
 
