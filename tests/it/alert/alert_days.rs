@@ -1,4 +1,5 @@
-//! Days of alerts in seconds: the shipped loops over the world, on tokio's paused clock, and a sink that records.
+//! Simulates days of alerts in seconds. The daemon's loops run over the simulated world with tokio's paused clock, and
+//! a sink records its messages.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -22,17 +23,17 @@ use tokio::task::LocalSet;
 
 use crate::support::harness;
 
-/// The changes in one message, and its time.
+/// One message: its time and its notifications.
 type Message = (Timestamp, Vec<(EventKind, Kind, usize)>);
 
-/// A sink: its messages, and whether it answers.
+/// A simulated sink: its messages, and whether it answers.
 #[derive(Clone, Default)]
 struct Inbox {
     messages: Rc<RefCell<Vec<Message>>>,
     is_down: Rc<Cell<bool>>,
     /// Rejects messages about this token.
     refuses: Rc<RefCell<Option<String>>>,
-    /// When it first rejected one.
+    /// When the sink first rejected a message.
     refused_at: Rc<Cell<Option<Timestamp>>>,
     asked: Rc<Cell<usize>>,
     answers_after: Rc<Cell<Duration>>,
@@ -62,7 +63,7 @@ impl Inbox {
         Ok(())
     }
 
-    /// The notifications of a kind, in order.
+    /// Returns the notifications about a kind of condition, in order.
     fn told(&self, kind: Kind) -> Vec<(EventKind, usize)> {
         let messages = self.messages.borrow();
         let all = messages.iter().flat_map(|(_, told)| told);
@@ -84,12 +85,12 @@ impl Fleet {
     }
 }
 
-/// Runs `story` beside the loops of this many tokens of one app, and of one sink for people.
+/// Runs `story` while the loops of `count` tokens of one app and the loop of one sink for people run.
 fn day<T>(count: usize, story: &impl AsyncFn(&Fleet) -> T) -> T {
     day_told(&Destination::Teams { url: Source::Env("URL".into()) }, count, story)
 }
 
-/// The same with any sink.
+/// Does the same as `day`, with the given kind of sink.
 fn day_told<T>(to: &Destination, count: usize, story: &impl AsyncFn(&Fleet) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     LocalSet::new().block_on(&runtime.expect("a runtime needs nothing"), async {
@@ -124,7 +125,7 @@ fn day_told<T>(to: &Destination, count: usize, story: &impl AsyncFn(&Fleet) -> T
     })
 }
 
-/// A token of another user and the same app, in a secret of its own.
+/// Adds a token of another user of the same app, in a secret of its own.
 fn sign_in(world: &World, partner: &Partner, nth: usize) -> Partner {
     let name = SecretName::parse(&format!("t{nth}")).expect("a name");
     let refresh_token = SecretAddress { name, ..partner.refresh_token.clone() };
@@ -147,7 +148,7 @@ fn five_hundred_tokens_with_one_expired_app_secret_are_one_incident() {
         let (world, app) = (&fleet.world, &fleet.partners[0]);
         pass(HOUR).await;
         world.expire_app_secret(&app.client_id);
-        // All of them notice within half a minute.
+        // All tokens check the vault now and notice the problem within half a minute.
         fleet.daemon.reload();
         pass(HOUR).await;
         let ends = Some(world.now() + TimeDelta::days(180));
@@ -284,7 +285,7 @@ fn a_rejected_message_delays_no_other() {
     });
 }
 
-/// A user who signs in each week is no foreign writer: each sign-in is rotated in its turn.
+/// A user who signs in each week does not count as a foreign writer. Perennial rotates each sign-in.
 #[test]
 fn a_weekly_sign_in_is_rotated_each_time_without_an_alert() {
     day(1, &async |fleet| {

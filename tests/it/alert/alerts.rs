@@ -1,4 +1,4 @@
-//! The messages of each kind of sink, field by field, and the meaning of each receiver's answers.
+//! Tests the messages of each kind of sink, field by field, and what each receiver's answers mean.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ fn now() -> Timestamp {
     "2026-03-08T10:00:00Z".parse().expect("a time")
 }
 
-/// A directory for secrets, as an operator would mount them.
+/// A directory with secret files, like those that an operator would mount.
 struct Secrets(Scratch);
 
 impl Secrets {
@@ -243,7 +243,7 @@ async fn a_webhook_gets_signed_cloud_events_whose_id_stays_the_same() {
     assert_eq!(second.json()["type"], "dev.perennial.alert.resolved.v1");
     assert_ne!(event["id"], second.json()["id"]);
 
-    // As a receiver verifies it (Standard Webhooks, "Signature scheme").
+    // The signature is verified as a receiver does it (Standard Webhooks, "Signature scheme").
     assert_eq!(first.header("webhook-id"), event["id"]);
     assert_eq!(first.header("webhook-timestamp"), now().timestamp().to_string());
     let signed =
@@ -321,7 +321,8 @@ async fn an_answer_decides_about_retries_and_no_error_shows_an_address() {
     assert_eq!(inbox.letters().len(), 6, "no redirect was followed");
 }
 
-/// Ten rejected app secrets, with the longest names, Chinese owners and ten thousand tokens.
+/// Returns notifications about ten rejected app secrets, with names of maximum length, owners in Chinese and ten
+/// thousand tokens.
 fn crowded() -> Vec<Notification> {
     let tokens: Vec<String> = (0..10_000).map(|nth| format!("{nth:0>64}")).collect();
     let one = |nth: usize| {
@@ -349,7 +350,7 @@ async fn the_largest_message_fits_each_receiver() {
         let (kind, before) = (to.as_str(), inbox.letters().len());
         courier(to).send(&crowded(), now()).await.expect("sent");
         let largest = inbox.letters()[before..].iter().map(|letter| letter.body.len()).max().expect("some");
-        // Most of the allowed size is used.
+        // The message uses a large part of the allowed size.
         assert!((most / 8..=most).contains(&largest), "{kind}: {largest} bytes");
     }
 }

@@ -1,4 +1,5 @@
-//! Incidents that begin before a restart and end during it: every sink gets the end, and no message twice.
+//! Tests incidents that begin before a restart and end while no process is running. Every sink gets the end, and no
+//! sink gets a message twice.
 
 use chrono::TimeDelta;
 use perennial::alert::rules::EventKind;
@@ -94,8 +95,8 @@ fn troubles() -> Vec<Trouble> {
     ]
 }
 
-/// Lasts for hours, so that it is reported and marked. Then the process ends, the problem is fixed, and the process
-/// starts.
+/// Each problem lasts for hours, so that it is reported and marked. After that, the process ends, the problem is fixed,
+/// and a new process starts.
 #[test]
 fn incidents_that_ended_while_stopped_are_resolved() {
     let mut wrong = Vec::new();
@@ -131,7 +132,7 @@ fn incidents_that_ended_while_stopped_are_resolved() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
-/// The first success ends an incident, not the start.
+/// An incident ends at the first success, and not at the start of a process.
 #[test]
 fn conditions_that_still_hold_after_a_restart_are_not_resolved() {
     let mut wrong = Vec::new();
@@ -206,7 +207,7 @@ fn a_reminder_comes_daily_also_after_the_clock_was_wrong() {
         town.world.revoke_user(&town.partners[0].user_oid);
         town.with(|daemon, _| daemon.reload());
         pass(MINUTE * 5).await;
-        // A vault that reports the wrong time for a moment.
+        // For a moment, the vault reports a wrong time.
         town.with(|_, clock| clock.observe(town.world.now() + TimeDelta::days(400)));
         pass(DAY + HOUR * 7).await;
         pass(DAY).await;
@@ -217,7 +218,8 @@ fn a_reminder_comes_daily_also_after_the_clock_was_wrong() {
     });
 }
 
-/// Neither has a token: the first tokens keep the marks (found by the simulation of the whole process, seed 0).
+/// Neither of the two incidents is about a token, so the first tokens get the marks (found by the simulation of the
+/// whole process, seed 0).
 #[test]
 fn incidents_of_the_host_and_of_a_sink_are_resolved_after_a_restart() {
     in_town(2, |_, _, _| {}, &async |town| {
@@ -250,7 +252,7 @@ fn a_sink_that_still_fails_after_a_restart_is_not_reported_as_working() {
     });
 }
 
-/// While a successor is held, no tag is written (found by the simulation of the whole process, seed 22).
+/// While Perennial holds a successor, it writes no tags (found by the simulation of the whole process, seed 22).
 #[test]
 fn an_unsaved_incident_is_resolved_after_the_process_died() {
     in_town(1, |_, _, _| {}, &async |town| {
@@ -268,7 +270,7 @@ fn an_unsaved_incident_is_resolved_after_the_process_died() {
     });
 }
 
-/// Only the version before both sign-ins has the marks (found by the simulation of the whole process, seed 11).
+/// Only the version before the two sign-ins has the marks (found by the simulation of the whole process, seed 11).
 #[test]
 fn two_sign_ins_before_a_restart_resolve_earlier_incidents() {
     in_town(1, |_, _, _| {}, &async |town| {
@@ -289,8 +291,8 @@ fn two_sign_ins_before_a_restart_resolve_earlier_incidents() {
     });
 }
 
-/// The version before the sign-in cannot be found until the versions may be listed, and by then the token has been
-/// rotated (found by the simulation of the whole process, seed 293).
+/// Until Perennial may list the versions, it cannot find the version before the sign-in. By then, it has already
+/// rotated the token (found by the simulation of the whole process, seed 293).
 #[test]
 fn a_sign_in_resolves_incidents_once_its_history_can_be_read() {
     in_town(1, |_, _, _| {}, &async |town| {
@@ -311,8 +313,8 @@ fn a_sign_in_resolves_incidents_once_its_history_can_be_read() {
     });
 }
 
-/// No tag can be updated and the pager does not answer: the marks are written with the successor (found by the
-/// simulation of the whole process, seed 487).
+/// Tags cannot be updated, and the pager does not answer. Perennial writes the marks together with the successor (found
+/// by the simulation of the whole process, seed 487).
 #[test]
 fn marks_survive_a_rotation_while_tags_cannot_be_updated() {
     in_town(1, |_, _, _| {}, &async |town| {
@@ -338,7 +340,7 @@ fn marks_survive_a_rotation_while_tags_cannot_be_updated() {
     });
 }
 
-/// A read that works ends what kept the vault from being read, whatever fails after it.
+/// A successful read ends the condition about the vault, even if a later call fails.
 #[test]
 fn a_vault_that_can_be_read_again_ends_its_condition_although_entra_is_down() {
     let (before, after) = in_town(2, |_, _, _| {}, &async |town| {
