@@ -1,4 +1,4 @@
-//! How the program authenticates to Key Vault: by key, and by the environment.
+//! Tests how the program authenticates to Key Vault, according to configuration keys and the environment.
 
 use std::path::Path;
 

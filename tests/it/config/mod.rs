@@ -1,4 +1,4 @@
-//! From a file and the environment to a `Config`, or to all its problems.
+//! Tests that a file and the environment give a `Config`, or a list of all problems.
 
 mod apps;
 mod identity;
@@ -29,7 +29,7 @@ const SMALLEST: &str = r#"
     refresh_token = "partner-refresh-token"
 "#;
 
-/// A word that stands for every value that must not be shown.
+/// A word that the tests use in every value that must not be shown.
 const CANARY: &str = "c4n4ry";
 
 #[test]
@@ -342,7 +342,7 @@ proptest! {
     }
 }
 
-/// Any TOML value, with the canary in every text.
+/// Generates TOML values with the canary in every text.
 fn value() -> impl Strategy<Value = String> {
     prop_oneof![
         "[ -!#-\\[\\]-~\u{e9}]{0,12}".prop_map(|text| format!("\"{text}{CANARY}\"")),
@@ -377,7 +377,7 @@ fn load_with(text: &str, env: &[(&str, &str)]) -> Result<Config, ConfigProblems>
     Config::parse(Path::new("perennial.toml"), text, env)
 }
 
-/// The smallest file and a second token.
+/// Returns the smallest file with a second token.
 fn with_token(more: &str) -> String {
     format!(
         "{SMALLEST}
@@ -390,7 +390,7 @@ fn with_token(more: &str) -> String {
     )
 }
 
-/// The keys with problems, in alphabetical order.
+/// Returns the keys that have problems, in alphabetical order.
 fn keys(problems: &ConfigProblems) -> Vec<&str> {
     let mut keys: Vec<&str> = problems.problems.iter().map(|problem| problem.key.as_str()).collect();
     keys.sort_unstable();

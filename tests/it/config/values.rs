@@ -1,4 +1,5 @@
-//! Values as people have them: accepted where the meaning is plain, else rejected with the reason and the right form.
+//! Tests values as people type them. A value is accepted if its meaning is clear. Otherwise it is rejected with the
+//! reason and the right form.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
@@ -8,7 +9,7 @@ use perennial::config::Config;
 
 use super::{CANARY, SMALLEST, keys, load, load_with};
 
-/// The smallest file with another line in the place of the one that begins so.
+/// Returns the smallest file in which `line` replaces the line that begins with `key`.
 fn with(key: &str, line: &str) -> String {
     let replaced = |text: &str| if text.trim().starts_with(key) { line.to_owned() } else { text.to_owned() };
     SMALLEST.lines().map(replaced).collect::<Vec<_>>().join("\n")
@@ -133,7 +134,7 @@ fn only_a_regular_file_is_a_configuration() {
     }
 }
 
-/// The reason of a TOML error never quotes the file, wherever in it a secret stands.
+/// The message about a TOML error never quotes the file, regardless of where a secret is in the file.
 #[test]
 fn a_toml_error_has_a_reason_and_no_text_of_the_file() {
     for (text, reason) in [

@@ -1,4 +1,4 @@
-//! `renew` of an `[[app]]`: the defaults, and the mistakes with their keys.
+//! Tests `renew` of an `[[app]]`: the defaults, and mistakes with the reported keys.
 
 use chrono::TimeDelta;
 use perennial::token::app::{RenewIdentity, RenewPolicy};
@@ -7,7 +7,7 @@ use super::{ID, SMALLEST, load, refused, shared};
 
 const SECRET: &str = "client_secret = { secret = \"partner-app-secret\" }";
 
-/// The file of a token whose app has this credential and this `renew`.
+/// Returns a file with a token whose app has this credential and this `renew`.
 fn app(credential: &str, renew: &str) -> String {
     shared(&format!("name = \"shared\"\nclient_id = \"{ID}\"\n{credential}\nrenew = {renew}"))
 }
@@ -118,7 +118,7 @@ fn a_token_with_its_own_app_cannot_renew() {
 
 const OTHER_ID: &str = "11111111-1b4c-4a5e-8a6f-0123456789ab";
 
-/// An app that renews the shared secret, and a second app with its token.
+/// Returns a file with an app that renews the shared secret, and with a second app and its token.
 fn two(second: &str) -> String {
     let token =
         "\n[[token]]\nname = \"two\"\ntenant_id = \"contoso.com\"\napp = \"two\"\nrefresh_token = \"two\"";
