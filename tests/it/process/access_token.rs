@@ -1,4 +1,4 @@
-//! `access-token` prints one token and nothing else, with every kind of identity, and writes nothing.
+//! `access-token` prints only one token, with every kind of identity, and writes nothing to the vault.
 
 use chrono::TimeDelta;
 use perennial::process::clock::{Clock, Timestamp};
@@ -11,7 +11,7 @@ use super::{Stage, leaks};
 use crate::support::child::{Child, Ended};
 
 impl Stage {
-    /// The number of calls that changed the vault.
+    /// Returns the number of calls that have changed the vault.
     pub(super) fn changes(&self) -> usize {
         let changing = [Operation::Set, Operation::Update, Operation::Delete];
         let calls = self.world().calls_since(Timestamp::MIN_UTC);

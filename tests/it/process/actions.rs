@@ -1,4 +1,4 @@
-//! Following an action literally ends its condition.
+//! Tests that a condition ends if a person follows its action literally.
 
 mod hands;
 mod words;
@@ -23,9 +23,9 @@ use crate::support::child::{eventually, get};
 /// When the failure begins.
 #[derive(Clone, Copy, PartialEq)]
 enum When {
-    /// Before the daemon is started.
+    /// The failure begins before the daemon is started.
     Before,
-    /// Once it has rotated the token.
+    /// The failure begins after the daemon has rotated the token.
     After,
 }
 use When::{After, Before};
@@ -35,11 +35,11 @@ struct Row {
     name: &'static str,
     when: When,
     cause: fn(&Stage),
-    /// The alternatives in the text that apply, by their first words.
+    /// If the text has alternatives, those that apply here, by their first words.
     applies: &'static [&'static str],
 }
 
-/// Kinds whose action cannot be followed here, and why.
+/// Kinds whose action this test cannot follow, each with the reason.
 const OTHERS: [(Kind, &str); 11] = [
     (Kind::EntraUnreachable, "an outage, which time ends"),
     (Kind::EntraThrottled, "time ends it"),
@@ -174,7 +174,7 @@ fn of_the_grant() -> Vec<Row> {
     ]
 }
 
-/// A secret appears on the app after Perennial has renewed the app's secret.
+/// Adds a secret of unknown origin to the app after Perennial has renewed the app's secret.
 fn a_stranger_adds_a_secret(stage: &Stage) {
     stage.renews("{}");
     stage.grants_the_right();
@@ -281,13 +281,13 @@ fn of_the_vault() -> Vec<Row> {
     ]
 }
 
-/// The status of token `one` by the daemon.
+/// Returns the daemon's status of token `one`.
 fn status(address: &str) -> Option<Value> {
     let answer = get(address, "/status");
     serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
 }
 
-/// The action of a condition of the token.
+/// Returns the action of a condition of the token.
 fn action(status: &Value, kind: Kind) -> Option<String> {
     let conditions = status["conditions"].as_array()?.iter();
     let is_of_one = |tokens: &Value| tokens.as_array().is_some_and(|names| names.contains(&"one".into()));

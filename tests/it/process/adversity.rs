@@ -1,4 +1,4 @@
-//! Hosts with too few resources: no free file descriptors, and a second program on the same token.
+//! Tests bad environments: no free file descriptors, and a second program that uses the same token.
 
 use std::net::TcpStream;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use crate::support::child::{Child, eventually};
 use crate::support::harness::Scratch;
 use crate::support::lab;
 
-/// The program with a command, which may have this many open files. Inherited files count too, and the limit is on
-/// descriptor numbers: if a number below it is taken, the limit is one higher.
+/// Starts the program with a command and a limit of `files` open files. Inherited files also count. The limit is for
+/// descriptor numbers, so it is increased by one for each number that is already in use.
 pub(super) fn with_at_most(files: u32, command: &str, stage: &Stage) -> Child {
     let shell = format!(
         "limit={files}; number=3; \
@@ -27,7 +27,7 @@ pub(super) fn with_at_most(files: u32, command: &str, stage: &Stage) -> Child {
     Child::start_through(&["sh", "-c", &shell], &stage.config)
 }
 
-/// The address that the daemon serves at.
+/// Returns the address at which the daemon listens.
 fn address(daemon: &Child) -> Option<String> {
     daemon.events(0).iter().find_map(|event| Some(event["address"].as_str()?.to_owned()))
 }
@@ -39,7 +39,7 @@ async fn without_file_descriptors_the_daemon_waits_and_continues() {
     let place = daemon.logs(0, "proved", |event| is(event, "proved", "one")).await;
     let address = eventually("served", || address(&daemon)).await;
 
-    // They wait for free descriptors, as does a connection to the vault.
+    // These connections use up the descriptors, so a new connection to the vault has to wait for a free descriptor.
     let held: Vec<TcpStream> = (0..48).filter_map(|_| TcpStream::connect(&address).ok()).collect();
     stage.world().inject(Fault::of(Peer::KeyVault, FaultEffect::Transport(NoResponse::Cut)).times(4));
     daemon.signal("HUP");
@@ -53,11 +53,12 @@ async fn without_file_descriptors_the_daemon_waits_and_continues() {
     daemon.logs(place, "proved again", |event| is(event, "proved", "one")).await;
 }
 
-/// A supervisor does not restart after 78, but a missing resource may be back in a moment.
+/// The exit code must not be 78, because a supervisor does not restart the program after 78, and free descriptors may
+/// be available again soon.
 #[tokio::test]
 async fn a_start_without_file_descriptors_is_no_wrong_configuration() {
     let stage = Stage::set(TimeDelta::days(1)).await;
-    // Three of them are stdin, stdout and stderr; with eight more it can start.
+    // Three descriptors are stdin, stdout and stderr. With eight more, the program can start.
     for most in 4..11 {
         let ended = with_at_most(most, "rotate", &stage).ended("it cannot start").await;
 
@@ -77,7 +78,7 @@ async fn new_files_are_private_to_the_user() {
     assert_eq!(status.lines().find(|line| line.starts_with("Umask:")), Some("Umask:\t0077"));
 }
 
-/// More rotations for a longer look: `TWO_INSTANCES=40` takes some minutes.
+/// `TWO_INSTANCES` sets the number of rotations. With 40, the test takes some minutes.
 #[tokio::test]
 async fn two_programs_on_one_token_lose_nothing_and_write_little() {
     let rotations = std::env::var("TWO_INSTANCES").ok().and_then(|text| text.parse().ok()).unwrap_or(4);
@@ -113,7 +114,8 @@ async fn two_programs_on_one_token_lose_nothing_and_write_little() {
     let redeemed =
         world.count_calls(Peer::Entra, Some(Operation::Redeem), chrono::DateTime::<chrono::Utc>::MIN_UTC);
     eprintln!("{written} versions written, {by_first} and {by_second} rotations, {redeemed} redemptions");
-    // Both may find the same token due and both save, but no more than that on a slow machine either.
+    // Both programs may find that the same token is due, and both may save a successor. There must be no more versions
+    // than that, even on a slow machine.
     let due = usize::try_from((world.now() - started_at).num_seconds() / 10).expect("time passes") + 1;
     assert!(written <= 2 * due, "{written} versions where {due} were due");
     for program in &programs {

@@ -1,4 +1,4 @@
-//! Messages to people from the shipped daemon: once, in time, and once more at the end.
+//! Tests the daemon's messages to people: one message in time, and one more when the incident ends.
 
 use chrono::TimeDelta;
 use perennial::token::version::tag;
@@ -7,7 +7,7 @@ use super::{Stage, failed_with, is};
 use crate::support::child::{Child, eventually};
 use crate::support::inbox::Inbox;
 
-/// Adds sinks to the stage's configuration: name, further keys, and their addresses.
+/// Adds sinks to the stage's configuration. A sink is given by its name, its further keys, and its address.
 pub(super) fn add_sinks(stage: &Stage, sinks: &[(&str, &str, String)]) {
     let mut text = std::fs::read_to_string(&stage.config).expect("written");
     for (name, more, url) in sinks {
@@ -34,7 +34,7 @@ async fn told(inbox: &Inbox, count: usize) -> Vec<String> {
 const OPENED: &str = "Critical: Sign-in required (one)";
 const OVER: &str = "Resolved: Sign-in required (one)";
 
-/// Waits until the daemon has retried the token this often and was rejected.
+/// Waits until the daemon has redeemed the token `times` times more and was rejected each time.
 async fn refused_again(daemon: &Child, mut place: usize, times: usize) {
     for _ in 0..times {
         daemon.signal("HUP");
@@ -83,7 +83,7 @@ async fn a_restart_repeats_nothing_and_resolves_what_ended_meanwhile() {
     eventually("it is noted that this was told", noted).await;
     daemon.signal("TERM");
     daemon.ended("stopped").await;
-    // The previous process has reported a condition of this age.
+    // After this time, the previous process would already have reported the condition.
     stage.world().advance(TimeDelta::minutes(4));
 
     let second = stage.start(&["run"]);

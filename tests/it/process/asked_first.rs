@@ -1,4 +1,5 @@
-//! `status` asks the running daemon first, and names its source: the daemon, or the vault's tags.
+//! Tests that `status` first asks the running daemon, and that it names its source, which is the daemon or the vault's
+//! tags.
 
 use std::io::Read as _;
 use std::io::Write as _;
@@ -12,7 +13,7 @@ use serde_json::Value;
 use super::Stage;
 use crate::support::child::{Child, Ended, eventually, get};
 
-/// Runs `status` for a daemon that listens there.
+/// Runs `status` for a daemon that listens at `address`.
 async fn status_at(stage: &Stage, address: &str, more: &[&str]) -> Ended {
     let args = [&["status"], more].concat();
     let child = Child::start(&stage.config, &args, &[("PERENNIAL__HTTP__LISTEN", address)]);
@@ -23,7 +24,7 @@ fn json_of(ended: &Ended) -> Value {
     serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{}{}", ended.stdout, ended.stderr))
 }
 
-/// The document that a daemon serves.
+/// Returns the document that a daemon serves.
 fn served(address: &str) -> Value {
     let answer = get(address, "/status");
     let (_, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
@@ -36,7 +37,7 @@ async fn shows(address: &str, state: &str) -> Value {
     eventually(state, look).await
 }
 
-/// A listener that gives every client this answer. It ends with the test's process.
+/// Starts a listener that sends this answer to every client until the test's process ends.
 fn stranger(answer: impl Into<Vec<u8>>) -> String {
     let (listener, answer) = (TcpListener::bind("127.0.0.1:0").expect("a free port"), answer.into());
     let address = listener.local_addr().expect("bound").to_string();

@@ -1,5 +1,5 @@
-//! The cost of one more token, as far as it shows without running: `tests/acceptance/budgets.sh` measures the rest on
-//! the shipped binary.
+//! Tests how much memory one more token needs, as far as types and allocations show this. `tests/acceptance/budgets.sh`
+//! measures the rest with the shipped program.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::harness;
 
-/// Of the 4 KB a token may cost, half is its task; the rest is its place on the board and their strings.
+/// A token may need 4 KB. Half of this is for its task. The rest is for its entry on the status board and for strings.
 const TASK_BYTES: usize = 2048;
 const PLACE_BYTES: usize = 512;
 

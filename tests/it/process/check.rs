@@ -1,4 +1,4 @@
-//! `check` runs the steps, names what is missing, and writes only with `--write`.
+//! Tests that `check` runs its steps, names what is missing, and writes only with `--write`.
 
 use chrono::TimeDelta;
 use perennial::sandbox::world::{Action, Fault, FaultEffect, Operation, Peer};

@@ -1,4 +1,4 @@
-//! The commands `status` and `health`, and the daemon under a supervisor, against the sandbox.
+//! Tests the commands `status` and `health`, and the daemon under a supervisor, against the sandbox.
 
 use std::os::unix::net::UnixDatagram;
 use std::process::Output;
@@ -166,7 +166,7 @@ async fn after_kill_9_what_was_found_out_is_still_known() {
     assert!(before.2.is_string(), "it was proved before: {before:?}");
 }
 
-/// Id and beginning of the condition, and when the token was last proved.
+/// Returns the id and the start of the condition `login_required`, and when the token was last proved.
 fn incident(status: &str) -> (Value, Value, Value) {
     let status: Value = serde_json::from_str(status).expect("JSON");
     let all = status["conditions"].as_array().expect("a list").iter();

@@ -1,10 +1,11 @@
-//! C code for tests: functions that Rust offers only with `unsafe`. Rust links with `cc`, so a compiler is present.
+//! Compiles C code for tests that need functions which Rust offers only with `unsafe`. A C compiler exists, because
+//! Rust links with `cc`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Compiles a source beside this one. The result gets its name only when complete, since other runs may use the same
-/// directory.
+/// Compiles a source file of this directory. The output is renamed to its final name only when it is complete, since
+/// other runs may use the same directory.
 pub(super) fn compile(source: &str, name: &str, options: &[&str]) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/process").join(source);
     let result = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);

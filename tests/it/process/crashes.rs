@@ -1,7 +1,8 @@
-//! `kill -9` at every step of the cycle, and a start afterwards: the token stays valid, and no sign-in is lost.
+//! Kills the program with `kill -9` at every step of a rotation, and starts it again. The token must stay valid, and no
+//! sign-in may be lost.
 //!
-//! The sandbox reports each call before and after its effect. The program is killed at that moment, while it waits for
-//! the answer.
+//! The sandbox reports each call before and after its effect. At this moment, while the program waits for the answer,
+//! the test kills the program.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,22 +17,22 @@ use perennial::token::tags::Tags;
 use super::{Stage, is};
 use crate::support::child::eventually;
 
-/// The events before the program is killed.
+/// What happens before the program is killed.
 #[derive(Clone, Copy, Debug)]
 enum Before {
     /// The token is old enough to be rotated.
     Old,
-    /// A user signed in, over Perennial's own version.
+    /// A user has signed in, so that a sign-in is newer than Perennial's own version.
     SignedIn,
-    /// A person pasted an invalid value, a day ago.
+    /// A day ago, a person stored an invalid value.
     Pasted,
-    /// A user signs in at this very step.
+    /// A user signs in at the same step.
     SigningIn,
-    /// A tool that copies the newest version's tags stores a sign-in at this very step.
+    /// A tool that copies the newest version's tags stores a sign-in at the same step.
     Copying,
-    /// A person pastes an invalid value at this very step.
+    /// A person stores an invalid value at the same step.
     Pasting,
-    /// The app's secret is replaced at this very step.
+    /// The app's secret is replaced at the same step.
     NewAppSecret,
 }
 
@@ -45,10 +46,11 @@ const ALL: [Before; 7] = [
     Before::NewAppSecret,
 ];
 
-/// The steps of the longest cycle, and a few more, at which the program survives.
+/// The number of steps. This is a few more than the longest rotation has. At the last steps, the program is not killed.
 const STEPS: usize = 22;
 
-/// The call at which the program is killed, before or after its effect, and the state of that.
+/// The step at which the program is to be killed, the steps so far, and the program. Each call has a step before its
+/// effect and a step after it.
 struct Trap {
     at: usize,
     passed: AtomicUsize,
@@ -56,7 +58,7 @@ struct Trap {
 }
 
 impl Trap {
-    /// Whether this is the step; only while the victim runs.
+    /// Counts a step. If this is the step at which the program is to be killed, returns its process id.
     fn springs(&self) -> Option<u32> {
         let mut victim = self.victim.lock().unwrap_or_else(PoisonError::into_inner);
         let here = victim.is_some() && self.passed.fetch_add(1, Ordering::Relaxed) == self.at;
@@ -74,7 +76,7 @@ const A_DAY: TimeDelta = TimeDelta::minutes(24 * 60 + 1);
 /// Programs that are killed concurrently.
 const AT_ONCE: usize = 4;
 
-/// Kills it at a step; returns whether the step was reached.
+/// Kills the program at a step. Returns whether the step was reached.
 async fn dies_at(step: usize, before: Before) -> bool {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let world = stage.world();
@@ -92,7 +94,7 @@ async fn dies_at(step: usize, before: Before) -> bool {
         Before::SignedIn => drop(world.human_signs_in(&stage.partner)),
         Before::Pasted => {
             world.human_writes(secret, "pasted rubbish", Tags::new());
-            // From now on the previous version may replace it.
+            // The invalid value is now a day old, so the previous version may replace it.
             world.advance(A_DAY);
         }
         Before::Old | Before::SigningIn | Before::Copying | Before::Pasting | Before::NewAppSecret => {}
@@ -150,7 +152,7 @@ async fn dies_at(step: usize, before: Before) -> bool {
     died
 }
 
-/// The token of the last sign-in that a person stored.
+/// Returns the token of the last sign-in that a person has stored.
 fn last_sign_in(world: &World, secret: &str) -> String {
     let grants = world.grants();
     let writes = world.writes();

@@ -1,4 +1,4 @@
-//! Apps without a client secret: the shipped commands with each kind of credential, over HTTPS.
+//! Tests apps without a client secret: the shipped commands with each kind of credential, over HTTPS.
 
 use chrono::TimeDelta;
 use perennial::sandbox::world::{CertificatePolicy, ContentType, Fault, FaultEffect, Operation, Peer};
@@ -14,7 +14,7 @@ const IDENTITY: &str = "1dea0000-0000-4000-8000-000000000001";
 const AUDIENCE: &str = "api://AzureADTokenExchange";
 const ISSUER: &str = "https://oidc.example.com/cluster";
 
-/// Each credential that is no secret: its line in the configuration.
+/// The line in the configuration for each credential that is not a client secret.
 const KINDS: [&str; 7] = [
     "client_certificate = { key = \"app-certificate\" }",
     "client_certificate = { secret = \"app-certificate\" }",
@@ -26,7 +26,8 @@ const KINDS: [&str; 7] = [
 ];
 
 impl Stage {
-    /// The certificate of that name, made in this form and registered at the app. Returns the value of its secret.
+    /// Creates a certificate with this name and content type, and registers it at the app. Returns the value of the
+    /// certificate's secret.
     fn certificate(&self, name: &str, content_type: ContentType, exportable: bool) -> String {
         let policy = CertificatePolicy { exportable, content_type, ..CertificatePolicy::default() };
         let made = self.makes_a_certificate(name, policy);
@@ -34,12 +35,12 @@ impl Stage {
         self.world().newest_value(&self.in_vault(name)).expect("stored").expose().to_owned()
     }
 
-    /// The object of that name in the vault.
+    /// Returns the address of the vault object with this name.
     pub(super) fn in_vault(&self, name: &str) -> SecretAddress {
         SecretAddress { name: SecretName::parse(name).expect("a name"), ..self.partner.app_secret.clone() }
     }
 
-    /// Makes a version of a certificate. Returns its DER form.
+    /// Creates a version of a certificate. Returns the certificate in DER form.
     pub(super) fn makes_a_certificate(&self, name: &str, policy: CertificatePolicy) -> Vec<u8> {
         let at = self.in_vault(name);
         self.world().create_certificate("a person", &at, policy, Tags::new()).expect("allowed");
@@ -55,7 +56,8 @@ impl Stage {
         std::fs::write(&self.config, lines.join("\n")).expect("our own file");
     }
 
-    /// Gives the app of token `one` this credential in place of its secret. Returns the environment of the program.
+    /// Gives the app of token `one` this credential instead of its secret. Returns the environment that the program
+    /// needs.
     async fn equipped(&self, line: &str) -> Env {
         let world = self.world();
         world.change_app(&self.partner.client_id, |app| app.secrets.clear());
@@ -95,7 +97,7 @@ impl Stage {
         ended
     }
 
-    /// Signs in on another device.
+    /// Runs `login` with a device code and signs in.
     async fn signs_in(&self, env: &Env) -> Ended {
         self.world().set_device_interval(std::time::Duration::from_secs(1));
         let login = self.with(env, &["login", "one", "--device-code"]);
@@ -135,7 +137,7 @@ async fn every_command_works_with_each_credential_and_prints_none() {
         assert_eq!(stage.world().repeated_assertions(), 0, "{line}");
         assert_eq!(leaks::leaks(&printed, &leaks::secrets(&stage)), Vec::<String>::new(), "{line}");
         assert!(!printed.contains("PRIVATE KEY"), "{line}");
-        // Assertions and access tokens begin alike.
+        // Assertions and access tokens both begin with these letters.
         assert!(!printed.contains("eyJ"), "{line}: {printed}");
     }
 }
@@ -188,10 +190,11 @@ async fn the_requests_of_a_rotation_are_few_with_each_credential() {
 
         stage.ends_well(&env, &["rotate", "one", "--force"]).await;
 
-        // One token for the vault, one redemption, and one token of the host's identity where that is the credential.
+        // The expected calls are one token request for the vault, one redemption, and one token request of the host's
+        // identity if this identity is the credential.
         let of_host = usize::from(line == KINDS[5]);
         assert_eq!(count(Peer::Entra) - before.0, 2 + of_host, "{line}");
-        // Read, read again, write, list, disable the predecessor.
+        // The five calls are: read, read again, write, list, and disable the predecessor.
         assert_eq!(count(Peer::KeyVault) - before.1, 5 + calls, "{line}");
     }
 }

@@ -1,4 +1,4 @@
-//! A host's identity service that accepts the connection but never answers, or never finishes its answer.
+//! Tests a host's identity service that accepts connections but never answers, or never completes its answer.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,19 +13,19 @@ use tokio::time::Instant;
 
 use super::{Stage, is};
 
-/// The token request times out after 15 seconds. Without a timeout of its own it would use the longer one of all
-/// requests.
+/// The token request times out after 15 seconds. Without its own timeout, the longer timeout of all requests would
+/// apply.
 const GIVEN_UP_WITHIN: Duration = Duration::from_secs(30);
 const DRIP_EVERY: Duration = Duration::from_millis(100);
 
-/// A proxy in front of an identity service. Ends with the test's runtime.
+/// A proxy in front of an identity service. The proxy ends with the test's runtime.
 struct Before {
     address: SocketAddr,
     is_deaf: Arc<AtomicBool>,
 }
 
 impl Before {
-    /// Sends `first` to each client, and then a space now and then, until it is switched to normal.
+    /// Starts a proxy that sends `first` to each client and after that only spaces, until `is_deaf` is set to false.
     async fn start(service: String, first: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -47,9 +47,9 @@ impl Before {
     }
 }
 
-/// Ends when the client hangs up.
+/// Sends spaces until the client closes the connection.
 async fn drip(mut to: TcpStream, first: &str) -> std::io::Result<()> {
-    // For HTTP, a server that answers before the request has broken the connection.
+    // The proxy first reads the request, because HTTP does not allow an answer before the request.
     to.read_u8().await?;
     to.write_all(first.as_bytes()).await?;
     let mut drops = tokio::time::interval(DRIP_EVERY);
@@ -68,7 +68,7 @@ async fn is_given_up_and_taken_up_again(first: &'static str) {
     let before = Before::start(behind, first).await;
     *endpoint = format!("http://{}{}", before.address, service.path());
     stage.identify("");
-    // One token: a second one would wait for its own turn.
+    // There is only one token, because a second token would wait for its own turn.
     let text = std::fs::read_to_string(&stage.config).expect("written");
     let (text, _other) = text.rsplit_once("\n[[token]]").expect("two of them");
     std::fs::write(&stage.config, text).expect("our own file");
@@ -93,7 +93,7 @@ async fn is_given_up_and_taken_up_again(first: &'static str) {
     daemon.logs(place, "taken up", |event| is(event, "rotated", "one")).await;
 }
 
-/// Concurrently, since each takes as long as the program's timeout.
+/// The cases run concurrently, since each of them takes as long as the program's timeout.
 #[tokio::test]
 async fn a_silent_or_endless_identity_service_times_out_and_is_retried() {
     tokio::join!(

@@ -1,4 +1,4 @@
-//! `demo` as a user sees it.
+//! Tests the output of `demo`.
 
 use std::io::BufRead as _;
 use std::io::BufReader;
@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-/// Days a second: the maximum.
+/// The maximum speed in days per second.
 const FAST: &str = "12";
 
 #[test]
@@ -26,7 +26,7 @@ fn the_demo_succeeds_and_keeps_all_promises() {
         assert!(line.contains("  held  "), "{line}");
     }
     assert!(shown.lines().any(|line| line.starts_with("  All nine held")), "{shown}");
-    // What is longer than a line is one word, an address.
+    // A line that is too long must consist of one word, such as an address.
     for line in shown.lines().filter(|line| line.trim().contains(' ')) {
         assert!(line.chars().count() <= 80, "{line}");
     }
@@ -68,13 +68,13 @@ fn get(address: &str, path: &str) -> String {
     answer
 }
 
-/// A directory of a test's own, removed afterwards.
+/// A directory for one test, which is removed after the test.
 struct Home(PathBuf);
 
 impl Home {
     fn make(name: &str) -> Self {
         let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("demo-{name}"));
-        // A leftover of an earlier test that was killed.
+        // Removes a directory that an earlier killed test has left.
         let _gone = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).expect("a directory for temporary files");
         Self(path)
@@ -83,7 +83,7 @@ impl Home {
     fn demo(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_perennial"));
         command.args(["demo", "--speed", FAST]).env("TMPDIR", &self.0).env_remove("RUST_LOG");
-        // An unreachable proxy must not matter: nothing leaves this machine.
+        // The proxy is unreachable. The demo must not need it, because it sends nothing to other machines.
         command.env("HTTPS_PROXY", "http://127.0.0.1:9").stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -93,12 +93,12 @@ impl Home {
     }
 }
 
-/// A process that ends with its test.
+/// A process that is killed at the end of its test.
 struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The result is ignored, because the process may have ended already.
         let _ended = self.0.kill();
         let _gone = self.0.wait();
     }

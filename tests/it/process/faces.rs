@@ -1,4 +1,4 @@
-//! The program on the network: which clients get answers, and beside how many others.
+//! Tests which clients get answers from the program while many other clients are connected.
 
 use std::net::TcpStream as Blocking;
 use std::time::Duration;
@@ -14,16 +14,17 @@ use tokio::task::JoinSet;
 use super::Stage;
 use crate::support::child::{eventually, get};
 
-/// A slower answer counts as none: a Kubernetes probe waits for a second.
+/// The time limit for an answer. A Kubernetes probe waits for only a second.
 const BOUND: Duration = Duration::from_secs(20);
 
-/// Clients with kept connections, and as many that never finish a request: more than the program keeps.
+/// The number of clients that keep connections open, and of clients that never complete a request. Both are more than
+/// the program's limit.
 const CLIENTS: usize = 1_000;
 
-/// Raises this process's limit of open files: it plays all the clients.
+/// Raises this process's limit of open files, because this process simulates all clients.
 fn raise_own_limit() {
     let most = rustix::process::getrlimit(Resource::Nofile).maximum;
-    // The limit stays, if raising it is not allowed.
+    // If raising the limit is not allowed, the old limit stays.
     let _same = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most });
 }
 
@@ -43,14 +44,14 @@ fn status(answer: &str) -> &str {
     answer.split(' ').nth(1).unwrap_or(answer)
 }
 
-/// Asks on a kept connection; returns whether an answer came.
+/// Sends a request on an open connection. Returns whether an answer came.
 async fn ask(connection: &mut TcpStream, address: &str) -> std::io::Result<bool> {
     let request = format!("GET /livez HTTP/1.1\r\nHost: {address}\r\n\r\n");
     connection.write_all(request.as_bytes()).await?;
     Ok(connection.read(&mut [0; 1024]).await? > 0)
 }
 
-/// Asks twice a second while answers come.
+/// Sends two requests per second as long as answers come.
 async fn keep_asking(mut connection: TcpStream, address: String) -> std::io::Result<()> {
     let mut turn = tokio::time::interval(Duration::from_millis(500));
     while ask(&mut connection, &address).await? {
@@ -59,12 +60,12 @@ async fn keep_asking(mut connection: TcpStream, address: String) -> std::io::Res
     Ok(())
 }
 
-/// Sends half a request, and begins again on a new connection once that one is closed.
+/// Sends half a request and waits. If the server closes the connection, does the same on a new connection.
 async fn keep_half_open(address: String) -> std::io::Result<()> {
     let mut turn = tokio::time::interval(Duration::from_millis(500));
     loop {
         let mut connection = TcpStream::connect(&address).await?;
-        // The server may close it at any moment.
+        // The result is ignored, because the server may close the connection at any time.
         let _closed = connection.write_all(b"GET /livez HTTP/1.1\r\nHo").await;
         let _closed = connection.read(&mut [0; 64]).await;
         turn.tick().await;
@@ -136,7 +137,7 @@ async fn probes_are_answered_beside_a_thousand_kept_and_a_thousand_half_open_con
 async fn clients_leave_the_program_descriptors_for_its_own_connections() {
     raise_own_limit();
     let stage = Stage::set(TimeDelta::days(1)).await;
-    // While it waits for its first token it has no connection to the vault yet.
+    // While the program waits for its first access token, it has no connection to the vault yet.
     let wait = Fault::of(Peer::Entra, FaultEffect::Delay(Duration::from_secs(2))).on(Operation::Identity);
     stage.world().inject(wait.times(1));
     let daemon = super::adversity::with_at_most(64, "run", &stage);

@@ -1,4 +1,5 @@
-//! Five hundred tokens in three vaults, of which one is down, and one dead token: the others are not affected.
+//! Tests five hundred tokens in three vaults. One vault is down, and one token is dead. The other tokens must not be
+//! affected.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::support::lab;
 
 const TOKENS: usize = 500;
 
-/// The shared limits allow all of them within seconds. The rest is for a slow machine.
+/// The shared limits allow the proof of all tokens within seconds. The longer time is for a slow machine.
 const ALL_TRIED_WITHIN: Duration = Duration::from_secs(180);
 
 fn block(nth: usize, vault: &str, partner: &Partner) -> String {
@@ -29,7 +30,7 @@ fn block(nth: usize, vault: &str, partner: &Partner) -> String {
     )
 }
 
-/// The value of a sample of the metrics.
+/// Returns the value of a sample in the metrics.
 fn sample(metrics: &str, name: &str) -> Option<f64> {
     metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
 }
@@ -72,7 +73,7 @@ async fn five_hundred_tokens_in_three_vaults_of_which_one_is_down() {
     })
     .await;
 
-    // Every one of them was old enough to be rotated, once.
+    // Each of these tokens was due for a rotation and was rotated once.
     for (nth, partner) in &living {
         assert_eq!(world.versions_of(&partner.refresh_token).len(), 2, "t{nth}");
     }
@@ -84,8 +85,8 @@ async fn five_hundred_tokens_in_three_vaults_of_which_one_is_down() {
     assert!(redeemed <= TOKENS, "{redeemed}");
     assert!(requests(Peer::KeyVault) <= 8 * living.len() + 10, "{}", requests(Peer::KeyVault));
 
-    // Problems are reported by cause: one vault, one grant. A failure that may pass is reported after the third
-    // attempt.
+    // Each cause has one condition: one for the vault and one for the grant. A transient failure is reported after the
+    // third attempt.
     let status: Value = within(ALL_TRIED_WITHIN, "the vault that is down is told", || {
         let answer = get(&address, "/status");
         let body = answer.split_once("\r\n\r\n").expect("a body").1;

@@ -1,5 +1,5 @@
-//! Services that send a hundred megabytes, compressed, or byte by byte: the program stays small, treats that as a
-//! failure that passes, and rotates afterwards.
+//! Tests services that send a hundred megabytes, compressed bodies, or single bytes. The program must not need much
+//! memory, must treat each case as a transient failure, and must rotate the token afterwards.
 
 use chrono::TimeDelta;
 use perennial::process::clock::Timestamp;
@@ -16,13 +16,13 @@ fn hostile(status: u16, body: Hostile) -> FaultEffect {
     FaultEffect::Hostile { status, body }
 }
 
-/// A failure of this kind that will be retried.
+/// Whether a log event is a transient failure of this kind.
 fn passing(event: &Value, token: &str, kind: &str) -> bool {
     is(event, "attempt_failed", token) && event["kind"] == kind && event["remedy"] == "retry"
 }
 
 impl Stage {
-    /// The services are normal again: the daemon proves the token at once.
+    /// Makes the services work again, and waits until the daemon proves the token.
     async fn recovers(&self, daemon: &Child) {
         self.world().clear_faults(None);
         let from = daemon.events(0).len();
@@ -30,7 +30,8 @@ impl Stage {
         daemon.logs(from, "proved again", |event| is(event, "proved", "one")).await;
     }
 
-    /// A process without redemptions so far: all redemptions of this test together would be a loop to Entra.
+    /// Starts a new daemon, whose limits count no redemptions yet. For one process, all redemptions of this test would
+    /// exceed Entra's loop limit.
     async fn fresh_daemon(&self) -> Child {
         let daemon = self.start(&["run"]);
         daemon.logs(0, "proved at the start", |event| is(event, "proved", "one")).await;
@@ -76,14 +77,14 @@ async fn a_hundred_megabytes_compressed_or_not_use_no_memory() {
                 stage.recovers(&daemon).await;
             }
         }
-        // The token is rotated whatever the resource sends.
+        // The token is rotated regardless of what Partner Center sends.
         let asked = stage.questions();
         stage.world().inject(Fault::of(Peer::PartnerCenter, hostile(200, body)));
         stage.rotates_within_bounds(&daemon).await;
         eventually("it was asked", || (stage.questions() > asked).then_some(())).await;
         stage.recovers(&daemon).await;
     }
-    // The write has its effect, and its answer is unreadable.
+    // The write has its effect, but its answer is unreadable.
     let daemon = stage.fresh_daemon().await;
     let save = Fault::of(Peer::KeyVault, hostile(200, Hostile::Long)).on(Operation::Set);
     stage.world().inject(save.after_effect().times(1).about(stage.partner.refresh_token.name.as_str()));

@@ -1,4 +1,4 @@
-//! The HTTP endpoints: in this process over the world, and in the shipped program.
+//! Tests the HTTP endpoints, in this process over the world and in the shipped program.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,16 +26,16 @@ use tokio_util::sync::CancellationToken;
 use crate::rotation::daemon::{Daemon, Lab};
 use crate::support::harness;
 
-/// Everything runs on this machine: a slower answer is a failure.
+/// The time limit for an answer. Everything runs on this machine, so a slower answer is a failure.
 const BOUND: Duration = Duration::from_secs(60);
 
-/// One process's daemon and server, over a world.
+/// A daemon and its server, over a simulated world.
 struct Served {
     address: SocketAddr,
     daemon: daemon::Daemon,
     stop: CancellationToken,
     client: reqwest::Client,
-    /// Ends all tasks with the test, as a crash would.
+    /// At the end of the test, all tasks end at once, as in a crash.
     tasks: JoinSet<()>,
 }
 
@@ -83,7 +83,7 @@ impl Served {
         serde_json::from_str(&self.text(path).await).expect("JSON")
     }
 
-    /// Waits until the published status is as wanted.
+    /// Waits until `wanted` returns true for the published status.
     async fn until(&self, wanted: impl Fn(&Value) -> bool) -> Value {
         let mut news = self.daemon.board().subscribe();
         let wait = async {
@@ -98,12 +98,12 @@ impl Served {
         tokio::time::timeout(BOUND, wait).await.expect("in time")
     }
 
-    /// Sends these bytes and reads until the server closes.
+    /// Sends these bytes and reads until the server closes the connection.
     async fn raw(&self, bytes: &[u8]) -> String {
         let mut connection = TcpStream::connect(self.address).await.expect("it listens");
         connection.write_all(bytes).await.expect("it reads");
         let mut answer = Vec::new();
-        // A connection that is reset is closed as well.
+        // A reset connection also counts as closed.
         let _reset = tokio::time::timeout(BOUND, connection.read_to_end(&mut answer)).await.expect("in time");
         String::from_utf8_lossy(&answer).into_owned()
     }
@@ -163,7 +163,7 @@ async fn a_dead_grant_fails_health_and_not_livez() {
 async fn readyz_succeeds_once_every_token_was_tried() {
     let (world, partner) = harness::still_world();
     world.inject(Fault::of(Peer::KeyVault, FaultEffect::Transport(NoResponse::TimedOut)));
-    // Long enough for both requests.
+    // The latency leaves enough time for both requests.
     world.set_latency(Duration::from_secs(1));
     let served = Served::start(&world, &[("contoso", &partner)], true).await;
 

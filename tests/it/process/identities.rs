@@ -1,4 +1,5 @@
-//! Every kind of identity opens the vault: the real program with the environment of such a host.
+//! Tests that the program can authenticate to Key Vault with every kind of identity. The program runs with the
+//! environment of a corresponding host.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -24,7 +25,7 @@ impl Stage {
         std::fs::write(&self.config, text).expect("our own file");
     }
 
-    /// The sandbox's file for a host of this kind.
+    /// Reads the environment variables of a host from this file, which the sandbox has written.
     fn environment(&self, file: &str) -> Env {
         let text = std::fs::read_to_string(self.dir.0.join(file)).expect("written");
         text.lines()
@@ -42,7 +43,7 @@ impl Stage {
         env
     }
 
-    /// A token of the program's identity, and its expiry in the answer.
+    /// Returns an access token of the program's identity, and the expiry that the token endpoint's answer has.
     fn vault_token(&self) -> (String, i64) {
         let identity = &self.sandbox.vault_identity;
         let token = self.world().identity_token(
@@ -60,7 +61,7 @@ impl Stage {
         (token.access_token.expose().to_owned(), expires_on)
     }
 
-    /// The machine of a user who is signed in to the Azure CLI.
+    /// Returns the environment of a machine on which a user is signed in to the Azure CLI.
     fn azure_cli(&self) -> Env {
         let tools = self.dir.0.join("tools");
         std::fs::create_dir_all(&tools).expect("a directory of our own");
@@ -79,7 +80,7 @@ impl Stage {
         Child::start(&self.config, &["run"], &env)
     }
 
-    /// Starts the daemon and waits until it has proved a token; returns its identity.
+    /// Starts the daemon and waits until it has proved a token. Returns the name of the daemon's identity.
     async fn proves_in(&self, env: &Env) -> String {
         let daemon = self.start_in(env);
         daemon.logs(0, "proved", |event| is(event, "proved", "one")).await;
@@ -111,7 +112,7 @@ async fn managed_identity_of_app_service_by_name_by_environment_and_by_client_id
     }
 }
 
-/// The SDK expects a text there, and some hosts send a number.
+/// For this field, the SDK expects a text, but some hosts send a number.
 #[tokio::test]
 async fn managed_identity_with_a_numeric_expiry() {
     let stage = Stage::set(TimeDelta::days(1)).await;

@@ -1,4 +1,5 @@
-//! `init` writes a configuration that passes `check`, and keeps an existing one.
+//! Tests that `init` writes a configuration that passes `check`, and that it does not overwrite an existing
+//! configuration.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! No secret is printed, with the most verbose options, in any of its encodings.
+//! Tests that the program prints no secret in any encoding, even with the most verbose options.
 
 mod echoes;
 mod kernel;
@@ -16,7 +16,7 @@ use secrecy::ExposeSecret as _;
 use super::{Stage, failed_with, is};
 use crate::support::child::Child;
 
-/// The encodings of a secret in headers, forms, JSON and a careless `Debug`.
+/// Returns the encodings of a secret in headers, forms, JSON and `Debug` output.
 fn forms(secret: &str) -> Vec<String> {
     let pairs = reqwest::Url::parse_with_params("x:y", [("z", secret)]).expect("a URL");
     let percent = pairs.query().unwrap_or_default().trim_start_matches("z=").to_owned();
@@ -24,7 +24,8 @@ fn forms(secret: &str) -> Vec<String> {
     let bytes = bytes.trim_matches(['[', ']']).to_owned();
     let hex: Vec<String> = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
     let mut all = vec![secret.to_owned(), percent, bytes, hex.concat()];
-    // In a longer base64 text the letters depend on the position: without its edges the secret is found anywhere.
+    // In a longer base64 text, the letters of the secret depend on its position. So all three positions are searched,
+    // without the letters at the edges.
     for before in ["", "x", "xx"] {
         let text = format!("{before}{secret}");
         for encoded in [STANDARD_NO_PAD.encode(&text), URL_SAFE_NO_PAD.encode(&text)] {
@@ -38,7 +39,8 @@ pub(super) fn leaks(text: &str, secrets: &[String]) -> Vec<String> {
     secrets.iter().flat_map(|secret| forms(secret)).filter(|form| text.contains(form.as_str())).collect()
 }
 
-/// Every text that must not be printed: all tokens of the issuer, all app secrets, and the one that opens the vault.
+/// Returns every text that must not be printed: all tokens of the issuer, all app secrets, and the secret of the
+/// identity for Key Vault.
 pub(super) fn secrets(stage: &Stage) -> Vec<String> {
     let tokens = stage.world().grants().into_iter().map(|grant| grant.token.expose().to_owned());
     let of_apps = stage.world().apps().into_iter().flat_map(|app| app.secrets);
@@ -115,7 +117,7 @@ async fn a_daemon_that_logs_everything_prints_no_secret() {
         let failed = if format == "json" { "attempt_failed" } else { "attempt failed" };
         assert!(printed.contains(failed) && printed.contains("rotated"), "{printed}");
         assert_eq!(leaks(&printed, &secrets(&stage)), Vec::<String>::new(), "{printed}");
-        // Every readable access token begins like this.
+        // Every readable access token begins with these letters.
         assert!(!printed.contains("eyJ") && !printed.contains("Bearer"), "{printed}");
     }
 }

@@ -1,4 +1,4 @@
-//! The shipped `login`: a user signs in with a browser, and the vault holds the token or does not.
+//! Tests `login`. A user signs in with a browser, and after that the vault contains the token or does not.
 
 mod browser;
 mod claims;
@@ -17,7 +17,7 @@ use super::{Stage, failed_with, is, leaks};
 use crate::support::child::{Child, Ended, eventually};
 
 impl Stage {
-    /// A token `one` without a sign-in so far.
+    /// Creates a stage whose token `one` has never been stored.
     async fn never_signed_in() -> Self {
         let stage = Self::set(TimeDelta::zero()).await;
         stage.world().human_deletes(&stage.partner.refresh_token);
@@ -25,7 +25,7 @@ impl Stage {
         stage
     }
 
-    /// `login one …`, with a browser that opens nothing: the test acts in its place.
+    /// Starts `login one …` with a browser that opens no page. The test acts as the browser.
     pub(super) fn login(&self, args: &[&str]) -> Child {
         let args = [&["login", "one"], args].concat();
         Child::start_to_type(&self.config, &args, &[("BROWSER", "true"), ("RUST_LOG", "trace")])
@@ -40,7 +40,7 @@ impl Stage {
         versions.last().expect("stored").clone()
     }
 
-    /// The properties of a sign-in that `login` has just stored.
+    /// Checks the properties of a sign-in that `login` has just stored.
     fn assert_stored(&self, ended: &Ended, user: &str) {
         assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
         let version = self.newest();
@@ -62,20 +62,20 @@ impl Stage {
         self.assert_quiet(ended);
     }
 
-    /// No secret was printed, of all that are in the world now.
+    /// Checks that the command has printed none of the world's secrets.
     fn assert_quiet(&self, ended: &Ended) {
         let printed = format!("{}{}", ended.stdout, ended.stderr);
         let mut secrets = leaks::secrets(self);
         secrets.extend(self.world().secret_texts().iter().map(|text| text.expose_secret().to_owned()));
         assert_eq!(leaks::leaks(&printed, &secrets), Vec::<String>::new(), "{printed}");
-        // A nonce may contain these letters; a token begins with them.
+        // A token begins with these letters. A nonce may contain them, too, but not at its beginning.
         let mut words = printed.split(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c));
         let holds_token = words.any(|word| word.starts_with("eyJ"));
         assert!(!holds_token && !printed.contains("code=0."), "{printed}");
     }
 }
 
-/// The sign-in page of a login.
+/// Returns the address of a login's sign-in page.
 pub(super) async fn page_of(login: &Child) -> String {
     let offered = || {
         let told = login.told();

@@ -1,4 +1,4 @@
-//! The real program, as a child process against the sandbox: signals, exit codes, and output.
+//! Tests of the real program as a child process against the sandbox: signals, exit codes, and output.
 
 mod access_token;
 mod actions;
@@ -66,7 +66,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// Two tokens, `one` and `other`, with a sign-in of this age.
+    /// Creates a stage with two tokens, `one` and `other`, whose sign-ins have this age.
     async fn set(age: TimeDelta) -> Self {
         let sandbox = lab::any_sandbox().await;
         let partner = sandbox.add_partner("one", age);
@@ -142,7 +142,8 @@ async fn the_daemon_rotates_at_its_age_and_stops_on_sigterm() {
     assert_eq!(ended.stdout, "", "logs are no result");
 }
 
-/// The next step is hours away: a stop that waited for it would last for the grace period and return another code.
+/// The next step is due in some hours. If a stop waited for this step, the stop would take the whole grace period and
+/// return another exit code.
 #[tokio::test]
 async fn a_stop_does_not_wait_for_the_next_step() {
     let stage = Stage::set(TimeDelta::days(1)).await;
@@ -263,7 +264,7 @@ async fn an_unknown_name_is_wrong_use_and_sends_nothing() {
 #[tokio::test]
 async fn a_vault_that_cannot_be_reached_at_the_start_is_waited_for() {
     let stage = Stage::set(TimeDelta::days(80)).await;
-    // Bound but not listening: no other program gets the port, and none answers on it.
+    // The port is bound, but no program listens. So no other program can use the port, and connections fail.
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
     let there = format!("https://localhost:{}", socket.local_addr().expect("bound").port());
@@ -303,7 +304,7 @@ async fn a_sighup_checks_at_once() {
     daemon.signal("HUP");
     let proved = |event: &Value| is(event, "proved", "one") && event["version"] == *signed_in.0;
 
-    // Without the signal it would check each minute, longer than any wait here.
+    // Without the signal, the daemon would check only once a minute, and this test does not wait so long.
     daemon.logs(place, "the sign-in is taken up", proved).await;
 }
 

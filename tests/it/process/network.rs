@@ -1,4 +1,4 @@
-//! Networks: proxies, exceptions from them, and private roots.
+//! Tests proxies, exceptions from proxies, and private root certificates.
 
 use std::sync::{Arc, Mutex};
 
@@ -12,7 +12,7 @@ use super::alarm::add_sinks;
 use crate::support::child::Child;
 use crate::support::inbox::Inbox;
 
-/// A proxy on this machine that opens or rejects tunnels. Ends with the test's runtime.
+/// A proxy on this machine that opens or rejects tunnels. The proxy ends with the test's runtime.
 struct Proxy {
     url: String,
     asked_for: Arc<Mutex<Vec<String>>>,
@@ -37,7 +37,7 @@ impl Proxy {
     }
 }
 
-/// `CONNECT host:port` (RFC 9110, 9.3.6).
+/// Handles `CONNECT host:port` (RFC 9110, 9.3.6).
 async fn tunnel(mut client: TcpStream, asked_for: Arc<Mutex<Vec<String>>>, opens: bool) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -56,7 +56,7 @@ async fn tunnel(mut client: TcpStream, asked_for: Arc<Mutex<Vec<String>>>, opens
     };
     let Ok(()) = client.write_all(answer).await else { return };
     if let (true, Ok(mut server)) = (opens, TcpStream::connect(target).await) {
-        // Either side may end it at any time.
+        // The result is ignored, because either side may close the tunnel at any time.
         let _ended = tokio::io::copy_bidirectional(&mut client, &mut server).await;
     }
 }
@@ -78,7 +78,7 @@ async fn a_proxy_of_the_environment_is_used_and_so_are_its_exceptions() {
     assert_eq!(proxy.asked_for(), tunnels, "an exception is one");
 }
 
-/// Their addresses are secrets, and a proxy would read them.
+/// A proxy could read the addresses, which are secrets.
 #[tokio::test]
 async fn a_sink_and_a_heartbeat_on_loopback_bypass_the_proxy() {
     let stage = Stage::set(TimeDelta::days(1)).await;
@@ -112,7 +112,7 @@ async fn a_proxy_that_rejects_is_reported() {
     assert!(refused.stderr.contains("proxy"), "{}", refused.stderr);
 }
 
-/// A host's own store, as filled by `update-ca-certificates`, needs no configuration.
+/// The certificate is in the host's own store, where `update-ca-certificates` puts it. So no configuration is needed.
 #[tokio::test]
 async fn a_private_root_in_the_systems_store_is_trusted() {
     let stage = Stage::set(TimeDelta::days(1)).await;

@@ -1,4 +1,4 @@
-//! A policy that blocks a sign-in made during a rotation: what `rotate` does and reports then.
+//! Tests what `rotate` does and reports if a user signs in during the rotation and a policy blocks this sign-in.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -20,7 +20,7 @@ const CODES: [(&str, u32); 4] = [
     ("unauthorized_client", 53005),
 ];
 
-/// The user signs in again as soon as the stored token has been redeemed, and is blocked from then on.
+/// As soon as `rotate` has redeemed the stored token, the user signs in again. From then on, a policy blocks the user.
 #[tokio::test]
 async fn a_sign_in_blocked_by_a_policy_needs_an_operator_and_is_not_overwritten() {
     let sandbox = lab::any_sandbox().await;

@@ -1,4 +1,5 @@
-//! Hosts with a wrong clock or a broken resolver: the program with `preload.c` in front of its C library.
+//! Simulates hosts with a wrong clock or a broken resolver: the program runs with `preload.c`, which replaces functions
+//! of its C library.
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -11,7 +12,7 @@ use super::compiled::compile;
 static LIBRARY: LazyLock<PathBuf> =
     LazyLock::new(|| compile("preload.c", "preload.so", &["-shared", "-fPIC", "-ldl"]));
 
-/// The behavior of a host's name resolver. IP addresses need no lookup, so they always work.
+/// The behavior of a host's name resolver. IP addresses always work, because they need no lookup.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Resolver {
     Works,
@@ -21,9 +22,9 @@ pub(super) enum Resolver {
     KnowsNoName,
 }
 
-/// The clock and the resolver of a host. Both can be set while a program runs on it.
+/// The clock and the resolver of a simulated host. Both can be changed while a program runs on the host.
 ///
-/// A program runs on the host if it is started with its environment:
+/// A program runs on the host if it is started with the host's environment:
 ///
 /// ```ignore
 /// let host = Host::in_dir(&stage.dir.0);
@@ -37,7 +38,7 @@ pub(super) struct Host {
 }
 
 impl Host {
-    /// The host whose settings are files in this directory. Unless they have been set, its clock is right and its
+    /// Returns the host whose settings are files in this directory. Without settings, the host's clock is right and its
     /// resolver works.
     pub(super) fn in_dir(dir: &Path) -> Self {
         let path = |path: PathBuf| path.into_os_string().into_string().expect("a path of ours");
@@ -55,13 +56,13 @@ impl Host {
         host
     }
 
-    /// The variables of a program that is to run on this host.
+    /// Returns the environment variables for a program that runs on this host.
     pub(super) fn env(&self) -> [(&str, &str); 3] {
         [("LD_PRELOAD", &self.library), ("PRELOAD_CLOCK", &self.clock), ("PRELOAD_RESOLVER", &self.resolver)]
     }
 
     /// Sets the time of day: an offset (`+365d`, `-10h`, `+0`), or a time in UTC from which the clock continues
-    /// (`@1970-01-02 00:00:00`). Clocks that cannot be set, such as the monotonic one, are always right.
+    /// (`@1970-01-02 00:00:00`). Monotonic clocks, which cannot be set, are always right.
     pub(super) fn set_clock(&self, to: &str) {
         let (kind, rest) = to.split_at(1);
         let off =
@@ -78,7 +79,7 @@ impl Host {
         replace(&self.clock, &off.num_seconds().to_string());
     }
 
-    /// Sets the resolver's behavior, from the next lookup on. A hanging lookup continues with the new one.
+    /// Sets the resolver's behavior for all later lookups. A lookup that hangs continues with the new behavior.
     pub(super) fn set_resolver(&self, to: Resolver) {
         let word = match to {
             Resolver::Works => "works",
@@ -89,7 +90,7 @@ impl Host {
     }
 }
 
-/// The program never reads a half-written setting.
+/// Replaces the file in one step, so that the program never reads an incomplete setting.
 fn replace(path: &str, text: &str) {
     let new = format!("{path}.new");
     std::fs::write(&new, text).expect("our own file");

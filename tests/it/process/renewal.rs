@@ -1,4 +1,4 @@
-//! The renewal of a client secret over HTTPS: the shipped commands and adapters against the sandbox.
+//! Tests the renewal of a client secret over HTTPS, with the shipped commands and adapters against the sandbox.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use super::{Stage, results};
 const SPEED: f64 = 600.0;
 
 impl Stage {
-    /// Makes an `[[app]]` with `renew` of the app of token `one`.
+    /// Moves the app of token `one` into an `[[app]]` with this `renew`.
     pub(super) fn renews(&self, renew: &str) {
         let text = std::fs::read_to_string(&self.config).expect("written");
         let is_of_one = |line: &&str| {
@@ -34,7 +34,7 @@ impl Stage {
         std::fs::write(&self.config, text).expect("our own file");
     }
 
-    /// Lets the identity that reads the vault manage the app.
+    /// Permits the identity that reads the vault to manage the app.
     pub(super) fn grants_the_right(&self) {
         let identity = &self.sandbox.vault_identity.client_id;
         self.world().set_graph_roles(identity, &[GraphRole::ReadWriteOwned]);
@@ -45,7 +45,7 @@ impl Stage {
         self.world().count_calls(Peer::Graph, operation, Timestamp::MIN_UTC)
     }
 
-    /// A renewer with the shipped adapters, whose clock runs fast.
+    /// Returns a renewer with the shipped adapters and a fast clock.
     fn renewer(&self) -> AzureRenewer {
         let config = Config::load(&self.config, std::iter::empty()).expect("sound");
         let clock = Clock::running(self.world().now(), SPEED);
@@ -116,13 +116,14 @@ async fn a_missing_right_is_told_and_ends_with_the_printed_steps() {
     let checked = stage.run_to_end(&["check"]).await;
     assert!(checked.stdout.contains("FAILED     renewal"), "{}", checked.stdout);
     assert!(checked.stdout.contains(&owner), "{}", checked.stdout);
-    // The role alone: the list works, and only the trial shows that the identity is no owner.
+    // The identity has the role but is not an owner. The list works, and only the attempt to remove a secret shows that
+    // the owner is missing.
     stage.world().set_graph_roles(identity, &[GraphRole::ReadWriteOwned]);
     assert_eq!(stage.run_to_end(&["credential", "app"]).await.code, Some(0));
     let checked = stage.run_to_end(&["check"]).await;
     assert!(checked.stdout.contains("FAILED     renewal"), "{}", checked.stdout);
 
-    // The two commands that the message shows.
+    // This does the same as the two commands in the message.
     stage.grants_the_right();
     let checked = stage.run_to_end(&["check"]).await;
     assert_eq!(checked.code, Some(0), "{}", checked.stdout);
@@ -171,7 +172,7 @@ async fn every_refusal_of_graph_is_told_with_its_action() {
     }
     assert_eq!(stage.secrets().len(), 1, "nothing is left behind");
 
-    // The action against the limit: a shorter lifetime.
+    // The action for the limit is a shorter lifetime.
     stage.world().set_credential_policy(app, capped);
     let mut shorter = stage.renewer();
     shorter.target.policy.lifetime = TimeDelta::days(89);

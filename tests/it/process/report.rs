@@ -1,4 +1,4 @@
-//! `check --report`: a file for somebody who helps has no secret and no name.
+//! Tests that the file of `check --report` contains no secret and no name.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -20,7 +20,7 @@ async fn a_report_has_the_steps_and_no_secret_and_no_name() {
     std::fs::write(&stage.config, text).expect("our own file");
     let path = stage.dir.0.join("report.json");
     let file = path.display().to_string();
-    // A secret in the wrong place: the vault's tag.
+    // A part of the token is in a tag, which is the wrong place for a secret.
     let planted = stage.stored().expose().to_owned();
     stage.world().retag(&stage.partner.refresh_token, |tags| tags.insert("planted", &planted[..40]));
 

@@ -1,4 +1,4 @@
-//! Every command reports the same rejection in the same way: the same action, and the same exit code.
+//! Tests that every command reports the same rejection with the same action and the same exit code.
 
 use chrono::TimeDelta;
 use futures::StreamExt as _;
@@ -63,7 +63,7 @@ const REFUSALS: &[Refusal] = &[
         cause: |stage| answers(stage, Peer::KeyVault, Operation::Get, 503, "") },
 ];
 
-/// The differences between the commands' reports.
+/// Returns the differences between the reports of the commands.
 async fn check(refusal: &Refusal) -> Vec<String> {
     let stage = Stage::set(TimeDelta::days(2)).await;
     (refusal.cause)(&stage);
@@ -76,7 +76,8 @@ async fn check(refusal: &Refusal) -> Vec<String> {
             wrong.push(format!("{}: {command:?} ends with {:?}: {told}", refusal.name, ended.code));
         }
     }
-    // The tags in the vault hold no code: a new client secret does not help against a disabled app.
+    // The tags in the vault do not contain the rejection's code. Nevertheless the action must not be a new client
+    // secret, which does not help if the app is disabled.
     let status = stage.run_to_end(&["status", "one"]).await.stdout;
     if status.contains("client secret") {
         wrong.push(format!("{}: {status}", refusal.name));

@@ -1,4 +1,4 @@
-//! Conditions without a failure: another program that keeps writing, and an unknown expiry.
+//! Tests conditions that are not failures: another program that keeps writing, and an unknown expiry.
 
 use chrono::TimeDelta;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{Stage, is};
 use crate::support::child::{eventually, get};
 
-/// The condition of this kind in the daemon's status document.
+/// Returns the condition of this kind from the daemon's status document.
 fn condition(address: &str, kind: &str) -> Option<Value> {
     let answer = get(address, "/status");
     let (_, body) = answer.split_once("\r\n\r\n").expect("a head and a body");

@@ -1,4 +1,5 @@
-//! A stop while a call hangs: at once if nothing is held, within the grace period if a successor is.
+//! Tests a stop while a call hangs. If the process holds no successor, it stops at once. Otherwise it stops within the
+//! grace period.
 
 use std::time::Duration;
 
@@ -11,10 +12,10 @@ use super::preload::{Host, Resolver};
 use super::{Stage, is};
 use crate::support::child::{Child, Ended, eventually};
 
-/// Longer than any test: a hanging call is never answered.
+/// The delay of a call that hangs. It is longer than any test.
 const FOR_EVER: FaultEffect = FaultEffect::Delay(Duration::from_secs(3600));
 
-/// The name of the event and the last log of a process that could not save its successor.
+/// The name of the last log event of a process that could not save its successor.
 const UNSAVED: &str = "stopped_unsaved";
 
 fn assert_stopped_at_once(ended: &Ended, what: &str) {
@@ -25,11 +26,11 @@ fn assert_stopped_at_once(ended: &Ended, what: &str) {
 #[tokio::test]
 async fn a_stop_without_a_held_successor_does_not_wait_for_a_hanging_call() {
     for (peer, operation, calls) in [
-        // The first call to a vault is made alone.
+        // The second token waits until the first call to the vault has ended, so there is only one call.
         (Peer::KeyVault, Operation::Get, 1),
         (Peer::Entra, Operation::Redeem, 2),
         (Peer::PartnerCenter, Operation::Profile, 2),
-        // Both tokens wait for the first one's call.
+        // Both tokens wait for the token request of the first call.
         (Peer::Entra, Operation::Identity, 1),
     ] {
         let stage = Stage::set(TimeDelta::zero()).await;
@@ -43,7 +44,7 @@ async fn a_stop_without_a_held_successor_does_not_wait_for_a_hanging_call() {
     }
 }
 
-/// A lookup has a thread of its own, which cannot be cancelled.
+/// A DNS lookup has a thread of its own, which cannot be cancelled.
 #[tokio::test]
 async fn a_stop_does_not_wait_for_a_dns_lookup() {
     let stage = Stage::set(TimeDelta::zero()).await;

@@ -1,4 +1,4 @@
-//! The real program and a token of an issuer that ends a family of tokens when a spent one is sent again.
+//! Tests the real program with a strict issuer, which revokes all tokens of a sign-in if one of them is redeemed twice.
 
 use std::time::Duration;
 

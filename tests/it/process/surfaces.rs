@@ -1,5 +1,5 @@
-//! One situation has one name on every surface: page, `/status`, `/health`, metrics, `status`, `status --monitor`,
-//! `rotate`, log and message. The table in `docs/surfaces.md` is the result.
+//! Tests that every surface describes a situation in the same way: the page, `/status`, `/health`, metrics, `status`,
+//! `status --monitor`, `rotate`, log and message. This test also writes the table in `docs/surfaces.md`.
 
 mod agree;
 mod message;
@@ -30,7 +30,7 @@ enum Before {
     Good,
     /// The daemon has not been started yet.
     SignIn,
-    /// The same, with a sign-in that has expired.
+    /// The daemon has not been started yet, and the sign-in has expired.
     PastItsEnd,
 }
 use Before::{Good, PastItsEnd, SignIn};
@@ -39,7 +39,7 @@ struct Situation {
     name: &'static str,
     before: Before,
     trouble: fn(&Stage),
-    /// The conditions that it opens, the gravest first.
+    /// The conditions that open in this situation, the gravest first.
     kinds: &'static [&'static str],
 }
 
@@ -134,7 +134,7 @@ const SITUATIONS: [Situation; 25] = [
         trouble: |stage| store_app_secret_ending(stage, None) },
 ];
 
-/// One token, its daemon and a sink.
+/// A token, its daemon and a sink.
 struct Scene {
     stage: Stage,
     inbox: Inbox,
@@ -172,7 +172,7 @@ impl Scene {
         serde_json::from_str(answer.split_once("\r\n\r\n").expect("a head and a body").1).expect("JSON")
     }
 
-    /// Makes the daemon check until it shows the token in this way.
+    /// Makes the daemon check again and again until `is_so` returns true for its status.
     async fn until(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
         let daemon = self.daemon.as_ref().expect("it runs");
         for looks in 1..3_000 {
@@ -188,7 +188,7 @@ impl Scene {
         panic!("it did not come to this: {what}: {}\n{:.4000}", self.document(), daemon.told());
     }
 
-    /// The first message with both texts.
+    /// Returns the first message that contains both texts.
     async fn letter(&self, title: &str, who: &str) -> Option<String> {
         for _ in 0..600 {
             let mut letters = self.inbox.letters().into_iter().map(|letter| letter.body);

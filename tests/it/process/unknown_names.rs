@@ -1,4 +1,5 @@
-//! A resolver that knows no name, or does not answer: the report says who must act, and the daemon recovers.
+//! Tests a DNS resolver that knows no name or does not answer. The report must say who has to act, and the daemon must
+//! recover.
 
 use chrono::TimeDelta;
 
@@ -7,7 +8,7 @@ use super::{Stage, is};
 use crate::support::child::Child;
 
 impl Stage {
-    /// Configures IP addresses for everything except one key's address.
+    /// Configures IP addresses for all services except the one of this key.
     fn name_only(&self, key: &str) {
         let text = std::fs::read_to_string(&self.config).expect("written");
         let line = |line: &str| {
@@ -71,7 +72,7 @@ async fn an_issuer_name_that_does_not_resolve() {
     is_told_and_waited_for(Resolver::KnowsNoName, "authority", told, true).await;
 }
 
-/// The issuer authenticates the identity that opens the vault.
+/// The identity for Key Vault authenticates at this issuer.
 #[tokio::test]
 async fn the_issuer_name_of_an_identity_that_does_not_resolve() {
     let told = ["vault_identity", "operator", UNKNOWN];

@@ -1,5 +1,5 @@
-//! Every surface agrees whether a token can be used. The result of `rotate` is in its exit code and its output, and
-//! `status` and `status --monitor` know it afterwards, without a daemon, from the vault alone.
+//! Tests that all surfaces agree whether a token can be used. The exit code and the output of `rotate` show this. After
+//! that, `status` and `status --monitor` must show the same without a daemon, from the vault's tags.
 
 use chrono::TimeDelta;
 use futures::StreamExt as _;
@@ -26,15 +26,15 @@ struct Situation {
     name: &'static str,
     before: Before,
     trouble: fn(&Stage),
-    /// Exit code, outcome, kind and remedy of `rotate`.
+    /// The expected exit code, outcome, kind and remedy of `rotate`.
     rotate: (i32, &'static str, Option<&'static str>, Option<&'static str>),
-    /// State, and exit code of `status`.
+    /// The expected state, and the expected exit code of `status`.
     status: (&'static str, i32),
-    /// Exit code of `status --monitor`.
+    /// The expected exit code of `status --monitor`.
     monitor: i32,
-    /// Exit code of `rotate --dry-run` after that.
+    /// The expected exit code of a later `rotate --dry-run`.
     rehearsal: i32,
-    /// Exit code of `verify`.
+    /// The expected exit code of `verify`.
     verify: i32,
 }
 
@@ -190,7 +190,7 @@ fn json_of(ended: &Ended) -> Value {
     serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{}{}", ended.stdout, ended.stderr))
 }
 
-/// The surfaces that report this situation wrongly.
+/// Returns the surfaces that report this situation wrongly.
 async fn check(situation: &Situation) -> Vec<String> {
     let age = if situation.before == PastItsEnd { 100 } else { 2 };
     let stage = Stage::set(TimeDelta::days(age)).await;

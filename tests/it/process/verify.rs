@@ -1,4 +1,5 @@
-//! `verify` shows a token's identity and whether Partner Center accepts it, and stores nothing.
+//! Tests that `verify` shows a token's identity and whether Partner Center accepts the access token, and that it stores
+//! nothing.
 
 use chrono::TimeDelta;
 use perennial::sandbox::world::{Fault, FaultEffect, Peer};

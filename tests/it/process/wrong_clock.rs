@@ -1,4 +1,4 @@
-//! Hosts whose clock is wrong, or jumps, with services whose clock is right.
+//! Tests hosts whose clock is wrong or jumps, while the services' clocks are right.
 
 use chrono::TimeDelta;
 use perennial::sandbox::server::ConfigRequest;
@@ -10,18 +10,18 @@ use super::{Stage, is};
 use crate::support::child::{Child, eventually, get};
 
 impl Stage {
-    /// Sets this host's clock for programs that were started by `daemon_by_another_clock`.
+    /// Sets the host's clock for programs that `daemon_by_another_clock` has started.
     fn set_clock(&self, to: &str) {
         Host::in_dir(&self.dir.0).set_clock(to);
     }
 
-    /// Only the time of day differs: durations are measured correctly.
+    /// Starts a daemon on a host with another time of day. The daemon measures durations correctly.
     fn daemon_by_another_clock(&self, clock: &str) -> Child {
         self.set_clock(clock);
         Child::start(&self.config, &["run"], &Host::in_dir(&self.dir.0).env())
     }
 
-    /// The lifetime that the newest version declares.
+    /// Returns the lifetime of the newest version, from its creation to its expiry.
     fn lasts(&self) -> TimeDelta {
         let newest = self.world().newest_version(&self.partner.refresh_token).expect("stored");
         newest.expires.expect("an end") - self.world().now()
@@ -44,7 +44,7 @@ async fn neither_hastens_nor_delays(off: &str) {
     let stage = Stage::set(TimeDelta::days(1)).await;
     let daemon = stage.daemon_by_another_clock(off);
 
-    // A user's sign-in is rotated once.
+    // The daemon rotates the user's sign-in exactly once.
     let place = daemon.logs(0, "rotated", rotated).await;
     let place = daemon.logs(place, "proved", proved).await;
     assert_eq!(stage.versions(), 2, "{off}: not at once again");
@@ -59,13 +59,13 @@ async fn neither_hastens_nor_delays(off: &str) {
     assert!(lasts_90_days(stage.lasts()), "{off}: {}", stage.lasts());
 }
 
-/// The vault has the right time, whichever way the host is wrong.
+/// Steps follow the vault's time, regardless of whether the host's clock is ahead or behind.
 #[tokio::test]
 async fn a_clock_that_is_a_year_off_does_not_move_any_step() {
     tokio::join!(neither_hastens_nor_delays("+365d"), neither_hastens_nor_delays("-365d"));
 }
 
-/// A host that slept: its clock is right at once, and its timers have not advanced.
+/// Simulates a host that slept. When it wakes up, its clock is right, but its timers have not advanced.
 #[tokio::test]
 async fn after_ten_days_of_sleep_due_steps_run_once() {
     let stage = Stage::set(TimeDelta::days(1)).await;
@@ -76,7 +76,7 @@ async fn after_ten_days_of_sleep_due_steps_run_once() {
     stage.world().advance(TimeDelta::days(10));
     stage.set_clock("+10d");
 
-    // Without a signal: it checks by itself.
+    // The daemon checks the token without a signal.
     let place = daemon.logs(place, "rotated", rotated).await;
     daemon.logs(place, "proved", proved).await;
     assert_eq!(stage.versions(), 3);
@@ -85,7 +85,7 @@ async fn after_ten_days_of_sleep_due_steps_run_once() {
     assert!(!get(&address, "/status").contains(r#""kind":"clock_skew""#), "both clocks agree");
 }
 
-/// As after a flat battery. The sandbox's certificate is from 1975.
+/// The host's clock is in 1970, as after a flat battery. The sandbox's certificate is valid only from 1975 on.
 #[tokio::test]
 async fn a_certificate_that_is_invalid_by_the_clock_causes_a_hint() {
     let stage = Stage::set(TimeDelta::days(80)).await;
@@ -104,7 +104,7 @@ async fn a_certificate_that_is_invalid_by_the_clock_causes_a_hint() {
     daemon.logs(place, "goes on", rotated).await;
 }
 
-/// Many tokens share one clock, and the vault's first answer corrects it for all of them.
+/// Many tokens share one clock, and the vault's first answer corrects this clock for all tokens.
 #[tokio::test]
 async fn forty_tokens_on_a_host_that_is_ten_hours_ahead_are_all_proved_at_once() {
     const TOKENS: usize = 40;
@@ -124,7 +124,7 @@ async fn forty_tokens_on_a_host_that_is_ten_hours_ahead_are_all_proved_at_once()
     assert!(names.iter().all(is_proved));
 }
 
-/// The grace period of a pass is measured by a clock that cannot be set.
+/// The grace period of a pass is measured with a monotonic clock.
 #[tokio::test]
 async fn a_pass_ends_after_its_grace_period_although_the_clock_is_set_back() {
     let stage = Stage::set(TimeDelta::days(80)).await;

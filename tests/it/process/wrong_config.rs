@@ -1,4 +1,4 @@
-//! A configuration with mistakes: all are reported together, by key path, without any value.
+//! Tests that all mistakes in a configuration are reported together, with their key paths and without any value.
 
 use chrono::TimeDelta;
 use serde_json::Value;
@@ -7,7 +7,7 @@ use super::Stage;
 use crate::support::child::{Child, Ended, eventually};
 use crate::support::harness::Scratch;
 
-/// A word that stands for every value that must not be shown.
+/// A word that the tests use in every value that must not be shown.
 const CANARY: &str = "c4n4ry";
 
 const MISTAKES: &str = include_str!("../config/five_mistakes.toml");
@@ -55,7 +55,7 @@ async fn five_mistakes_are_five_events_for_machines() {
     }
 }
 
-/// The daemon and a command that shows conditions: exit code 78 and the key, and no panic.
+/// The daemon and a command that shows conditions must end with the exit code 78 and name the key, without a panic.
 #[tokio::test]
 async fn an_impossibly_old_app_secret_expiry_is_reported_at_the_start() {
     let stage = Stage::set(TimeDelta::days(2)).await;

@@ -1,7 +1,8 @@
-//! A person who follows an action literally: types its commands and opens the pages that it names.
+//! Simulates a person who follows an action literally. The person types the action's commands and opens the pages that
+//! the action names.
 //!
-//! Owns the effect of each Azure CLI command and each instruction on the world. Ids, names and dates come from the
-//! text alone. A text that cannot be followed is an error.
+//! This module owns the effect of each Azure CLI command and each instruction on the world. Ids, names and dates come
+//! only from the text. If a text cannot be followed, the test fails.
 
 use std::fmt::Write as _;
 
@@ -34,18 +35,18 @@ const REMARKS: [&str; 13] = [
     "this can take ten minutes to take effect)",
 ];
 
-/// The object id of the program, as Key Vault sees it.
+/// The program's object id in Key Vault's answers.
 const PROGRAM: &str = "00000000-0000-0000-0000-000000000009";
 
 pub(super) type Told<T> = Result<T, String>;
 
 pub(super) struct Person<'a> {
     pub(super) stage: &'a Stage,
-    /// The alternatives in the text that apply, by their first words.
+    /// If the text has alternatives, those that apply here, by their first words.
     pub(super) applies: &'a [&'a str],
     /// The output of the last command.
     printed: String,
-    /// Whether a change was made that only a new process reads at once.
+    /// Whether the person has changed something that a running process reads only later.
     pub(super) must_restart: bool,
 }
 
@@ -68,7 +69,7 @@ impl<'a> Person<'a> {
             }
             if let Some(path) = clause.strip_prefix("store it in the file ") {
                 std::fs::write(path, &self.printed).map_err(|error| format!("{path}: {error}"))?;
-                // A process caches the credential for the vault for a minute.
+                // A restart is needed, because a running process caches the credential for Key Vault for a minute.
                 (self.must_restart, followed) = (true, true);
             }
             if !followed && !REMARKS.iter().any(|remark| clause.contains(remark)) {
@@ -78,7 +79,7 @@ impl<'a> Person<'a> {
         Ok(())
     }
 
-    /// Performs an action in a portal or in a file. False if the text requires none.
+    /// Performs an action in a portal or in a file. Returns false if the text requires no such action.
     fn by_hand(&mut self, clause: &str, action: &str) -> Told<bool> {
         let Stage { sandbox, partner, .. } = self.stage;
         let (world, app, tenant) = (self.stage.world(), &*partner.client_id, &*partner.tenant_id);
@@ -158,7 +159,7 @@ impl<'a> Person<'a> {
         }
     }
 
-    /// As the token's user, or as another member of the tenant if that user is gone.
+    /// Signs in as the token's user, or as another member of the tenant if that user no longer exists.
     async fn signs_in(&self, args: &[&str]) -> Told<()> {
         let users = self.stage.world().users();
         let ours = |user: &&perennial::sandbox::world::User| {
@@ -174,9 +175,9 @@ impl<'a> Person<'a> {
         if ended.code == Some(0) { Ok(()) } else { Err(format!("login: {}{}", ended.stdout, ended.stderr)) }
     }
 
-    /// The output of a line.
+    /// Runs a command line and returns its output.
     fn shell(&self, line: &str) -> Told<String> {
-        // The first command's output becomes the second's input, unless the first fails.
+        // The second command reads the output of the first command, if the first command succeeds.
         if let Some((first, second)) = line.split_once(") && printf %s \"$s\" | ") {
             let first = first.strip_prefix("s=$(").ok_or("what is s?")?;
             return self.command(&words(second)?, self.shell(first)?.trim_end_matches('\n'));
@@ -250,7 +251,7 @@ impl<'a> Person<'a> {
                 let at = self.secret(&mut flags)?;
                 flags.expect(&[("file", "/dev/stdin"), ("output", "none")])?;
                 let expires = flags.take("expires").ok().map(|at| time(&at)).transpose()?;
-                // Without a pipe the person pastes the app's value.
+                // Without a pipe, the person pastes the value of the app's secret.
                 let apps = world.apps();
                 let app = apps.iter().find(|app| app.client_id == partner.client_id).expect("ours");
                 let known = app.secrets[0].value.expose_secret();
@@ -338,7 +339,7 @@ impl<'a> Person<'a> {
         flags.nothing_left().map(|()| String::new())
     }
 
-    /// Shows the certificate's policy, or makes a version with that policy.
+    /// Runs a command that shows a certificate's policy or creates a version with that policy.
     fn certificate(&self, mut flags: Flags) -> Told<String> {
         self.vault(&mut flags, "vault-name")?;
         let name = flags.take("name")?;
@@ -362,7 +363,7 @@ impl<'a> Person<'a> {
         flags.nothing_left().map(|()| String::new())
     }
 
-    /// The app that a command names.
+    /// Returns the client id of the app that a command names.
     fn app(&self, flags: &mut Flags) -> Told<String> {
         let named = flags.take("id")?;
         let apps = self.stage.world().apps();
@@ -370,7 +371,8 @@ impl<'a> Person<'a> {
         if known { Ok(named) } else { Err(format!("there is no app {named}")) }
     }
 
-    /// Assigns the app role `Application.ReadWrite.OwnedBy` of Microsoft Graph. `az ad sp show` prints the id it was given.
+    /// Assigns the app role `Application.ReadWrite.OwnedBy` of Microsoft Graph. In this test, `az ad sp show` prints
+    /// the id in its argument.
     fn assigns_a_role(&self, flags: &mut Flags) -> Told<()> {
         flags.expect(&[("method", "post")])?;
         let body: Value = serde_json::from_str(&flags.take("body")?).map_err(|error| error.to_string())?;

@@ -56,7 +56,7 @@ impl Flags {
     }
 }
 
-/// The words of a command. None may be a variable or a placeholder.
+/// Returns the words of a command. A variable or a placeholder is an error.
 pub(super) fn words(command: &str) -> Told<Vec<String>> {
     let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
     for letter in command.chars().chain([' ']) {
@@ -82,7 +82,7 @@ pub(super) fn words(command: &str) -> Told<Vec<String>> {
     }
 }
 
-/// The parts of an action, each with its commands.
+/// Returns the parts of an action, each with its commands.
 pub(super) fn clauses(action: &str) -> Vec<String> {
     let mut is_command = false;
     let mut clauses = vec![String::new()];
@@ -103,7 +103,7 @@ pub(super) fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'
     Some(rest.split_once(after).map_or(rest, |(found, _)| found))
 }
 
-/// As the Azure CLI reads it: whole seconds in UTC.
+/// Parses a time like the Azure CLI, which accepts only whole seconds in UTC.
 pub(super) fn time(text: &str) -> Told<Timestamp> {
     let read = chrono::NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%SZ");
     read.map(|time| time.and_utc()).map_err(|_| format!("{text} is not a time"))

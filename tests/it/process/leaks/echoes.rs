@@ -1,5 +1,5 @@
-//! Services that return all data of the request, in every text of an answer: none of it is logged, served or stored,
-//! whatever the source of the secrets is.
+//! Tests services that return all data of the request in every text of an answer. The program must not log, serve or
+//! store these data, regardless of the source of its secrets.
 
 use std::path::Path;
 
@@ -26,7 +26,7 @@ const PATHS: [&str; 10] = [
     "/no/such/page",
 ];
 
-/// Every call that carries a secret, and the statuses that are parsed in different ways.
+/// Every call that carries a secret, with statuses whose answers are parsed in different ways.
 const ECHOES: [(Peer, Operation, &[u16]); 5] = [
     (Peer::Entra, Operation::Redeem, &[200, 400, 401, 503]),
     (Peer::KeyVault, Operation::Get, &[200, 400, 403, 404, 409, 500]),
@@ -39,8 +39,8 @@ fn echo(peer: Peer, operation: Operation, status: u16) -> Fault {
     Fault::of(peer, FaultEffect::Hostile { status, body: Hostile::Echo }).on(operation)
 }
 
-/// The values of all apps and of the vault identity, as the operator supplies them: one in a file, the others in the
-/// environment.
+/// Moves the app's values and the identity's secret out of the vault: one into a file, the others into environment
+/// variables, which are returned.
 fn out_of_the_vault(stage: &Stage) -> Vec<(String, String)> {
     let text = std::fs::read_to_string(&stage.config).expect("written");
     let file = stage.dir.0.join("app-secret");
@@ -68,7 +68,7 @@ pub(super) fn pages(daemon_at: &str) -> String {
     PATHS.iter().map(|path| get(daemon_at, path)).collect::<Vec<_>>().join("\n")
 }
 
-/// The readable part of the vault: the tags of all versions.
+/// Returns the tags of all versions, which more people may read than the values.
 pub(super) fn tags(stage: &Stage) -> String {
     let secrets = stage.world().secrets();
     let versions = secrets.iter().flat_map(|at| stage.world().versions_of(at));
@@ -94,7 +94,7 @@ async fn echoed_secrets_are_not_logged_served_or_stored() {
     let mut before = Some(first);
 
     for (peer, operation, statuses) in ECHOES {
-        // A process for each: all these redemptions together would be a loop to Entra.
+        // Each case has its own process. In one process, all these redemptions would exceed Entra's loop limit.
         let daemon = before.take().unwrap_or_else(start);
         let address = daemon.address().await;
         daemon.logs(0, "proved at the start", proved).await;
@@ -102,7 +102,7 @@ async fn echoed_secrets_are_not_logged_served_or_stored() {
             let calls = || world.count_calls(peer, Some(operation), Timestamp::MIN_UTC);
             let before = calls();
             world.inject(echo(peer, operation, *status));
-            // After a week a save is due, and after a day an update of tags.
+            // After this time, a save and an update of tags are due.
             world.advance(TimeDelta::days(8));
             daemon.signal("HUP");
             eventually(&format!("{operation:?} is answered so: {status}"), || {

@@ -1,4 +1,4 @@
-//! The process as other users of the machine see it: arguments, files below `/proc`, core dumps.
+//! Tests what other users of the machine can see of the process: arguments, files below `/proc`, and core dumps.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -19,14 +19,14 @@ const PUBLIC: [&str; 9] =
 static WITHOUT_RIGHTS: LazyLock<PathBuf> =
     LazyLock::new(|| compile("leaks/without_rights.c", "without-rights", &[]));
 
-/// A program without root's right to inspect other processes.
+/// Returns a command that runs a program without root's right to inspect other processes.
 fn without_rights(program: &str) -> Command {
     let mut command = Command::new(&*WITHOUT_RIGHTS);
     command.arg(program);
     command
 }
 
-/// The program on a host that would write core dumps into a directory of the stage.
+/// Starts the program on a host that writes core dumps into a directory of the stage.
 fn careless(stage: &Stage) -> Child {
     let mut shell = without_rights("sh");
     let program = env!("CARGO_BIN_EXE_perennial");
@@ -53,7 +53,7 @@ fn readable(path: &str) -> bool {
 async fn other_processes_of_the_same_user_see_no_memory_and_no_environment() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let daemon = at_work(&stage).await;
-    // Blocks on a pipe, and ends with this test.
+    // This process waits for its input, which is closed at the end of the test.
     let mut other = without_rights("cat").stdin(Stdio::piped()).spawn().expect("coreutils are installed");
 
     let seen = |id: u32| {
@@ -79,7 +79,7 @@ async fn world_readable_process_files_hold_no_secret() {
     assert!(public.contains("perennial\0run\0"), "{public}");
     assert_eq!(leaks(&public, &secrets(&stage)), Vec::<String>::new());
 
-    // The environment stays the same, and no file is left open or written.
+    // The program has not changed its environment, and no open or written file contains a secret.
     let own = stage.sandbox.vault_identity.client_secret.expose_secret();
     let environ = read("environ").unwrap_or_default();
     let others: Vec<&str> =

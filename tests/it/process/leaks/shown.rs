@@ -1,5 +1,5 @@
-//! Texts of an issuer, of Partner Center and of the vault's tags reach a terminal, a log and a page only in a form
-//! without a secret or a terminal's escape sequence.
+//! Tests that texts from the issuer, Partner Center and the vault's tags are shown in a terminal, a log or a page only
+//! without secrets and without terminal escape sequences.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,10 +12,11 @@ use super::super::Stage;
 use super::{leaks, secrets};
 use crate::support::child::{Child, Ended};
 
-/// Clears a screen, sets a title, colors by a single C1 character, and reverses the reading direction.
+/// A text that clears the screen of a terminal, sets a title, changes the color with a single C1 character, and
+/// reverses the reading direction.
 const HOSTILE: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\u{200b}end";
 
-/// The characters that a terminal would interpret.
+/// Returns the characters that a terminal would interpret.
 fn raw(text: &str) -> Vec<char> {
     let acts = |c: &char| {
         let hidden = ['\u{200b}'..='\u{200f}', '\u{202a}'..='\u{202e}', '\u{2060}'..='\u{2069}'];
@@ -38,7 +39,7 @@ impl Stage {
 #[tokio::test]
 async fn claims_that_echo_the_request_are_not_shown() {
     let stage = Stage::set(TimeDelta::days(80)).await;
-    // If a domain names the tenant, a token's tenant id cannot be compared.
+    // The configuration names the tenant by its domain, so the tenant id in a token cannot be compared.
     let text = std::fs::read_to_string(&stage.config).expect("written");
     let by_domain = text.replace(&stage.partner.tenant_id, "one.onmicrosoft.com");
     assert_ne!(text, by_domain);
@@ -92,7 +93,7 @@ async fn a_refresh_token_that_comes_back_as_an_access_token_is_not_printed() {
     }
 }
 
-/// Tags of every name that Perennial reads, and more foreign ones than fit beside its own.
+/// Returns as many tags as fit: one for every name that Perennial reads, and foreign ones if there is room.
 fn hostile_tags() -> Tags {
     let own = tag::OURS.map(|name| (name.to_owned(), format!("perennial {HOSTILE}")));
     let foreign = (0..15 - own.len()).map(|nth| (format!("{nth}{HOSTILE}"), HOSTILE.to_owned()));
@@ -193,7 +194,7 @@ async fn the_writer_that_buried_a_sign_in_is_named_with_escapes() {
     stage.assert_harmless("its page", &page);
 }
 
-/// The program that opens the browser gets the address and no secret: not as an argument, and not in its environment.
+/// The program that opens the browser gets the address, but no secret, neither as an argument nor in its environment.
 #[tokio::test]
 async fn the_program_that_opens_the_browser_gets_no_secret() {
     let stage = Stage::set(TimeDelta::days(3)).await;

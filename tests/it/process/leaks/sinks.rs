@@ -1,5 +1,5 @@
-//! Sinks of every kind and a heartbeat, whose addresses, keys and password are never shown: on success, on rejection,
-//! and without a listener. Every receiver returns the data of the request.
+//! Tests that the addresses, keys and the password of sinks and of the heartbeat are never shown: if a delivery
+//! succeeds, if it is rejected, and if no program listens. Every receiver returns the data of the request.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -28,7 +28,7 @@ const SECRETS: [(&str, &str); 7] = [
     ("email", "canary of the mail's password 4716"),
     ("signing", "whsec_Y2FuYXJ5IG9mIHRoZSBzaWduaW5nIGtleQ=="),
 ];
-/// The last of them decoded from base64, as in the program's memory.
+/// The signing key after base64 decoding, as the program has it in memory.
 const SIGNING_KEY: &str = "canary of the signing key";
 
 /// The receivers' behavior.
@@ -39,7 +39,7 @@ enum Manner {
     AreGone,
 }
 
-/// A mail server on this machine that repeats each word of the client. Ends with the test's runtime.
+/// A mail server on this machine that repeats each word of the client, until the test's runtime ends.
 struct PostOffice {
     server: String,
     heard: Arc<Mutex<String>>,
@@ -53,7 +53,7 @@ impl PostOffice {
         let kept = Arc::clone(&heard);
         tokio::spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
-                // A client that hangs up ends the conversation.
+                // The result is ignored, because the conversation ends if the client closes the connection.
                 let _ended = converse(tcp, lets_in, &kept).await;
             }
         });
@@ -153,7 +153,7 @@ async fn secrets_of_sinks_are_never_shown() {
         match manner {
             Manner::LetIn => assert!(!undeliverable(), "{}", daemon.told()),
             Manner::Refuse => eventually("told on the page", || undeliverable().then_some(())).await,
-            // It may pass, and is reported once it has lasted.
+            // This failure is transient, so it is reported only if it lasts.
             Manner::AreGone => {}
         }
         let served = pages(&address);

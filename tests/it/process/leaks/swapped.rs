@@ -1,4 +1,4 @@
-//! An app secret in the place of the app's id: messages name the place and never the value.
+//! Tests an app secret where the app's id should be. Messages name the location and never the value.
 
 use chrono::TimeDelta;
 use perennial::token::secret::{SecretAddress, SecretName};
@@ -9,7 +9,7 @@ use super::super::Stage;
 use super::{leaks, secrets};
 use crate::support::child::{Child, Ended};
 
-/// The places of an app's id, and their names in messages.
+/// The kinds of source of an app's id.
 const PLACES: [&str; 4] = ["secret", "file", "env", "credential"];
 
 /// The commands that read the app's id. `login` times out early, in case it starts to wait for a user.
@@ -25,7 +25,7 @@ const COMMANDS: [&[&str]; 8] = [
 ];
 
 impl Stage {
-    /// Configures a place that holds `content` as the app id of `one`; returns the place's name.
+    /// Configures a source with `content` as the app id of token `one`. Returns the name of the source in messages.
     fn app_id_from(&self, place: &str, content: &str) -> String {
         let dir = self.dir.0.display().to_string();
         std::fs::write(self.dir.0.join("app-id"), content).expect("our own directory");
@@ -49,7 +49,7 @@ impl Stage {
         named
     }
 
-    /// Runs a command with the environment of every place, and a browser that records its arguments.
+    /// Runs a command with the environment for every kind of source, and with a browser that records its arguments.
     async fn run_placed(&self, args: &[&str], content: &str) -> (Ended, String) {
         let opened = self.dir.0.join("opened");
         let script = self.dir.0.join("browser.sh");

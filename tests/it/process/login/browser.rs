@@ -1,4 +1,4 @@
-//! A user with a browser: opens pages, presses buttons, and follows redirects and forms.
+//! Simulates a user with a browser, who opens pages, presses buttons, and follows redirects and forms.
 
 use perennial::net::http::http_client;
 use reqwest::{Response, StatusCode, Url};
@@ -20,7 +20,7 @@ impl Browser {
         self.0.post(url).form(fields).send().await.expect("an answer")
     }
 
-    /// Signs in at the page, and returns its result: Entra may keep the user on its own page.
+    /// Signs in on the page and returns the result.
     pub(in crate::process) async fn sign_in(&self, url: &str, user: &str) -> Back {
         let page = self.get(url).await;
         assert_eq!(page.status(), StatusCode::OK);
@@ -28,7 +28,7 @@ impl Browser {
         Back::of(self.press(url, &[("user", user)]).await).await
     }
 
-    /// Returns to the program, and gives the text of its last page.
+    /// Follows the redirect or form to the program, and returns the text of the program's last page.
     pub(in crate::process) async fn go_back(&self, back: Back) -> String {
         let answer = match back {
             Back::Redirect(url) => self.get(url.as_str()).await,
@@ -64,7 +64,7 @@ impl Back {
     }
 }
 
-/// The hidden fields of a page.
+/// Returns the hidden form fields of a page.
 pub(in crate::process) fn fields(page: &str) -> Vec<(String, String)> {
     let parts = page.split("<input type=\"hidden\"").skip(1);
     let field = |part: &str| Some((attribute(part, "name=\"")?, attribute(part, "value=\"")?));

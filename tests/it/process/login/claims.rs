@@ -1,4 +1,5 @@
-//! A policy's claims: what Entra asks for when it rejects the stored token is asked of the next sign-in.
+//! Tests the claims challenge of a policy. If Entra rejects the stored token with a challenge, the next sign-in must
+//! send this challenge.
 
 use chrono::TimeDelta;
 use perennial::sandbox::world::{Fault, FaultEffect, Operation, Peer};
@@ -10,7 +11,7 @@ use super::page_of;
 const CLAIMS: &str =
     r#"{"access_token":{"capolids":{"essential":true,"values":["0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab"]}}}"#;
 
-/// Entra's answer to a redemption that a policy rejects.
+/// Returns Entra's answer to a redemption that a policy rejects.
 fn rejected(claims: &str) -> Fault {
     let body = serde_json::json!({
         "error": "interaction_required", "suberror": "basic_action", "claims": claims,
@@ -48,7 +49,7 @@ async fn the_claims_of_a_rejection_are_asked_of_the_next_sign_in() {
     }
 }
 
-/// A token that works, and one that nobody has tried, is not redeemed for a sign-in.
+/// Before a sign-in, `login` does not redeem a token that works or whose state is unknown.
 #[tokio::test]
 async fn a_token_that_is_not_known_to_be_rejected_is_not_redeemed_for_claims() {
     let stage = Stage::set(TimeDelta::days(2)).await;

@@ -1,4 +1,5 @@
-//! A sign-in while other local programs hold connections to the listener and send nothing, or no complete request.
+//! Tests a sign-in while other local programs keep connections to the listener open and send nothing or only half a
+//! request.
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -6,7 +7,7 @@ use tokio::net::TcpStream;
 use super::super::Stage;
 use super::page_of;
 
-/// More than the listener keeps.
+/// The number of other connections, which is more than the listener's limit.
 const OTHERS: usize = 200;
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! If a check fails, `login` reports it with an action, and stores nothing.
+//! Tests that `login` reports a failed check with an action and stores nothing.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::browser::Back;
 use super::page_of;
 use crate::support::child::{Child, Ended, eventually};
 
-/// Three users of the partner's tenant beside the token's own, and one of another tenant.
+/// The users in addition to the token's own user: three in the partner's tenant, and one of another tenant.
 struct Cast {
     colleague: String,
     password_only: String,
@@ -34,7 +34,7 @@ fn cast(stage: &Stage) -> Cast {
 }
 
 impl Stage {
-    /// Signs in as that user. Returns the exit, and the text of the browser's last page.
+    /// Signs in as this user. Returns the command's result, and the text of the browser's last page.
     async fn try_login(&self, user: &str, args: &[&str]) -> (Ended, String) {
         let login = self.login(&[args, &["--timeout", "60s"]].concat());
         let browser = self.browser();
@@ -43,7 +43,7 @@ impl Stage {
         (login.ended("an end").await, page)
     }
 
-    /// A sign-in that must not be stored: the code, the reason, and the action.
+    /// Tests a sign-in that must not be stored, with the expected exit code, reason and action.
     async fn refused(&self, user: &str, code: i32, why: &str, cure: &str) {
         let before = self.versions();
         let (ended, page) = self.try_login(user, &[]).await;
@@ -205,7 +205,7 @@ async fn a_port_in_use_is_reported_at_once() {
 #[tokio::test]
 async fn a_code_that_comes_from_elsewhere_or_twice_does_not_count() {
     let stage = Stage::never_signed_in().await;
-    // Long enough for the second request, also on a slow machine.
+    // The delay leaves time for the second request, even on a slow machine.
     let delay = FaultEffect::Delay(Duration::from_secs(3));
     stage.world().inject(Fault::of(Peer::Entra, delay).on(Operation::SignIn));
     let login = stage.login(&["--no-browser"]);
@@ -222,7 +222,7 @@ async fn a_code_that_comes_from_elsewhere_or_twice_does_not_count() {
     let astray = back.join("/callback").expect("a URL");
     assert_eq!(browser.get(astray.as_str()).await.status(), 404);
 
-    // The first code is being exchanged when the second request comes.
+    // The second request arrives while the program exchanges the first code.
     let (first, second) = tokio::join!(browser.get(back.as_str()), async {
         eventually("the exchange", || login.told().contains("state mismatch").then_some(())).await;
         browser.get(back.as_str()).await
@@ -348,7 +348,8 @@ async fn a_device_code_may_be_declined_mistyped_or_expired() {
     assert_eq!(stage.versions(), 0);
 }
 
-/// No readable ID token or access token: an import has no nonce, whose absence would be noticed.
+/// The answer has no readable ID token or access token. For an import, no nonce is expected, so no other check would
+/// fail.
 #[tokio::test]
 async fn a_token_whose_user_cannot_be_compared_is_not_imported_over_a_users() {
     let stage = Stage::set(TimeDelta::days(3)).await;

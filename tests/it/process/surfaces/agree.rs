@@ -1,4 +1,4 @@
-//! The reports of each surface on one situation, compared with `/status`.
+//! Compares the reports of each surface on one situation with `/status`.
 
 use std::collections::BTreeSet;
 
@@ -9,14 +9,14 @@ use super::{PastItsEnd, Scene, Situation, message};
 use crate::process::results;
 use crate::support::child::{Child, get};
 
-/// A row of the table while it is made, and the differences.
+/// A row of the table, and the differences found so far.
 pub(super) struct Row<'a> {
     situation: &'a Situation,
-    /// As `/status` has it: the gravest condition, and the token.
+    /// The gravest condition in `/status`.
     gravest: Value,
     token: Value,
     pub(super) cells: Vec<String>,
-    /// The sink's message, as docs/messages.md shows it.
+    /// The sink's message, in the form of docs/messages.md.
     pub(super) message: String,
     pub(super) wrong: Vec<String>,
 }
@@ -57,7 +57,7 @@ impl<'a> Row<'a> {
         self.severity() == "critical"
     }
 
-    /// Who must act, on the page and in a message.
+    /// Returns who must act, as the page and a message name the person.
     fn who(&self) -> &'static str {
         let remedies = [Remedy::Login, Remedy::Operator, Remedy::Retry];
         let told = self.gravest["remedy"].as_str();
@@ -66,7 +66,7 @@ impl<'a> Row<'a> {
         remedy.zip(kind).map_or("", |(remedy, kind)| remedy.who(kind))
     }
 
-    /// The page, `/readyz`, `/health` and the metrics.
+    /// Checks the page, `/readyz`, `/health` and the metrics.
     pub(super) fn endpoints(&mut self, scene: &Scene, document: &Value) {
         let [page, health, ready, metrics] =
             ["/", "/health?token=one", "/readyz", "/metrics"].map(|path| get(&scene.address, path));
@@ -108,7 +108,7 @@ impl<'a> Row<'a> {
         self.cells.extend([verdict.to_owned(), status_of(&ready), status_of(&health), left]);
     }
 
-    /// `status` and `status --monitor`, which ask the daemon.
+    /// Checks `status` and `status --monitor`, which ask the daemon.
     pub(super) async fn commands(&mut self, scene: &Scene) {
         let (status, monitor) = (scene.ended(&["status"]).await, scene.ended(&["status", "--monitor"]).await);
         for said in [&status, &monitor] {
@@ -135,7 +135,7 @@ impl<'a> Row<'a> {
         self.cells.extend([&status, &monitor].map(|ended| ended.code.unwrap_or(-1).to_string()));
     }
 
-    /// The log with its typed fields, and the sink's message.
+    /// Checks the fields of the log events, and the sink's message.
     pub(super) async fn told(&mut self, scene: &Scene, daemon: &Child) {
         let events = daemon.events(0).into_iter().filter(|event| event["token"] == "one");
         let grave = events.filter(|event| event["level"] == "WARN" || event["level"] == "ERROR");
@@ -147,7 +147,8 @@ impl<'a> Row<'a> {
                 && typed("code", Value::is_u64)
                 && typed("status", Value::is_u64);
             self.expect("log", fits, event);
-            // An expired token that Entra rejects is one condition.
+            // If Entra rejects an expired token, there is only one condition, about the expiry. The log event has
+            // another kind.
             let named = event["kind"].as_str().is_none_or(|kind| self.situation.kinds.contains(&kind));
             self.expect("log", named || self.situation.before == PastItsEnd, event);
         }
@@ -172,12 +173,12 @@ impl<'a> Row<'a> {
         self.cells.push(headline);
     }
 
-    /// `rotate`, a pass on the same facts without the daemon.
+    /// Checks `rotate`, which makes a pass in the same situation without the daemon.
     pub(super) async fn pass(&mut self, scene: &Scene) {
         let rotated = scene.ended(&["rotate", "one", "--json"]).await;
         let result = &results(&rotated)[0];
         let kind = result["kind"].as_str();
-        // Only a process that saw the secret before its deletion can report a deletion.
+        // `rotate` cannot report a deletion, because only a process that has seen the secret before can do so.
         let is_unseen = self.situation.name == "secret deleted" && kind == Some("never_signed_in");
         let known = kind.is_none_or(|kind| self.situation.kinds.contains(&kind));
         self.expect("rotate", known || is_unseen, result);

@@ -1,8 +1,8 @@
-//! A message as docs/messages.md shows it: what differs from run to run has the value of an example.
+//! Creates the form of a message for docs/messages.md. Values that differ from run to run are replaced by examples.
 
 use serde_json::Value;
 
-/// The section of one kind.
+/// Returns the section about one kind of condition.
 pub(super) fn section(kind: &str, slack: &str) -> String {
     let message: Value = serde_json::from_str(slack).expect("JSON");
     let mut lines = Vec::new();
@@ -24,7 +24,7 @@ fn texts(value: &Value, lines: &mut Vec<String>) {
     }
 }
 
-/// A line with a placeholder for each value that differs from run to run.
+/// Returns a line in which an example replaces each value that differs from run to run.
 fn steady(line: &str) -> String {
     let line = line.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
     for (label, placeholder) in [("*Since:* ", "TIME"), ("*Instance:* ", "HOST"), ("*Time left:* ", "SPAN")] {

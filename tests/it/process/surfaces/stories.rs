@@ -1,4 +1,4 @@
-//! Single cases in which surfaces once disagreed.
+//! Tests of single cases in which the surfaces once disagreed.
 
 use chrono::TimeDelta;
 use perennial::process::clock::Timestamp;
@@ -13,7 +13,7 @@ use crate::process::{Stage, is, results};
 use crate::support::child::{eventually, get};
 use crate::support::inbox::Inbox;
 
-/// Twenty tokens of one user and app, more than Entra's limit allows at once. The last row of the table.
+/// Twenty tokens of one user and app, more than Entra's limit allows at once. The result is the last row of the table.
 #[tokio::test]
 async fn tokens_that_wait_for_their_turn_are_neither_overdue_nor_unready() {
     let stage = Stage::set(TimeDelta::days(2)).await;
@@ -61,7 +61,7 @@ async fn tokens_that_wait_for_their_turn_are_neither_overdue_nor_unready() {
     assert!(DOCUMENTED.contains(row), "{row}");
 }
 
-/// An ended grant and an unreachable Entra are two conditions: both are shown, and each counts on its own.
+/// An ended grant and an unreachable Entra are two conditions. Both must be shown and counted.
 #[tokio::test]
 async fn an_outage_after_a_permanent_failure_is_shown_and_counted() {
     let revoked = SITUATIONS.iter().find(|situation| situation.name == "revoked").expect("listed");
@@ -92,7 +92,7 @@ async fn an_outage_after_a_permanent_failure_is_shown_and_counted() {
     assert_eq!(status.code, Some(3), "{}", status.stdout);
 }
 
-/// A proof of a minute ago still counts, with its time, whatever fails meanwhile.
+/// A proof that is a minute old is still shown with its time, even if a later call fails.
 #[tokio::test]
 async fn during_a_short_outage_the_last_proof_is_still_shown() {
     let current = SITUATIONS.iter().find(|situation| situation.name == "current").expect("listed");
@@ -115,7 +115,7 @@ async fn during_a_short_outage_the_last_proof_is_still_shown() {
     assert!(page.contains("<dt>Last proof</dt><dd><time "), "{page}");
 }
 
-/// Daily passes by a timer, without a daemon: the result is still reported after weeks.
+/// A timer starts a daily pass, and no daemon runs. The problem must still be reported after weeks.
 #[tokio::test]
 async fn a_monitor_stays_critical_while_the_app_secret_is_expired() {
     let stage = Stage::set(TimeDelta::days(2)).await;
@@ -132,7 +132,7 @@ async fn a_monitor_stays_critical_while_the_app_secret_is_expired() {
     }
 }
 
-/// Every list of results has the reason in `summary` and the action in `action`.
+/// In every JSON result, the reason is in `summary` and the action is in `action`.
 #[tokio::test]
 async fn every_json_says_summary_and_action() {
     let stage = Stage::set(TimeDelta::days(2)).await;
@@ -155,7 +155,8 @@ async fn every_json_says_summary_and_action() {
     }
 }
 
-/// Nothing was rotated, so no rotation is written, counted or logged, and no foreign writer is reported.
+/// The token was not rotated. So Perennial writes no version, counts and logs no rotation, and reports no foreign
+/// writer.
 #[tokio::test]
 async fn an_issuer_that_returns_the_same_refresh_token_rotates_nothing() {
     let stage = Stage::set(TimeDelta::days(40)).await;
