@@ -1,4 +1,4 @@
-//! Integration tests: one binary, one module per behavior.
+//! Integration tests: one binary, with one module for each area of behavior.
 
 mod alert;
 mod config;
