@@ -1,7 +1,7 @@
-//! Two simple ways to renew a client secret without waits, in the same random worlds as the simulation.
+//! Tests two simple ways to renew a client secret without waits, in the same random worlds as the simulation.
 //!
-//! The ways are modelled on descriptions of other programs (docs/azure-facts.md F604), and are not those programs. They show what the waits of Perennial are good
-//! for: how often the readers of a secret are rejected.
+//! The two ways follow descriptions of other programs (docs/azure-facts.md F604), but are not those programs. The test
+//! counts how often the readers of a secret are rejected. This shows what Perennial's waits are good for.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -21,19 +21,19 @@ use uuid::Uuid;
 use super::orphans;
 use super::simulation::{BEFORE, DAYS, LIFETIME, Simulation, Totals};
 
-/// The id of the calls, which nobody reads.
+/// The id of all calls, which the test does not use.
 const ID: Uuid = Uuid::nil();
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Way {
-    /// Takes the secret with the latest end for the one in use, saves a new one at once, removes it if the save fails,
-    /// and waits seven days after a failure.
+    /// Assumes that the secret with the latest expiry is in use. Saves a new secret immediately, removes it if the save
+    /// fails, and waits seven days after a failure.
     LatestEnd,
-    /// Saves a new secret at once, and then removes the old one.
+    /// Saves a new secret immediately, and then removes the old secret.
     RemoveFirst,
 }
 
-/// One pass of a way. Returns whether it failed.
+/// Makes one renewal pass in one of the two ways. Returns an error if the pass failed.
 async fn pass(way: Way, actor: &Actor, partner: &Partner, old: &mut Option<Uuid>) -> Result<(), ()> {
     let (at, caller) = (&partner.app_secret, Caller::VaultIdentity);
     let world = actor.world();
@@ -73,7 +73,7 @@ async fn keep(way: Way, world: World, partner: Partner) {
     }
 }
 
-/// What happened with one way in all worlds.
+/// The results of one way in all worlds.
 #[derive(Debug, Default)]
 struct Outcome {
     renewals: usize,

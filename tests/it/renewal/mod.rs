@@ -1,4 +1,4 @@
-//! The renewal of client secrets: the shipped steps over the world.
+//! Tests the renewal of client secrets, with the shipped steps over the simulated world.
 
 use std::sync::Arc;
 
@@ -21,15 +21,16 @@ mod baselines;
 mod orders;
 mod simulation;
 
-/// The principal with which the actors read the vault.
+/// The principal of the identity with which the actors read the vault.
 const IDENTITY: &str = "9c9c9c9c-0000-4000-8000-000000000001";
-/// A secret that a person made and that nobody may remove.
+/// The name of a secret that a person created. No program may remove this secret.
 const BY_HAND: &str = "made by hand";
 const SCOPE: &str = "https://api.partnercenter.microsoft.com/.default";
 
 type WorldRenewer = Renewer<Actor, Actor, Actor>;
 
-/// A partner whose app is renewed, with a secret that a person made and one that a person uses elsewhere.
+/// Adds a partner whose app secret is renewed. The app has a secret in the vault and another secret that is used
+/// elsewhere. A person created both.
 fn partner_in(world: &World, ends: TimeDelta) -> Partner {
     let partner = world.add_partner("contoso", VAULT, Some(world.now() + ends));
     world
@@ -88,7 +89,8 @@ fn secrets_of(world: &World, partner: &Partner) -> Vec<AppSecret> {
     app.secrets.into_iter().filter(AppSecret::is_listed).collect()
 }
 
-/// The listed secrets that Perennial created for a vault secret and that no version in the vault holds.
+/// Returns the orphans: the listed secrets that Perennial created for a vault secret and that no version in the vault
+/// contains.
 fn orphans(world: &World, partner: &Partner, at: &SecretAddress) -> Vec<AppSecret> {
     let versions = world.versions_of(at);
     let is_held = |secret: &AppSecret| {
@@ -111,7 +113,7 @@ fn is_accepted(world: &World, partner: &Partner, value: &str) -> bool {
             correlation_id: None,
         },
     );
-    // A fault is no verdict.
+    // A fault does not show whether Entra accepts the secret.
     !matches!(answer, Err(Trouble::Refused(_)))
 }
 
@@ -119,7 +121,8 @@ fn newest_value(world: &World, at: &SecretAddress) -> String {
     world.newest_value(at).expect("the secret exists").expose().to_owned()
 }
 
-/// Checks what must hold at every moment: Entra lists and accepts what the newest version holds, and what a person made.
+/// Checks the rules for every moment. Entra must list and accept the secret in the newest version and the secret that a
+/// person created.
 fn check_now(world: &World, partner: &Partner, at: &SecretAddress, told: &dyn std::fmt::Debug) {
     let held = newest_value(world, at);
     let all = secrets_of(world, partner);

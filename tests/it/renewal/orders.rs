@@ -1,7 +1,7 @@
-//! Every order in which two instances, a crash and a lost answer can meet at the steps that change something.
+//! Tests every order of the steps that change something, with two instances, a crash and a lost answer.
 //!
-//! The shipped renewer runs over the world. Each of its calls yields once before it takes effect, so polling by hand
-//! decides the order.
+//! The shipped renewer runs over the simulated world. Each of its calls yields once before its effect. So the test
+//! decides the order by polling.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -23,10 +23,10 @@ use crate::support::harness::base;
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
-/// What a participant does.
+/// A participant.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Who {
-    /// An instance whose new secret is settled.
+    /// An instance with a new secret that Entra has accepted for long enough.
     Settled,
     /// An instance that has just started.
     Starting,
@@ -34,15 +34,15 @@ enum Who {
     Person,
 }
 
-/// What goes wrong.
+/// The failure in a test.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Wrong {
     Nothing,
     /// The first participant ends after this many calls.
     Crash(usize),
-    /// The answer to this call of anybody is lost, after its effect.
+    /// One call of this operation, by any participant, has its effect, but its answer is lost.
     Lost(Peer, Operation),
-    /// This call of anybody never arrives.
+    /// One call of this operation, by any participant, does not reach the service.
     NotReached(Peer, Operation),
 }
 
@@ -53,7 +53,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// The held secret is due, and was made by hand or by Perennial.
+    /// Creates a world in which the renewal of the held secret is due.
     fn new() -> Self {
         let clock = Clock::running(base(), 0.0);
         let world = World::new(clock.clone(), 7);
@@ -81,7 +81,7 @@ impl Scene {
     }
 }
 
-/// Creates a secret by hand at Entra, then stores it.
+/// Acts as a person who creates a secret at Entra and stores it.
 async fn by_hand(world: World, partner: Partner) {
     let ends = world.now() + TimeDelta::days(365);
     tokio::task::yield_now().await;
@@ -90,8 +90,8 @@ async fn by_hand(world: World, partner: Partner) {
     world.store_app_secret(&partner.app_secret, "New~by-hand", Some(ends));
 }
 
-/// Carries out steps until the next one waits. Probes are not what is tested here, so an instance that begins to try a
-/// secret ends here, as in a crash.
+/// Carries out steps until the next step is a wait. Probes are not tested here. So an instance that would begin to try
+/// a secret ends here, as in a crash.
 async fn steps(renewer: WorldRenewer, mut state: RenewalState) {
     for _ in 0..8 {
         let next = renewer.target.next(&state, renewer.clock.uptime());
@@ -102,7 +102,7 @@ async fn steps(renewer: WorldRenewer, mut state: RenewalState) {
     }
 }
 
-/// The state of an instance that has created a secret and tried it for long enough.
+/// Returns the state of an instance that has created a secret and tried it for long enough.
 async fn settled(renewer: &WorldRenewer, partner: &Partner) -> RenewalState {
     let (_, look) = renewer.look(Uuid::nil()).await.expect("a look");
     let (name, ends) = (perennial::renewal::look::prefix(&renewer.target.at), look.at + TimeDelta::days(180));
@@ -146,7 +146,8 @@ fn inject(world: &World, wrong: Wrong) {
     }
 }
 
-/// Runs the participants in the order that `prefix` begins; returns the choices made, and out of how many.
+/// Runs the participants in an order that begins with the choices in `prefix`. Returns all choices, each with the
+/// number of alternatives.
 fn run(scene: &Scene, all: &[Who], wrong: Wrong, prefix: &[usize]) -> Vec<(usize, usize)> {
     let mut tasks: Vec<(usize, Task)> =
         all.iter().enumerate().map(|(nth, who)| (nth, scene.task(*who, nth))).collect();
@@ -168,7 +169,8 @@ fn run(scene: &Scene, all: &[Who], wrong: Wrong, prefix: &[usize]) -> Vec<(usize
     taken
 }
 
-/// Two days later, after new processes have looked at times: no orphan is left, and the held secret works.
+/// Runs new processes at several times within two days. After that, no orphan may be left, and the held secret must
+/// work.
 fn finish(scene: &Scene, told: &dyn std::fmt::Debug) {
     let at = &scene.partner.app_secret;
     for hours in [1, 24, 1, 23] {
@@ -177,7 +179,8 @@ fn finish(scene: &Scene, told: &dyn std::fmt::Debug) {
         check_now(&scene.world, &scene.partner, at, told);
     }
     let left: Vec<_> = orphans(&scene.world, &scene.partner, at).into_iter().map(|one| one.starts).collect();
-    // A later process creates one more where a renewal is still due, and ends before it saves it.
+    // If a renewal is still due, a later process creates one more secret and ends before it saves this secret. So a
+    // recent orphan is allowed.
     let is_recent =
         |starts: &perennial::process::clock::Timestamp| *starts + TimeDelta::hours(25) > scene.world.now();
     assert!(left.iter().all(is_recent), "orphans are left: {told:?}: {left:?}");
@@ -222,8 +225,8 @@ fn every_order_of_two_instances_and_a_person_keeps_the_held_secret() {
     let mut orders = 0;
     for wrong in wrongs.into_iter().chain(crashes) {
         for pair in &pairs {
-            // Two settled instances have the most orders by far. Neither creates a secret, and only a crash beside the
-            // save matters.
+            // With two settled instances, there are by far the most orders. Neither of them creates a secret, and only
+            // a crash near the save matters. So the other failures are left out.
             let is_idle = match wrong {
                 Wrong::Lost(_, operation) | Wrong::NotReached(_, operation) => {
                     operation == Operation::AddPassword
@@ -252,7 +255,8 @@ fn a_person_who_goes_back_to_an_older_secret_keeps_it() {
     assert_eq!(newest_value(&scene.world, at), before);
 }
 
-/// A person goes back to the old secret between the look and the removal. The removal would end the secret in use.
+/// Between the look and the removal, a person stores the old secret again. A removal would then remove the secret in
+/// use.
 #[test]
 fn a_secret_that_came_back_into_use_after_the_look_is_not_removed() {
     let scene = Scene::new();

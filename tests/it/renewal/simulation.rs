@@ -1,9 +1,9 @@
-//! Many renewals in random worlds: eight front ends that learn of a secret at different times and forget it at times,
-//! lost answers, outages, crashes, two instances, and two deployments that share the app.
+//! Simulates many renewals in random worlds. Entra has eight front ends, which learn of a secret at different times and
+//! sometimes forget it. There are lost answers, outages, crashes, two instances, and two deployments that share the
+//! app.
 //!
-//! Three kinds of readers use the secret: Perennial's own steps (the newest version, and an older one while Entra
-//! rejects the newest), a script that reads the newest version each time, and a program that keeps it for up to six
-//! days.
+//! Three kinds of readers use the secret. Perennial's own steps use the newest version, and an older version while
+//! Entra rejects the newest. A script reads the newest version each time. A program keeps the value for up to six days.
 //!
 //! `PERENNIAL_RENEWALS` sets the number of renewals, and `PERENNIAL_SEED` the first seed.
 
@@ -34,10 +34,10 @@ pub(super) const BEFORE: i64 = 8;
 /// The days of one world.
 pub(super) const DAYS: i64 = 200;
 
-/// How often a renewal was given up, by reason.
+/// How often a new secret was removed without being used, by reason.
 type GaveUp = Arc<Mutex<BTreeMap<String, usize>>>;
 
-/// What happened in all worlds.
+/// The results of all worlds.
 #[derive(Debug, Default)]
 pub(super) struct Totals {
     pub(super) renewals: usize,
@@ -70,7 +70,7 @@ impl Simulation {
         Self { seed, world, clock, partner, rng, totals }
     }
 
-    /// One instance, which crashes and starts again at random times.
+    /// Runs one instance, which crashes and starts again at random times.
     fn keep_instance(&self, name: &'static str, at: SecretAddress, crashes: bool) {
         let (world, clock, partner, totals) =
             (self.world.clone(), self.clock.clone(), self.partner.clone(), Rc::clone(&self.totals));
@@ -104,7 +104,7 @@ impl Simulation {
         });
     }
 
-    /// The readers of a secret. Counts each refusal, and prints it if `is_told`.
+    /// Runs the readers of a secret. Counts each rejection, and prints it if `is_told` is true.
     pub(super) fn keep_readers(&self, at: SecretAddress, is_told: bool) {
         let (world, partner, totals, seed) =
             (self.world.clone(), self.partner.clone(), Rc::clone(&self.totals), self.seed);
@@ -129,7 +129,7 @@ impl Simulation {
         });
     }
 
-    /// Faults of every service at random times, each for at most a few hours.
+    /// Injects faults of every service at random times, each for at most a few hours.
     pub(super) fn keep_faults(&self) {
         let (world, totals) = (self.world.clone(), Rc::clone(&self.totals));
         let mut rng = fastrand::Rng::with_seed(self.seed ^ 7);
@@ -187,7 +187,7 @@ impl Simulation {
     }
 }
 
-/// Counts the reasons for which a renewal was given up.
+/// Counts the reasons why new secrets were removed without being used.
 fn note(state: &RenewalState, told: &Mutex<String>, gave_up: &GaveUp) {
     let trouble = state.troubles.get(&Part::Renewing).map(|trouble| trouble.failure.summary.clone());
     let trouble = trouble.filter(|summary| summary.contains("removed again")).unwrap_or_default();
@@ -200,7 +200,7 @@ fn note(state: &RenewalState, told: &Mutex<String>, gave_up: &GaveUp) {
     }
 }
 
-/// The instance that crashes after a number of its calls.
+/// An instance that crashes after a number of calls.
 #[derive(Clone, Default)]
 struct Victim {
     handle: Arc<Mutex<Option<AbortHandle>>>,
