@@ -1,30 +1,30 @@
-//! Templates, scripts and pages name no version of an Azure interface that ends soon.
+//! Tests that templates, scripts and pages name no API version of Azure that will soon be retired.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Per provider: the oldest version without a published end within a year, and where and when that was looked up.
-/// docs/releasing.md asks for a new look before each release.
+/// For each provider: the oldest API version whose retirement within a year has not been announced, and where and when
+/// this was looked up. According to docs/releasing.md, this must be looked up again before each release.
 const OLDEST: [(&str, &str, &str); 7] = [
     ("microsoft.app", "2024-03-01", "templates/microsoft.app/allversions; no end published, November 2026"),
     ("microsoft.authorization", "2022-04-01", "no end published, November 2026"),
     ("microsoft.eventgrid", "2025-02-15", "templates/microsoft.eventgrid/allversions; no end, November 2026"),
-    // The only newer version of diagnostic settings than 2017; there is no stable one.
+    // For diagnostic settings, this preview is the only version after 2017. There is no stable version.
     ("microsoft.insights", "2021-05-01", "templates/microsoft.insights/allversions; no end, November 2026"),
     ("microsoft.keyvault", "2026-02-01", "access-control-default, 10 April 2026: older ones end 2027-02-27"),
     ("microsoft.managedidentity", "2023-01-31", "no end published, November 2026"),
     ("microsoft.operationalinsights", "2023-09-01", "no end published, November 2026"),
 ];
 
-/// What stands between a resource's type and the version that is asked for.
+/// The texts that come between a resource's type and its API version.
 const BEFORE_A_VERSION: [&str; 4] = ["@", "api-version=", "apiversion\": \"", "apiversion: '"];
 
-/// All that a text names: the provider, and the version.
+/// Returns each provider that a text names, with the API version.
 fn named(text: &str) -> Vec<(String, String)> {
     let text = text.to_lowercase();
     let mut found = Vec::new();
     for part in text.split("microsoft.").skip(1) {
-        // Further on it belongs to something else.
+        // An API version that comes later in the text belongs to another resource.
         let part: String = part.chars().take(200).collect();
         let provider: String = part.chars().take_while(char::is_ascii_alphabetic).collect();
         if !part[provider.len()..].starts_with('/') {
@@ -39,13 +39,13 @@ fn named(text: &str) -> Vec<(String, String)> {
     found
 }
 
-/// The date that a text begins with.
+/// Returns the date with which a text begins.
 fn date(text: &str) -> Option<String> {
     let date: String = text.chars().take_while(|c| c.is_ascii_digit() || *c == '-').take(10).collect();
     (date.len() == 10 && date.starts_with("20")).then_some(date)
 }
 
-/// Every text below a folder, with its path.
+/// Returns every text file below a directory, with its path.
 fn texts(folder: &str) -> Vec<(PathBuf, String)> {
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
     let mut texts = Vec::new();
@@ -55,7 +55,7 @@ fn texts(folder: &str) -> Vec<(PathBuf, String)> {
             if path.is_dir() {
                 folders.push(path);
             } else if let Ok(text) = std::fs::read_to_string(&path) {
-                // What is no text is a picture.
+                // Files that are not UTF-8 are pictures, and are left out.
                 texts.push((path, text));
             }
         }

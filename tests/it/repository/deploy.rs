@@ -1,4 +1,4 @@
-//! The shipped deployment files match the program's needs.
+//! Tests that the deployment files match what the program needs.
 
 use std::path::Path;
 use std::process::Command;
@@ -27,7 +27,7 @@ fn the_role_can_write_a_secret_and_never_delete_one() {
 const UNIT: &str = include_str!("../../../deploy/systemd/perennial.service");
 const PASS: &str = include_str!("../../../deploy/systemd/perennial-rotate.service");
 
-/// What a unit says, without comments.
+/// Returns the lines of a unit without comments.
 fn said(unit: &'static str) -> impl Iterator<Item = &'static str> {
     unit.lines().filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
@@ -88,7 +88,7 @@ fn the_image_runs_unprivileged_and_builds_what_was_locked() {
     assert!(image.contains("distroless/cc-debian12:nonroot"));
 }
 
-/// The configurations that the deployment pages start from.
+/// These are the example configurations of the deployment pages.
 #[test]
 fn deployment_configurations_are_valid() {
     // The variables that the workload identity webhook of AKS sets in a pod.
@@ -121,7 +121,7 @@ fn every_command_in_compose_and_manifests_parses() {
     ];
     let mut typed = 0;
     for (path, text) in files.map(|path| (path, read(path))) {
-        // Arguments of the image's entry point, or the program by its path.
+        // A list contains the arguments for the image's entry point, or begins with the program's path.
         let keys = ["args: [", "command: [", "test: [CMD, /usr"];
         let lists = text.lines().filter_map(|line| keys.iter().find_map(|key| line.split_once(key)));
         for list in lists.filter_map(|(_, rest)| rest.split(']').next()) {

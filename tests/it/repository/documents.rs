@@ -1,4 +1,4 @@
-//! Runbook, reference tables, alert rules and dashboard agree with the code.
+//! Tests that the runbook, the reference tables, the alert rules and the dashboard agree with the code.
 use perennial::ports::diagnosis::{Diagnosis, ROWS};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +17,7 @@ const RULES: &str = include_str!("../../../deploy/prometheus/rules.yml");
 const RULES_TEST: &str = include_str!("../../../deploy/prometheus/rules_test.yml");
 const DASHBOARD: &str = include_str!("../../../deploy/grafana/perennial.json");
 
-/// The runbook's sections, by name.
+/// Returns the runbook's sections by name.
 fn sections() -> BTreeMap<&'static str, &'static str> {
     let sections = RUNBOOK.split("\n## ").skip(1);
     sections.map(|section| section.split_once('\n').expect("a text below the heading")).collect()
@@ -56,7 +56,7 @@ fn each_kind_of_condition_is_listed_once_with_its_title() {
     }
 }
 
-/// What follows a key in a line of the rules.
+/// Returns the values of a key in all lines of the alert rules.
 fn values(key: &str) -> Vec<&'static str> {
     let value = |line: &'static str| line.trim().trim_start_matches("- ").strip_prefix(key);
     RULES.lines().filter_map(value).map(str::trim).collect()
@@ -87,13 +87,13 @@ fn every_rule_links_to_a_section_and_every_kind_has_a_rule_and_every_rule_a_test
     }
 }
 
-/// Names of metrics in a text, as a query has them.
+/// Returns the names of metrics in a text, such as a query.
 fn metrics_in(text: &str) -> BTreeSet<String> {
     let parts = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     parts.filter(|word| word.starts_with("perennial_")).map(ToOwned::to_owned).collect()
 }
 
-/// Every name that a query may use.
+/// Returns every metric name that a query may use.
 fn served() -> BTreeSet<String> {
     let of = |name: &str, kind| match kind {
         MetricType::Histogram => {
@@ -156,7 +156,7 @@ fn every_code_that_the_program_knows_is_in_the_table_of_codes() {
     assert!(missing.is_empty() && stale.is_empty(), "missing: {missing:#?}\nstale: {stale:#?}");
 }
 
-/// All sources except tests.
+/// Returns all sources except tests, as one text.
 fn sources() -> String {
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
     let mut text = String::new();
@@ -173,7 +173,8 @@ fn sources() -> String {
     text
 }
 
-/// The fields of a logged line: names before an equals sign, and names without one.
+/// Returns the field names of a log call in the source. A field has an equals sign after its name, or consists only of
+/// the name.
 fn fields(after_event: &str) -> BTreeSet<String> {
     let end = after_event.find(");").expect("the end of the macro");
     let plain = |c: char| c.is_ascii_lowercase() || c == '_';
@@ -210,12 +211,12 @@ const PROMISES: &str = include_str!("../../../docs/promises.md");
 const THREATS: &str = include_str!("../../../docs/threat-model.md");
 const FACTS: &str = include_str!("../../../docs/azure-facts.md");
 
-/// What stands between backticks.
+/// Returns the texts between backticks.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
-/// The numbers of facts in a text, as `F101`.
+/// Returns the numbers of facts in a text, such as `F101`.
 fn facts_in(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric());
     let is_fact = |word: &&str| {
@@ -251,7 +252,7 @@ fn what_stops_each_threat_is_there_under_the_path_that_is_given() {
     assert_eq!(made_up.len(), 2, "they would be found");
 }
 
-/// How many files and paths of tests a page names, and which of them are not there.
+/// Returns how many files and test paths a page names, and which of them do not exist.
 fn named_by_path(page: &str) -> (usize, Vec<&str>) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let is_part = |part: &str| part.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
@@ -263,11 +264,11 @@ fn named_by_path(page: &str) -> (usize, Vec<&str>) {
     (named.len(), unknown)
 }
 
-/// Whether a test is in the file that its path leads to: `rotation::save::tests::name`.
+/// Whether a test with this path, such as `rotation::save::tests::name`, exists in the corresponding file.
 fn is_test(root: &Path, path: &str) -> bool {
     let Some((modules, name)) = path.rsplit_once("::") else { return false };
     let file = modules.replace("::", "/");
-    // A module of tests may be a part of its parent's file.
+    // A module with tests may be inside its parent's file.
     let parent = file.strip_suffix("/tests").unwrap_or(&file);
     let mut files = Vec::new();
     for base in ["src", "tests/it"] {
@@ -293,7 +294,7 @@ fn every_cited_fact_exists() {
     assert!(unknown.is_empty(), "{unknown:?}");
 }
 
-/// Every Rust file below a folder, as one text.
+/// Returns every Rust file below a directory, as one text.
 fn all_text(folder: &Path) -> String {
     let mut text = String::new();
     for entry in std::fs::read_dir(folder).expect("a folder") {

@@ -1,4 +1,4 @@
-//! `config/perennial.toml` documents every key: it is valid, complete, and right about the defaults.
+//! Tests that `config/perennial.toml` is valid, shows every key, and states the right defaults.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -16,7 +16,7 @@ fn the_example_is_a_valid_configuration() {
     assert_eq!(config.tokens[0].name.as_str(), "partner-center");
 }
 
-/// Each of them as it is, with the zeros that only its reader can replace.
+/// Each example file still has the placeholders, ids of zeros that only its reader can replace.
 #[test]
 fn a_placeholder_is_a_mistake() {
     for (path, keys) in [
@@ -74,7 +74,7 @@ fn load(text: &str) -> Config {
         .expect("a sound file")
 }
 
-/// The paths of all keys, behind `#` or not.
+/// Returns the paths of all keys, commented out or not.
 fn shown_keys() -> BTreeSet<String> {
     let mut shown = BTreeSet::new();
     let mut section = "";
@@ -92,7 +92,8 @@ fn shown_keys() -> BTreeSet<String> {
     shown
 }
 
-/// Where the loader lists the keys of a table. A kind of source has the same keys wherever it is used.
+/// Returns the name under which `KEYS` lists the keys of a table. A kind of source has the same keys wherever it is
+/// used.
 pub(super) fn source_of(section: &str, key: &str) -> &'static str {
     match key {
         "client_certificate" if section != "vault" => "token.client_certificate",
@@ -102,7 +103,7 @@ pub(super) fn source_of(section: &str, key: &str) -> &'static str {
     }
 }
 
-/// The line without its `#`, if there is a key behind it.
+/// Returns the line without its `#`, if it is a commented-out key.
 fn commented_key(line: &str) -> Option<&str> {
     line.strip_prefix("# ").filter(|rest| key_of(rest).is_some())
 }

@@ -1,4 +1,4 @@
-//! Commands in help, README and docs parse, and those that can run here succeed.
+//! Tests that the commands in help, README and docs can be parsed, and that those that can run here succeed.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,13 +11,13 @@ use crate::rotation::daemon::Lab;
 
 const README: &str = include_str!("../../../README.md");
 
-/// Lines of a text that call the program, without comments.
+/// Returns the lines of a text that call the program, without comments.
 fn calls(text: &str) -> impl Iterator<Item = &str> {
     let lines = text.lines().map(str::trim).filter(|line| line.starts_with("perennial "));
     lines.map(|line| line.split_once(" #").map_or(line, |(call, _)| call).trim())
 }
 
-/// The lines of all shell blocks of a page.
+/// Returns the lines of all shell blocks of a page.
 fn shell_blocks(page: &str) -> String {
     let blocks = page.split("```sh\n").skip(1);
     blocks.filter_map(|rest| rest.split("```").next()).collect::<Vec<_>>().join("\n").replace("\\\n", " ")
@@ -27,7 +27,7 @@ fn shell_blocks(page: &str) -> String {
 async fn every_example_that_needs_no_person_runs() {
     let lab = Lab::start().await;
     let (world, partner) = (lab.sandbox.world(), &lab.partner);
-    // Together they exceed Entra's loop limit.
+    // All examples together would exceed Entra's loop limit.
     world.set_loop_limit(false);
     let customer = "11111111-2222-3333-4444-555555555555";
     world.add_customer(&partner.tenant_id, customer, "customer.onmicrosoft.com", &[&partner.client_id]);
@@ -73,7 +73,7 @@ fn every_command_in_readme_and_docs_parses() {
             let words = call.split_whitespace().take_while(|word| !["<", ">", "|", "&&"].contains(word));
             let parsed = Cli::try_parse_from(words.map(|word| word.trim_matches('"')));
 
-            // Help and the version also end the parsing, without being mistakes.
+            // `--help` and `--version` also make the parser return an error, but they are not mistakes.
             let mistake = parsed.err().filter(clap::Error::use_stderr);
             assert!(mistake.is_none(), "{call}");
             typed += 1;

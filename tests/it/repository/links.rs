@@ -1,9 +1,9 @@
-//! Links between the pages are valid, and the pages keep to plain words.
+//! Tests that links between the pages are valid, and that the pages use plain words.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Phrases that CONTRIBUTING.md rules out.
+/// Phrases that the pages must not contain.
 const HARD_TO_READ: [&str; 6] =
     ["nobody", "whoever", "there is nothing that", "of no use", "as good as", "it is told that"];
 
@@ -11,7 +11,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every page for people, without its code blocks.
+/// Returns every page for people, without its code blocks.
 fn pages() -> Vec<(PathBuf, String)> {
     let mut paths: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"]
         .map(|name| root().join(name))
@@ -42,7 +42,7 @@ fn without_code(page: &str) -> String {
     prose.join("\n")
 }
 
-/// The anchors of a page, as a forge makes them of its headings.
+/// Returns the anchors of a page, which a forge creates from its headings.
 fn anchors(page: &str) -> BTreeSet<String> {
     let headings = page.lines().filter(|line| line.starts_with('#'));
     let anchor = |heading: &str| -> String {
@@ -85,7 +85,7 @@ fn every_page_is_linked_from_the_readme() {
 #[test]
 fn pages_keep_to_plain_words() {
     for (path, page) in pages() {
-        // Names of tests are in back-ticks.
+        // Text in back-ticks is left out, because it contains names of tests.
         let prose = page.split('`').step_by(2).collect::<Vec<_>>().join(" ").to_lowercase();
         for phrase in HARD_TO_READ {
             assert!(!prose.contains(phrase), "{}: {phrase}", path.display());
@@ -93,7 +93,7 @@ fn pages_keep_to_plain_words() {
     }
 }
 
-/// Everybody on the machine can read the arguments of a program.
+/// Each user of the machine can read the arguments of a program.
 #[test]
 fn no_page_shows_a_command_with_a_secret_among_its_arguments() {
     let mut stored = 0;

@@ -1,4 +1,4 @@
-//! Documents, examples, deployments and coding rules agree with the code.
+//! Tests that documents, examples, deployment files and coding rules agree with the code.
 
 mod api_versions;
 mod deploy;
@@ -12,10 +12,10 @@ mod shown;
 mod status_document;
 mod tidy;
 
-/// What the examples have in the place of an id that only their reader knows.
+/// The placeholder in the examples for an id that only the reader knows.
 const NIL: &str = "00000000-0000-0000-0000-000000000000";
 
-/// An example as its reader fills it in.
+/// Returns an example with ids instead of the placeholders.
 fn filled_in(text: &str) -> String {
     text.replace(NIL, "0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab")
 }

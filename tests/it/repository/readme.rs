@@ -1,4 +1,5 @@
-//! README and architecture are short, and the configurations of README and alerting work.
+//! Tests that README and ARCHITECTURE.md are short, and that the configurations in README and in the page about
+//! alerting work.
 
 use std::path::Path;
 
@@ -9,7 +10,7 @@ const README: &str = include_str!("../../../README.md");
 const ARCHITECTURE: &str = include_str!("../../../ARCHITECTURE.md");
 const ALERTING: &str = include_str!("../../../docs/alerting.md");
 
-/// All TOML of a page, as one file.
+/// Returns all TOML blocks of a page, as one file.
 fn toml_of(page: &str) -> String {
     let blocks = page.split("```toml\n").skip(1);
     blocks.filter_map(|rest| rest.split("```").next()).collect::<Vec<_>>().join("\n")

@@ -1,4 +1,4 @@
-//! The reference pages list exactly what the program has.
+//! Tests that the reference pages list exactly the program's keys, commands, metrics and events.
 
 use std::collections::BTreeSet;
 
@@ -21,17 +21,17 @@ const CONTROLS: &str = include_str!("../../../src/sandbox/server/controls.rs");
 const INBOX: &str = include_str!("../../../src/sandbox/server/inbox.rs");
 const MANIFEST: &str = include_str!("../../../Cargo.toml");
 
-/// What stands in back-ticks.
+/// Returns the texts in back-ticks.
 fn quoted(text: &str) -> BTreeSet<String> {
     text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-/// The name in back-ticks at the beginning of a cell.
+/// Returns the name in back-ticks at the beginning of a table cell.
 fn named(cell: &str) -> String {
     cell.split('`').nth(1).unwrap_or_else(|| panic!("{cell:?} names nothing")).to_owned()
 }
 
-/// The rows of all tables with such a header, each with the heading that it is below, by cell.
+/// Returns the rows of all tables with this header. Each row has the heading above the table, and its cells.
 pub(super) fn rows<'a>(page: &'a str, header: &str) -> Vec<(&'a str, Vec<&'a str>)> {
     let (mut heading, mut inside, mut found) = ("", false, Vec::new());
     for line in page.lines() {
@@ -71,7 +71,7 @@ fn the_configuration_page_has_every_key_of_the_example_and_no_other() {
     assert_eq!(example.difference(&documented).collect::<Vec<_>>(), [""; 0], "not in docs/configuration.md");
 }
 
-/// The keys of `config/perennial.toml`, commented out or not. A source has the same keys wherever it is used.
+/// Returns the keys of `config/perennial.toml`, commented out or not. A source has the same keys wherever it is used.
 fn example_keys() -> BTreeSet<String> {
     let plain = |key: &str| !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
     let (mut section, mut keys) = ("", BTreeSet::new());

@@ -1,5 +1,5 @@
-//! No type with a secret shows it: by `Debug` of every public type that can be made here, and by the declarations of
-//! the others.
+//! Tests that no type shows a secret. For public types that this test can create, it checks the `Debug` output. For all
+//! others, it checks the declarations.
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
@@ -100,7 +100,7 @@ async fn secrets_of_sandbox_and_adapters_are_not_shown() {
 fn no_debug_type_has_a_text_field_named_like_a_secret() {
     let telling = showable_text_fields("struct X {\n    secret: String,\n}", "#[derive(Debug)]\n");
     assert_eq!(telling, ["X.secret"], "it would be found");
-    // Fields for a secret's name, not its value.
+    // These fields contain a secret's name and not its value.
     let names_only = [
         "InitArgs.refresh_token",
         "CheckStep.token",
@@ -113,7 +113,7 @@ fn no_debug_type_has_a_text_field_named_like_a_secret() {
     assert!(found.is_empty(), "{found:?}");
 }
 
-/// `Type.field` of all such fields in a source.
+/// Returns `Type.field` for each text field in a source whose name is the name of a secret.
 fn showable_text_fields(source: &str, before: &str) -> Vec<String> {
     const NAMES: [&str; 8] =
         ["token", "secret", "assertion", "password", "value", "access_token", "refresh_token", "successor"];

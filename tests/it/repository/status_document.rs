@@ -1,4 +1,4 @@
-//! The schema and the page of the status document match a real document.
+//! Tests that the schema and the page of the status document match a real document.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ fn schema() -> Value {
     serde_json::from_str(include_str!("../../../docs/status.schema.json")).expect("JSON")
 }
 
-/// A token that works and one that was revoked.
+/// Returns a document with a token that works and a token that was revoked.
 fn document() -> Value {
     let (_, partner) = harness::still_world();
     let now = base();
@@ -61,7 +61,8 @@ fn document() -> Value {
     serde_json::to_value(status).expect("it can be served")
 }
 
-/// The part of JSON Schema that this schema uses, but stricter: an unknown field is a mistake.
+/// Validates a value by the part of JSON Schema that this schema uses. The check is stricter: an unknown field is a
+/// mistake.
 fn validate(value: &Value, schema: &Value, root: &Value, at: &str) {
     if let Some(path) = schema["$ref"].as_str() {
         let named = root.pointer(path.trim_start_matches('#')).expect("a definition");

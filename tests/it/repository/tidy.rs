@@ -1,15 +1,15 @@
-//! Coding rules that a program can check.
+//! Tests coding rules that a program can check.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use perennial::ports::diagnosis::row_of;
 
-/// Files that may exceed the limit, since they cover one topic, and the reason.
+/// Files that may exceed the limit of lines, each with the reason.
 const LONG: [(&str, &str); 1] = [("azure/key_vault/tests.rs", "one test per answer of the vault")];
 const LONGEST: usize = 400;
 
-/// Pure modules: the same input always gives the same output.
+/// The pure modules, in which the same input always gives the same output.
 const PURE: [&str; 23] = [
     "process/text",
     "token/mod",
@@ -36,7 +36,7 @@ const PURE: [&str; 23] = [
     "status/line",
 ];
 
-/// `lib.rs` lists the rooms in dependency order; a room may name only those listed above it.
+/// `lib.rs` lists the rooms in dependency order; a room may name only the rooms above it.
 #[test]
 fn a_room_uses_only_the_rooms_above_it() {
     let order = modules();
@@ -55,7 +55,7 @@ fn a_room_uses_only_the_rooms_above_it() {
     assert!(looked_at > 10, "found only {looked_at} imports");
 }
 
-/// Only one table has Entra's numbers. The simulated Entra has its own, and the server in front of it.
+/// Only one table of the program contains Entra's numbers. The simulated Entra and its server have their own.
 #[test]
 fn only_the_table_and_the_sandbox_know_entras_numbers() {
     let mut looked_at = 0;
@@ -147,14 +147,14 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The rooms in the order of `lib.rs`.
+/// Returns the rooms in the order of `lib.rs`.
 fn modules() -> Vec<String> {
     let declared = |line: &str| Some(line.trim_start_matches("pub ").strip_prefix("mod ")?.to_owned());
     let name = |line: &str| Some(declared(line)?.strip_suffix(';')?.to_owned());
     read("src/lib.rs").lines().filter_map(name).collect()
 }
 
-/// Every source file by its path below `src/`.
+/// Returns every source file with its path below `src/`.
 fn sources() -> impl Iterator<Item = (String, String)> {
     let src = root().join("src");
     let mut folders = vec![src.clone()];
@@ -173,24 +173,24 @@ fn sources() -> impl Iterator<Item = (String, String)> {
     })
 }
 
-/// Whether a file is a module or below it: `state` is `state.rs` and all of `state/`.
+/// Whether a file belongs to a module. For example, `state.rs` and all files in `state/` belong to `state`.
 fn is_part(file: &str, module: &str) -> bool {
     file.strip_prefix(module).is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
 }
 
-/// The room of a file: `config` for all that is below `config/`.
+/// Returns the room of a file, such as `config` for all files below `config/`.
 fn module_of(file: &str) -> String {
     file.split(['/', '.']).next().unwrap_or_default().to_owned()
 }
 
-/// What follows `crate::` in the code.
+/// Returns the modules that the code names after `crate::`.
 fn named_modules(text: &str) -> Vec<String> {
     let word =
         |rest: &str| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("").to_owned();
     code(text).split("crate::").skip(1).map(word).collect()
 }
 
-/// The text without comments.
+/// Returns a text without comments.
 fn code(text: &str) -> String {
     text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
@@ -199,7 +199,7 @@ fn without_tests(text: &str) -> String {
     code(text.split("#[cfg(test)]").next().unwrap_or_default())
 }
 
-/// A name has one meaning in the whole crate, so that a search for a type finds one.
+/// A name has one meaning in the whole crate, so that a search for a type finds only one definition.
 #[test]
 fn no_type_name_is_defined_twice() {
     let mut known: BTreeMap<String, String> = BTreeMap::new();
@@ -216,7 +216,7 @@ fn no_type_name_is_defined_twice() {
     assert_eq!(twice, Vec::<String>::new());
 }
 
-/// The type that a line defines. An indented line belongs to an `impl` or to a function.
+/// Returns the type that a line defines. An indented line belongs to an `impl` or to a function.
 fn type_name(line: &str) -> Option<&str> {
     let rest = line.strip_prefix("pub(crate) ").or(line.strip_prefix("pub(super) ")).unwrap_or(line);
     let rest = rest.strip_prefix("pub ").unwrap_or(rest);
