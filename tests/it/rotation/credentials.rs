@@ -1,4 +1,5 @@
-//! Stories of apps without a client secret: certificates, keys that stay in the vault, and federated credentials.
+//! Tests apps without a client secret, whose credential is a certificate, a key that stays in the vault, or a federated
+//! credential.
 
 use std::sync::Arc;
 
@@ -22,12 +23,12 @@ const HUMAN: &str = "a person";
 const IDENTITY: &str = "1dea0000-0000-4000-8000-000000000001";
 const AUDIENCE: &str = "api://AzureADTokenExchange";
 
-/// The vault's certificate of the app.
+/// Returns the address of the app's certificate in the vault.
 fn at() -> SecretAddress {
     SecretAddress { vault: VAULT.into(), name: SecretName::parse("app-certificate").expect("a name") }
 }
 
-/// Makes a version of the certificate. Returns its DER form.
+/// Creates a version of the certificate. Returns the certificate in DER form.
 fn make(world: &World, policy: CertificatePolicy) -> Vec<u8> {
     world.create_certificate(HUMAN, &at(), policy, Tags::new()).expect("allowed");
     world.get_certificate(HUMAN, &at(), None).expect("made just now").certificate.der
@@ -37,7 +38,7 @@ fn register(world: &World, partner: &Partner, der: &[u8]) {
     world.add_certificate(&partner.client_id, der).expect("a certificate");
 }
 
-/// Leaves the app this credential and no secret.
+/// Gives the app this credential and removes its secrets.
 fn only(world: &World, partner: &Partner, grant: &mut ManagedToken, credential: CredentialSource) {
     world.change_app(&partner.client_id, |app| app.secrets.clear());
     Arc::make_mut(&mut grant.app).credential = credential;
@@ -73,7 +74,7 @@ fn harness_start() -> perennial::process::clock::Timestamp {
     crate::support::harness::base()
 }
 
-/// Two weeks with a restart: proofs, two rotations, and no condition.
+/// Runs the daemon for two weeks with a restart. There must be proofs, two rotations, and no condition.
 async fn lives(town: &Town) {
     let (world, partner) = (&town.world, &town.partners[0]);
     let first = world.newest_value(&partner.refresh_token).expect("stored");

@@ -1,4 +1,4 @@
-//! The shipped program as a child process, against a sandbox in this one.
+//! Runs the shipped program as a child process, against a sandbox in this process.
 
 use std::io::BufRead as _;
 use std::io::BufReader;
@@ -13,7 +13,7 @@ use perennial::sandbox::server::{ConfigRequest, Sandbox};
 use perennial::sandbox::world::{Partner, World};
 use serde_json::Value;
 
-/// The sandbox, and a directory with a configuration for it.
+/// A sandbox, and a directory with a configuration that uses it.
 pub(crate) struct Lab {
     pub(crate) sandbox: Sandbox,
     pub(crate) partner: Partner,
@@ -46,7 +46,7 @@ impl Lab {
         command
     }
 
-    /// Runs a command to its end.
+    /// Runs a command until it ends.
     pub(crate) async fn output(&self, arguments: &[&str], env: &[(&str, &str)]) -> Output {
         let mut command = self.command(arguments, env);
         let run = tokio::task::spawn_blocking(move || command.output());
@@ -56,12 +56,12 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        // A leftover is harmless.
+        // The result is ignored, because a directory that stays does no harm.
         let _untidy = std::fs::remove_dir_all(&self.dir);
     }
 }
 
-/// A running daemon. Killed when it is dropped.
+/// A running daemon. Dropping this value kills the daemon.
 pub(crate) struct Daemon {
     pub(crate) address: String,
     client: reqwest::Client,
@@ -69,12 +69,12 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts it and waits until it says where it listens.
+    /// Starts a daemon and waits until its log names the address at which it listens.
     pub(crate) async fn start(lab: &Lab, env: &[(&str, &str)]) -> Self {
         let mut child = lab.command(&["run"], env).stdout(Stdio::null()).spawn().expect("it starts");
         let log = BufReader::new(child.stderr.take().expect("piped"));
         let (sender, address) = tokio::sync::oneshot::channel();
-        // Reads until the end: a full pipe would stop the daemon.
+        // A thread reads the log until the end, because a full pipe would block the daemon.
         std::thread::spawn(move || {
             let mut sender = Some(sender);
             for line in log.lines().map_while(Result::ok) {
@@ -100,7 +100,7 @@ impl Daemon {
         answer.text().await.expect("text")
     }
 
-    /// Asks until the answer contains `wanted`.
+    /// Repeats a request until the answer contains `wanted`.
     pub(crate) async fn until(&self, path: &str, wanted: &str, bound: Duration) -> String {
         let asked = async {
             loop {
@@ -113,7 +113,7 @@ impl Daemon {
         tokio::time::timeout(bound, asked).await.expect("in time")
     }
 
-    /// Asks it to stop and waits for its end.
+    /// Sends a stop signal and waits until the daemon ends.
     pub(crate) async fn stop(mut self, bound: Duration) -> ExitStatus {
         let id = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("it runs");
@@ -122,7 +122,7 @@ impl Daemon {
         ended.expect("no panic").expect("it was ours")
     }
 
-    /// Kills it.
+    /// Kills the daemon.
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it was ours");
@@ -131,7 +131,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // It has already ended if the test waited for that.
+        // The result is ignored, because the daemon may have ended already.
         let _ended = self.child.kill();
         let _reaped = self.child.wait();
     }

@@ -1,8 +1,8 @@
-//! Every order in which one save can meet a person's write, a crash and a second instance.
+//! Tests every order of the steps of a save, a person's write, a crash and a second instance.
 //!
-//! The shipped rotator runs over the world. Each of its calls yields once before it takes effect, so polling by hand
-//! decides the order. All orders are tested, with time passing between effects, and with all writes in the same
-//! second, since the vault's `created` has whole seconds.
+//! The shipped rotator runs over the simulated world. Each of its calls yields once before its effect. So the test
+//! decides the order by polling. Each order is tested twice: with time between the effects, and with all writes in the
+//! same second, since the vault's `created` has whole seconds.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -24,7 +24,7 @@ mod instance;
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
-/// The participants besides the first instance.
+/// The participants in addition to the first instance.
 #[derive(Clone, Copy)]
 enum With {
     SignIn,
@@ -32,13 +32,13 @@ enum With {
     SignInThenGarbage,
     GarbageThenSignIn,
     TwoSignIns,
-    /// A tool that copies the newest version's tags to its own.
+    /// A user signs in with a tool that copies the newest version's tags to its own version.
     SignInWithCopiedTags,
     SecondInstance,
     CrashAndRestart,
 }
 
-/// One complete rotation, as the loop carries it out, without its waits.
+/// Carries out one complete rotation like the loop, but without waits.
 async fn rotate_once(mut rotator: Rotator<Actor, Actor, Actor>, force: bool) {
     let state = State::unknown(rotator.clock.now());
     let mut state = rotator.prove(state, force).await.state;
@@ -50,7 +50,7 @@ async fn rotate_once(mut rotator: Rotator<Actor, Actor, Actor>, force: bool) {
     }
 }
 
-/// Tests every order; `make` creates a new world and its tasks, `check` judges the result. Returns the number of
+/// Tests every order. `make` creates a new world and its tasks, and `check` checks the result. Returns the number of
 /// orders.
 fn walk(second_by_second: bool, make: impl Fn() -> (World, Partner, Vec<Task>)) -> usize {
     let mut orders = 0;
@@ -60,14 +60,15 @@ fn walk(second_by_second: bool, make: impl Fn() -> (World, Partner, Vec<Task>)) 
         let taken = run(&world, &partner, tasks, &prefix, second_by_second);
         check(&world, &partner, &taken, true);
         orders += 1;
-        // The next order: changes the last choice that had another alternative.
+        // The next order differs in the last choice that has a further alternative.
         let Some(at) = taken.iter().rposition(|(choice, of)| choice + 1 < *of) else { return orders };
         prefix = taken[..at].iter().map(|(choice, _)| *choice).collect();
         prefix.push(taken[at].0 + 1);
     }
 }
 
-/// Runs the tasks in the order that `prefix` begins; returns the choices made, and out of how many.
+/// Runs the tasks in an order that begins with the choices in `prefix`. Returns all choices, each with the number of
+/// alternatives.
 fn run(
     world: &World,
     partner: &Partner,
@@ -92,17 +93,17 @@ fn run(
     taken
 }
 
-/// No sign-in stays buried, and the newest version can be redeemed. If all participants have finished, the next
-/// process finds nothing to repair.
+/// Checks that no sign-in stays buried, and that the newest version can be redeemed. If all participants have finished,
+/// the next process must have nothing to repair.
 fn check(world: &World, partner: &Partner, taken: &dyn std::fmt::Debug, is_done: bool) {
-    // What the next proof of a new process finds and does.
+    // A new process makes its first proof.
     let mut context = Context::from_waker(Waker::noop());
     for round in 0..2 {
         let newest = world.newest_value(&partner.refresh_token).expect("never deleted here");
         let follows = last_sign_ins(world, partner)
             .iter()
             .any(|sign_in| newest == *sign_in || world.descends_from(newest.expose(), sign_in.expose()));
-        // The last value on top that a person wrote may be invalid until it is tried.
+        // If a person wrote the newest value last, this value may be invalid until a process tries it.
         let rubbish_on_top = !world.is_alive(newest.expose());
         assert!(
             follows || (round == 0 && (rubbish_on_top || !is_done)),
@@ -129,7 +130,7 @@ fn history(world: &World, partner: &Partner) -> String {
     versions.iter().map(line).collect()
 }
 
-/// The last sign-in, and any other of its second, which `created` does not distinguish.
+/// Returns the last sign-in, and all other sign-ins of the same second, whose order `created` does not show.
 fn last_sign_ins(world: &World, partner: &Partner) -> Vec<RefreshToken> {
     let grants = world.grants();
     let is_sign_in = |write: &&Write| {
@@ -146,20 +147,20 @@ fn last_sign_ins(world: &World, partner: &Partner) -> Vec<RefreshToken> {
 fn tasks(with: &[With]) -> (World, Partner, Vec<Task>) {
     let (world, partner) = still_world();
     let grant = grant("contoso", &partner, &Policy::default());
-    // One rotation has been made, so that there is a version to disable.
+    // One rotation happens before the test, so that there is a version to disable.
     let mut context = Context::from_waker(Waker::noop());
     let mut earlier: Task = Box::pin(rotate_once(rotator(&world, still_clock(), &grant, "earlier", 1), true));
     while earlier.as_mut().poll(&mut context).is_pending() {}
     world.advance(TimeDelta::days(8));
 
     let mut tasks: Vec<Task> = Vec::new();
-    // Partner Center's verdict has no part in a save.
+    // Partner Center's answer does not affect a save.
     let grant = ManagedToken { verify: Verify::Nothing, ..grant };
     let instance = |name: &'static str, seed| {
-        // The restarted process has no rotation due: it finds a buried sign-in only by a search.
+        // For the restarted process, no rotation is due. So it can find a buried sign-in only by a search.
         let force = name != "again";
         let mut task = Box::pin(rotate_once(rotator(&world, still_clock(), &grant, name, seed), force));
-        // The first poll only leads to the first call; from then on, each is one effect.
+        // The first poll runs only until the first call. Each later poll causes one effect.
         assert!(task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         task
     };
@@ -202,8 +203,8 @@ fn tasks(with: &[With]) -> (World, Partner, Vec<Task>) {
     (world, partner, tasks)
 }
 
-/// The process dies at some call. The number of polls before the other tasks decides which one, and all numbers are
-/// tested.
+/// Runs a process that dies after `CRASH_AFTER` polls, and then the process that is started again. The tests use every
+/// number of polls.
 async fn crash_and_restart(first: impl Future<Output = ()>, again: impl Future<Output = ()>) {
     {
         let mut first = Box::pin(first);
@@ -273,7 +274,8 @@ fn a_crash_at_any_call_meets_a_persons_write() {
     assert!(orders > 1_000, "{orders}");
 }
 
-/// All orders of three or four participants are too many for each run, so a random sample is tested for some seconds.
+/// Three or four participants have too many orders for each test run, so a random sample of the orders is tested for
+/// some seconds.
 #[test]
 fn two_instances_meet_a_crash_and_two_sign_ins() {
     let mut rng = fastrand::Rng::with_seed(11);

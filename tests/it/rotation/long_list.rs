@@ -1,4 +1,5 @@
-//! Key Vault keeps every version and lists 25 per page: the cost of a rotation grows with the years.
+//! Tests secrets with long lists of versions. Key Vault keeps every version and lists 25 per page, so a rotation needs
+//! more calls each year.
 
 use std::time::Duration;
 
@@ -14,10 +15,10 @@ use crate::support::harness;
 use crate::support::harness::WorldRotator;
 
 const HOUR: Duration = Duration::from_secs(3600);
-/// Promise 6 (docs/promises.md).
+/// The limit of promise 6 (docs/promises.md).
 const VAULT_CALLS_A_DAY: usize = 60;
 
-/// An instance and its state.
+/// An instance with its state.
 struct Instance {
     name: &'static str,
     rotator: WorldRotator,
@@ -37,7 +38,8 @@ impl Instance {
     }
 }
 
-/// Two instances rotate daily in the same second: each sees the other's write, and searches below it.
+/// Two instances rotate daily in the same second. Each of them finds the other's new version, and searches for a buried
+/// sign-in.
 #[tokio::test(start_paused = true)]
 async fn daily_vault_calls_stay_within_the_limit_for_long_lists() {
     let world = World::new(Clock::running(harness::base(), 1.0), 7);

@@ -1,4 +1,4 @@
-//! How soon a running daemon notices that a person has fixed a problem: by itself, and after a SIGHUP.
+//! Tests how soon a running daemon notices that a person has fixed a problem, with and without a SIGHUP.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,18 +22,18 @@ use tokio::task::LocalSet;
 use crate::support::harness;
 use crate::support::harness::Scratch;
 
-/// For checks every minute: one call to the vault, or a local file.
+/// The limit for checks every minute, which make one call to the vault or read a local file.
 const A_MINUTE: Duration = Duration::from_secs(70);
-/// For checks of two calls, within 1,500 calls a day.
+/// The limit for checks that make two calls. They are less frequent, because of the limit of 1,500 calls a day.
 const TWO_MINUTES: Duration = Duration::from_secs(135);
-/// For problems that only a proof shows, while the access token is rejected.
+/// The limit for problems that only a proof shows, such as an access token that Partner Center rejects.
 const NEXT_PROOF: Duration = Duration::from_secs(6 * 3600 + 60);
-/// For problems that only a redemption shows. A rejected token is redeemed once a day (promise 6).
+/// The limit for problems that only a redemption shows. A rejected token is redeemed once a day (promise 6).
 const A_DAY: Duration = Duration::from_secs(24 * 3600 + 60);
-/// After a SIGHUP.
+/// The limit after a SIGHUP.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
-/// The source of the app's id and secret.
+/// Where the app's id and secret come from.
 #[derive(Clone, Copy, PartialEq)]
 enum Credential {
     SecretInVault,
@@ -95,7 +95,7 @@ impl Scene {
         })
     }
 
-    /// The time until it works, or fails; `None` after more than a day.
+    /// Returns the time until the token works or fails, as `works` says. Returns `None` after more than a day.
     async fn until(&self, works: bool) -> Option<Duration> {
         let began = tokio::time::Instant::now();
         while self.works() != works {
@@ -120,7 +120,8 @@ impl Scene {
     }
 
     fn store_a_wrong_app_secret(&self) {
-        // Otherwise the version below it works on.
+        // The app's other secrets are removed, because the daemon would otherwise use an older version that still
+        // works.
         self.world.change_app(&self.partner.client_id, |app| app.secrets.clear());
         self.world.store_app_secret(&self.partner.app_secret, "not~the~secret", None);
     }
@@ -181,7 +182,7 @@ fn of_the_grant() -> Vec<Cause> {
                 scene.world.set_user_mfa(&scene.partner.user_oid, true);
                 scene.sign_in();
             } },
-        // Only a redemption shows these.
+        // For these causes, only a redemption shows that the problem is fixed.
         Cause { name: "policy lifted", credential: SecretInVault, noticed_within: A_DAY,
             breaks: |scene| scene.block(true),
             mends: |scene| scene.block(false) },
@@ -252,7 +253,7 @@ fn of_the_app() -> Vec<Cause> {
             mends: |scene| {
                 std::fs::write(&scene.file, app_secret(&scene.world, &scene.partner)).expect("writable");
             } },
-        // Only a redemption shows these.
+        // For these causes, only a redemption shows that the problem is fixed.
         Cause { name: "app enabled", credential: SecretInVault, noticed_within: A_DAY,
             breaks: |scene| scene.world.disable_app(&scene.partner.client_id, true),
             mends: |scene| scene.world.disable_app(&scene.partner.client_id, false) },
@@ -268,7 +269,7 @@ fn of_the_vault() -> Vec<Cause> {
         Cause { name: "role to read given", credential: SecretInVault, noticed_within: A_MINUTE,
             breaks: |scene| scene.allow(Action::GetSecret, false),
             mends: |scene| scene.allow(Action::GetSecret, true) },
-        // An attempt to save takes two calls.
+        // An attempt to save makes two calls.
         Cause { name: "role to write given", credential: SecretInVault, noticed_within: TWO_MINUTES,
             breaks: |scene| {
                 scene.allow(Action::SetSecret, false);
@@ -295,8 +296,8 @@ fn of_the_vault() -> Vec<Cause> {
                 scene.world.human_purges(&scene.partner.refresh_token);
             },
             mends: Scene::sign_in },
-        // The in-memory client requests a token at each call. The shipped one makes a new credential once it has been
-        // rejected for a minute: azure::key_vault::tests::a_replaced_secret_is_used_in_the_same_call.
+        // The client in memory requests a token for each call. The shipped client creates a new credential after a
+        // rejection, at most once a minute (azure::key_vault::tests::a_replaced_secret_is_used_in_the_same_call).
         Cause { name: "vault's identity refused, given a new secret", credential: SecretInVault,
             noticed_within: A_MINUTE,
             breaks: |scene| {
@@ -311,7 +312,7 @@ fn of_the_vault() -> Vec<Cause> {
     ]
 }
 
-/// The time until the daemon notices a fix, which comes this long after the failure.
+/// Returns the time until the daemon notices a fix. The fix happens `after` the failure.
 fn noticed(cause: &Cause, after: Duration, reload: bool) -> Result<Duration, &'static str> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let dir = Scratch::new();
@@ -336,7 +337,7 @@ fn noticed(cause: &Cause, after: Duration, reload: bool) -> Result<Duration, &'s
     })
 }
 
-/// The times of the fix: soon after each of eleven checks and shortly before the next.
+/// Returns the times of the fix to test: soon after each of eleven checks, and shortly before the next check.
 fn moments(cause: &Cause) -> Vec<Duration> {
     let apart = if cause.credential == BothInVault { 130 } else { 65 };
     let seconds = if cause.noticed_within > TWO_MINUTES {

@@ -1,4 +1,5 @@
-//! Rotation: simulated years, every order of two writers, the loop, checks for a person's action, long lists.
+//! Tests of the rotation: simulated years, every order of two writers, the loop, checks for a person's action, and long
+//! lists of versions.
 
 mod odd_times;
 mod old_tags;

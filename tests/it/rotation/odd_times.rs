@@ -1,4 +1,5 @@
-//! Unrealistic dates and spans from every source: a mistake is reported as one, and nothing panics.
+//! Tests unrealistic dates and time spans from every source. A mistake in the configuration must be reported, and no
+//! date may cause a panic.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -65,7 +66,7 @@ fn config(policy: &str, token: &str) -> String {
     )
 }
 
-/// The only problem's key and expected form.
+/// Returns the key and the expected form of the only problem.
 fn problem(text: &str) -> Option<(String, String)> {
     let problems = Config::parse(Path::new("perennial.toml"), text, std::iter::empty()).err()?.problems;
     let [problem] = problems.as_slice() else { panic!("{problems:?}") };
@@ -99,13 +100,13 @@ fn address() -> SecretAddress {
     SecretAddress { vault: "https://contoso.vault.azure.net".into(), name }
 }
 
-/// The body of a version in the vault's answer.
+/// Returns the body of the vault's answer with a version.
 fn stored(attributes: &Value, tags: &Value) -> String {
     let id = "https://contoso.vault.azure.net/secrets/token/0123456789abcdef0123456789abcdef";
     json!({"value": "0.AX", "id": id, "attributes": attributes, "tags": tags}).to_string()
 }
 
-/// The vault's time is trusted, and all spans are added to it.
+/// Perennial trusts the vault's time and adds time spans to it.
 #[test]
 fn an_unrealistic_date_of_the_vault_is_ignored() {
     let body = stored(&json!({"enabled": true, "created": 1_767_225_600}), &json!({}));
@@ -124,7 +125,8 @@ fn an_unrealistic_date_of_the_vault_is_ignored() {
     }
 }
 
-/// Versions whose times are all equal, as the vault and its tags may return them.
+/// Returns versions with unrealistic times, as they can come from the vault and its tags. In each version, all times
+/// are equal.
 fn odd_versions() -> Vec<Version> {
     let ends_of_time: [i64; 9] = [
         i64::MIN,
@@ -165,7 +167,7 @@ fn at(text: &str) -> Timestamp {
     text.parse().expect("a time")
 }
 
-/// Every decision and display of a version, at the limits of a clock, a policy and a configuration.
+/// Runs every decision about a version and every display of it, with extreme clocks, policies and configurations.
 #[test]
 fn no_time_in_the_vault_causes_a_panic() {
     const DAY: u64 = 86_400;

@@ -1,4 +1,5 @@
-//! Many tokens of one process share the limits of Entra and of their vaults, and nothing else delays them.
+//! Tests many tokens of one process, which share the limits of Entra and of their vaults. Only these limits may delay a
+//! token.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -23,11 +24,11 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// The duration of each request.
 const LATENCY: Duration = Duration::from_millis(20);
 const VAULTS: [&str; 2] = ["https://contoso.vault.azure.net", "https://fabrikam.vault.azure.net"];
-/// New versions in a vault within ten seconds: two thirds of Key Vault's limit.
+/// The maximum number of new versions in a vault within ten seconds, which is two thirds of Key Vault's limit.
 const NEW_VERSIONS: usize = 200;
 const OTHER_CALLS: usize = 2_666;
 
-/// Tokens, and the process that manages them.
+/// Many tokens, and the process that manages them.
 struct Fleet {
     world: World,
     clock: Clock,
@@ -43,7 +44,7 @@ impl Fleet {
         Self { world, clock, partners: Vec::new(), daemon: None }
     }
 
-    /// Adds this many tokens, each with its own app and user, in the vaults by turns.
+    /// Adds this many tokens, each with its own app and user, distributed evenly over the vaults.
     fn add(&mut self, count: usize, vaults: &[&str]) {
         let ends = Some(harness::base() + TimeDelta::days(1000));
         for nth in self.partners.len()..self.partners.len() + count {
@@ -73,7 +74,7 @@ impl Fleet {
         self.partners.iter().enumerate().map(of).collect()
     }
 
-    /// Starts the process, replacing the previous one.
+    /// Starts the process. A previous process ends.
     fn start(&mut self) -> Timestamp {
         self.daemon = None;
         self.world.forget_calls_before(self.world.now());
@@ -85,7 +86,7 @@ impl Fleet {
         self.daemon.as_ref().expect("started")
     }
 
-    /// The number of current tokens.
+    /// Returns the number of tokens with the state `current`.
     fn current(&self) -> usize {
         let now = self.clock.now();
         self.daemon()
@@ -93,12 +94,12 @@ impl Fleet {
             .read(|all| all.iter().filter(|of| of.standing(now) == TokenState::Current).count())
     }
 
-    /// The number of tokens that were redeemed since then.
+    /// Returns the number of tokens that were redeemed at or after `since`.
     fn proved_since(&self, since: Timestamp) -> usize {
         self.daemon().board().read(|all| all.iter().filter(|of| of.proved_at >= Some(since)).count())
     }
 
-    /// Waits until `holds`, checking each half second, and returns the time it took.
+    /// Waits until `holds` returns true. Checks each half second. Returns the duration of the wait.
     async fn until(&self, what: &str, within: Duration, holds: impl Fn(&Self) -> bool) -> Duration {
         let since = tokio::time::Instant::now();
         while !holds(self) {
@@ -115,7 +116,7 @@ impl Fleet {
         self.daemon().board().drawn(|_, conditions, _| conditions.iter().map(shown).collect())
     }
 
-    /// The calls to one vault since the start, identified by its tokens' secrets.
+    /// Returns the calls to one vault since the start. The names of its tokens' secrets identify the vault.
     fn calls_to(&self, vault: usize) -> Vec<Call> {
         let is_there = |call: &Call| {
             let digits: String = call.subject.chars().filter(char::is_ascii_digit).collect();
@@ -125,7 +126,7 @@ impl Fleet {
     }
 }
 
-/// The most of these calls in any span of this length, excluding its end.
+/// Returns the largest number of these calls in a span of this length, excluding the end of the span.
 fn most_within<'a>(span: Duration, calls: impl Iterator<Item = &'a Call>) -> usize {
     let span = TimeDelta::from_std(span).expect("short");
     let calls: Vec<Timestamp> = calls.map(|call| call.at).collect();
@@ -144,14 +145,15 @@ fn refused_as_a_loop(world: &World) -> usize {
     world.count_calls_where(Timestamp::MIN_UTC, code)
 }
 
-/// Runs a story in simulated time.
+/// Runs a test in simulated time.
 fn simulated<T>(story: impl AsyncFnOnce(Fleet) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     LocalSet::new().block_on(&runtime.expect("a runtime needs nothing"), story(Fleet::new()))
 }
 
 const OF_ONE_USER: usize = 200;
-/// Fourteen in five minutes: the last of two hundred are due 70 minutes after the first.
+/// The time to redeem all tokens of one user: with fourteen redemptions in five minutes, the last of two hundred tokens
+/// comes 70 minutes after the first.
 const ALL_OF_ONE_USER: Duration = Duration::from_secs(14 * 300 + 30);
 
 #[test]
@@ -174,7 +176,7 @@ fn two_hundred_tokens_of_one_user_and_app_are_proved_as_fast_as_the_loop_rule_pe
         let redeemed = redeemed.iter().filter(|call| call.operation == Operation::Redeem);
         assert_eq!(most_within(5 * MINUTE, redeemed.clone()), 14);
         assert_eq!(redeemed.count(), OF_ONE_USER, "each once");
-        // Redemptions of the last day still count: no token is overdue.
+        // A proof of the previous day still counts, so no token is overdue.
         tokio::time::sleep(20 * HOUR).await;
         assert_eq!((fleet.current(), fleet.conditions()), (OF_ONE_USER, Vec::new()));
         assert_eq!(refused_as_a_loop(&fleet.world), 0);
@@ -188,7 +190,7 @@ fn tokens_of_one_user_that_wait_for_their_turn_after_a_restart_are_not_overdue()
         fleet.start();
         fleet.until("all are current", 2 * HOUR, |fleet| fleet.current() == OF_ONE_USER).await;
         fleet.daemon = None;
-        // The tags say that the last proof is older than twice `prove_every`.
+        // After this time, the last proof in the tags is older than twice `prove_every`.
         tokio::time::sleep(20 * HOUR).await;
         let started = fleet.start();
         tokio::time::sleep(10 * SECOND).await;
@@ -255,7 +257,7 @@ fn ten_thousand_tokens_in_two_vaults_are_delayed_by_the_limits_alone() {
         fleet.add(COUNT, &VAULTS);
         let each = COUNT / VAULTS.len();
 
-        // A person's version is due for a rotation: all of them at once.
+        // The versions that people wrote are due for a rotation, all at the same time.
         let started = fleet.start();
         let rotated = fleet.until("all are rotated", 10 * MINUTE, |fleet| fleet.current() == COUNT).await;
         let floor = 10 * SECOND * u32::try_from(each / NEW_VERSIONS - 1).expect("small");
@@ -263,7 +265,7 @@ fn ten_thousand_tokens_in_two_vaults_are_delayed_by_the_limits_alone() {
         assert!(rotated <= floor.mul_f64(1.1), "{rotated:?}");
         assert_polite(&fleet);
 
-        // A reload makes all of them prove, and none write.
+        // After a reload, all tokens are proved, but no token is rotated.
         fleet.world.forget_calls_before(fleet.world.now());
         let since = fleet.clock.now();
         assert!(since > started);
@@ -313,7 +315,7 @@ fn proofs_do_not_queue_behind_rotations() {
         fleet.add(ROTATIONS, &VAULTS[..1]);
         fleet.add(100, &VAULTS[..1]);
         let due = fleet.partners.split_off(ROTATIONS);
-        // Another process rotates the last hundred first.
+        // First, another process rotates the last hundred tokens.
         let all = std::mem::replace(&mut fleet.partners, due);
         fleet.start();
         fleet.until("a hundred are current", MINUTE, |fleet| fleet.current() == 100).await;
@@ -344,7 +346,7 @@ fn a_save_is_not_delayed_by_proofs_that_wait() {
         fleet.until("all are current", 10 * MINUTE, |fleet| fleet.current() == PROOFS).await;
         fleet.daemon = None;
         tokio::time::sleep(MINUTE).await;
-        // The user of the first one signed in again, and its first save fails.
+        // The user of the first token signs in again, and the first save of this token fails.
         fleet.world.human_signs_in(&fleet.partners[0]);
         let name = fleet.partners[0].refresh_token.name.as_str().to_owned();
         let down = FaultEffect::Status { status: 503, retry_after: None };
@@ -356,7 +358,7 @@ fn a_save_is_not_delayed_by_proofs_that_wait() {
             let is_set = |call: &Call| call.operation == Operation::Set && call.subject == name;
             fleet.world.count_calls_where(started, is_set) == 2
         };
-        // The retry comes within five seconds.
+        // The daemon retries within five seconds.
         fleet.until("it is saved", 6 * SECOND, saved).await;
 
         let waiting = PROOFS - fleet.proved_since(started);

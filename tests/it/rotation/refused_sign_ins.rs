@@ -1,5 +1,5 @@
-//! A sign-in that the issuer rejects stays the newest version, unless the answer is known to end its grant: promise 2,
-//! for Entra's codes, in each place where Perennial decides about a foreign version.
+//! Tests promise 2 for Entra's codes, in each place where Perennial decides about a foreign version. A sign-in that the
+//! issuer rejects must stay the newest version, unless the answer means that its grant has ended.
 
 use chrono::TimeDelta;
 use perennial::ports::failure::Kind;
@@ -23,7 +23,7 @@ mod stopping;
 
 const REFUSED_CODE: &str = "refused-code";
 
-/// Answers that say nothing final about a token: policies, failures that pass, and unknown numbers.
+/// Answers after which a token may work again: policies, transient failures, and unknown numbers.
 const MAY_COME_BACK: [(&str, Option<u32>); 26] = [
     ("invalid_grant", Some(53003)),
     ("invalid_grant", Some(53011)),
@@ -56,7 +56,7 @@ const MAY_COME_BACK: [(&str, Option<u32>); 26] = [
 /// Answers that end a grant (docs/azure-facts.md F110, F124).
 const ENDS: [u32; 5] = [50133, 50173, 70008, 700_082, 700_084];
 
-/// One token, whose chain belongs to one user; another user signs in meanwhile, whom alone a policy may block.
+/// A token of one user. Later, another user signs in, and a policy may block only this other user.
 struct Scene {
     world: World,
     partner: Partner,
@@ -65,7 +65,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// One rotation was made a day ago.
+    /// Creates the scene, with a rotation a day ago.
     async fn set() -> Self {
         let (world, partner) = harness::still_world();
         let grant = harness::grant("contoso", &partner, &Policy::default());
@@ -90,7 +90,7 @@ impl Scene {
         rotator.clock.observe(self.world.now());
     }
 
-    /// The other user signs in, and the token is stored.
+    /// Makes the other user sign in and store the token.
     fn signs_in(&self, tags: Tags) -> RefreshToken {
         let token = self.world.sign_in(&self.other, &self.partner.client_id).expect("may sign in");
         self.world.human_writes(&self.partner.refresh_token, token.expose(), tags).expect("stored");
@@ -103,7 +103,7 @@ impl Scene {
         rubbish
     }
 
-    /// The other user's redemptions are rejected from now on.
+    /// Makes Entra reject the other user's redemptions from now on.
     fn refuse(&self, error: &str, code: Option<u32>) {
         let what = FaultEffect::OAuth { status: 400, error: error.to_owned(), code, suberror: None };
         self.world.inject(Fault::of(Peer::Entra, what).on(Operation::Redeem).about(&self.other));
@@ -121,7 +121,7 @@ impl Scene {
         self.world.descends_from(self.newest().expose(), sign_in.expose())
     }
 
-    /// The version that holds this value.
+    /// Returns the version with this value.
     fn version_of(&self, value: &RefreshToken) -> Version {
         let all = self.world.versions_of(&self.partner.refresh_token);
         let found = all.iter().find(|version| {
@@ -133,7 +133,7 @@ impl Scene {
         Version { id, created, enabled, expires: None, tags: found.tags.clone() }
     }
 
-    /// The number of attempts to redeem the other user's tokens since then.
+    /// Returns the number of attempts to redeem the other user's tokens at or after `since`.
     fn redemptions_since(&self, since: Timestamp) -> usize {
         self.world.count_calls_where(since, |call| {
             call.operation == Operation::Redeem && call.subject == self.other
@@ -141,7 +141,7 @@ impl Scene {
     }
 }
 
-/// Takes steps until only time brings the next.
+/// Carries out steps until the next step is a wait.
 async fn settle(rotator: &mut WorldRotator, mut state: State) -> State {
     for _ in 0..20 {
         match rotator.timing.next(&state, rotator.clock.now()) {
@@ -152,7 +152,7 @@ async fn settle(rotator: &mut WorldRotator, mut state: State) -> State {
     panic!("it does not come to rest: {state:?}")
 }
 
-/// The effect of a SIGHUP.
+/// Has the effect of a SIGHUP.
 async fn look_now(rotator: &mut WorldRotator, state: State) -> State {
     let state = rotator.reload(state);
     settle(rotator, state).await
@@ -162,7 +162,7 @@ fn kind(state: &State) -> Option<Kind> {
     state.failure().map(|failure| failure.kind)
 }
 
-/// This many hours, as the loop would use them.
+/// Lets this many hours pass, and carries out the same steps as the loop.
 async fn hours(scene: &Scene, rotator: &mut WorldRotator, mut state: State, hours: usize) -> State {
     for _ in 0..hours * 2 {
         scene.pass(rotator, TimeDelta::minutes(30));
@@ -171,7 +171,7 @@ async fn hours(scene: &Scene, rotator: &mut WorldRotator, mut state: State, hour
     state
 }
 
-/// The first version's tags on a rejected version.
+/// Returns the tags that the first version wrote on a rejected version.
 fn mark_without_code(scene: &Scene, kind: Kind) -> Tags {
     let at = perennial::process::clock::rfc3339(scene.world.now() + TimeDelta::minutes(2));
     [(tag::REFUSED_AT, at.as_str()), (tag::REFUSED_KIND, kind.as_str())].into()
@@ -263,14 +263,14 @@ async fn of_several_numbers_in_one_answer_all_must_end_the_grant() {
 
 #[tokio::test]
 async fn a_mark_of_the_first_version_does_not_condemn() {
-    // Buried by a process that died: the next one finds it.
+    // A process has buried the sign-in and died. The next process must find the sign-in.
     let scene = Scene::set().await;
     let sign_in = scene.buries_a_sign_in(mark_without_code(&scene, Kind::LoginRequired)).await;
     let mut rotator = scene.rotator("upgraded");
     let state = settle(&mut rotator, scene.unknown()).await;
     assert!(scene.follows(&sign_in) && state.failure().is_none(), "{:?}", state.failure());
 
-    // Below an invalid value.
+    // The sign-in is older than an invalid value.
     let scene = Scene::set().await;
     let sign_in = scene.signs_in(mark_without_code(&scene, Kind::PolicyBlocked));
     scene.world.advance(TimeDelta::hours(1));

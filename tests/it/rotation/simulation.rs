@@ -1,7 +1,8 @@
-//! Years of failures in seconds: the shipped loop over the world, on tokio's paused clock.
+//! Simulates years of failures in seconds. The daemon's loop runs over the simulated world with tokio's paused clock.
 //!
-//! A seed decides policy, faults, crashes, people's actions and the number of instances. A broken promise names the
-//! seed, and `SIM_SEED=n cargo test simulation` replays it. `SIM_SEEDS=m` runs that many, from `n` on.
+//! The seed determines the policy, faults, crashes, people's actions and the number of instances. If a promise is
+//! broken, the message names the seed, and `SIM_SEED=n cargo test simulation` replays it. `SIM_SEEDS=m` runs `m` seeds,
+//! from `n` on.
 
 mod checks;
 mod nature;
@@ -29,17 +30,17 @@ use tokio_util::sync::CancellationToken;
 use crate::support::harness;
 use perennial::rotation::event::Event;
 
-/// Seeds in the gate; the long run is a command of its own (`just sim`).
+/// The number of seeds in the gate. The command `just sim` runs more seeds.
 const SEEDS: u64 = 40;
 const HOURS: i64 = 365 * 24;
 
-/// An instance's last report about its token.
+/// What an instance last reported about its token.
 #[derive(Clone, Default)]
 struct Seen {
     remedy: Option<Remedy>,
-    /// Since when a successor has been held.
+    /// Since when the instance has held a successor.
     unsaved_since: Option<Timestamp>,
-    /// When it last reported that a person must act.
+    /// When the instance last reported that a person must act.
     awaited_at: Option<Timestamp>,
     started_at: Option<Timestamp>,
 }
@@ -49,14 +50,14 @@ struct Instance {
     name: String,
     task: JoinHandle<Option<State>>,
     stop: CancellationToken,
-    /// Kept, since dropping it would end the reloads.
+    /// The sender of reload requests, which must live as long as the instance.
     reload: watch::Sender<u64>,
     seen: Arc<Mutex<Seen>>,
     starts: u64,
     clock: Clock,
 }
 
-/// The default policy, or another plausible one.
+/// Returns the default policy or another realistic policy.
 fn any_policy(rng: &mut fastrand::Rng) -> Policy {
     const HOUR: u64 = 3600;
     let usual = Policy::default();
@@ -106,7 +107,7 @@ impl Simulation {
         simulation
     }
 
-    /// A process starts, with only its configuration and a clock that may be wrong.
+    /// Starts a process, which has only its configuration and a clock that may be wrong.
     fn start(&mut self, name: &str, starts: u64) -> Instance {
         let skew = if self.rng.u8(0..8) == 0 { nature::any_skew(&mut self.rng) } else { TimeDelta::zero() };
         let clock = Clock::running(self.world.now() + skew, 1.0);
@@ -135,7 +136,7 @@ impl Simulation {
         Instance { name: name.to_owned(), task, stop, reload, seen, starts: starts + 1, clock }
     }
 
-    /// The process is killed and restarted.
+    /// Kills the process and starts it again.
     fn crash(&mut self, nth: usize) {
         let gone = &self.instances[nth];
         gone.task.abort();
@@ -145,14 +146,15 @@ impl Simulation {
     fn come_back(&mut self, nth: usize) {
         let gone = &self.instances[nth];
         let (name, starts) = (gone.name.clone(), gone.starts);
-        // Checks of the previous process count for the day, whatever the new one waits for.
+        // The calls of the previous process also count for this day, even if the new process does not wait for a
+        // person.
         let awaited_at = gone.seen.lock().expect("not poisoned").awaited_at;
         let back = self.start(&name, starts);
         back.seen.lock().expect("not poisoned").awaited_at = awaited_at;
         self.instances[nth] = back;
     }
 
-    /// The process is stopped and restarted.
+    /// Stops the process and starts it again.
     async fn restart(&mut self, nth: usize) {
         let leaving = &mut self.instances[nth];
         leaving.stop.cancel();
@@ -174,7 +176,7 @@ impl Simulation {
 }
 
 impl Simulation {
-    /// The events before a failure, for its analysis.
+    /// Returns the events before a failure, for its analysis.
     fn record(&self) -> String {
         let short = |text: &str| text.chars().take(6).collect::<String>();
         let mut lines = self.trouble.deeds.iter().rev().take(8).rev().cloned().collect::<Vec<_>>();

@@ -1,4 +1,4 @@
-//! Stories of other writers, pasted values and vaults, with the whole daemon in simulated time.
+//! Tests other writers, stored invalid values and vault problems, with the whole daemon in simulated time.
 
 use std::sync::Arc;
 
@@ -108,7 +108,7 @@ fn a_verdict_on_one_version_does_not_apply_to_the_next() {
 
 const OTHER_VAULT: &str = "https://fabrikam.vault.azure.net";
 
-/// The app's secret is in a vault of its own.
+/// Moves the app's secret to another vault than the token's.
 fn app_secret_elsewhere(world: &World, _: &perennial::sandbox::world::Partner, grant: &mut ManagedToken) {
     world.add_vault(OTHER_VAULT);
     let CredentialSource::Secret(Source::Secret(here)) = &grant.app.credential else {
@@ -135,7 +135,7 @@ fn the_vault_that_fails_is_the_one_that_is_named() {
     });
 }
 
-/// Promise 6 with a script that overwrites the secret each minute.
+/// Tests promise 6 with a script that overwrites the secret each minute.
 #[test]
 fn a_script_that_writes_every_minute_stays_within_the_call_limit() {
     for rubbish in ["rubbish", "two words of rubbish"] {
@@ -159,7 +159,7 @@ fn a_script_that_writes_every_minute_stays_within_the_call_limit() {
                 world.forget_calls_before(world.now());
             }
             let good = world.human_signs_in(&town.partners[0]).expect("may sign in");
-            // With a redemption of each, the day's redemptions are used up.
+            // If each version is redeemed, the day's redemptions are used up, so this takes more than a day.
             pass(DAY + HOUR).await;
             let value = world.newest_value(secret).expect("stored");
             assert!(world.descends_from(value.expose(), good.expose()) && world.is_alive(value.expose()));
@@ -192,7 +192,8 @@ fn instants_of_every_sink_and_state_survive_a_clock_that_was_ahead() {
     }
 }
 
-/// A sign-in could not be noticed, or not be stored (found by the simulation of the whole process, seed 44).
+/// Without this report, Perennial could not notice a sign-in, or a sign-in could not be stored (found by the simulation
+/// of the whole process, seed 44).
 #[test]
 fn a_rejected_token_that_becomes_unreadable_is_reported() {
     in_town(1, |_, _, _| {}, &async |town| {
@@ -244,8 +245,8 @@ fn a_secret_deleted_before_the_start_is_recovered_by_the_action() {
     });
 }
 
-/// Its predecessors cannot be tried, and it is certain that it is invalid (found by the simulation of the whole
-/// process, seed 55).
+/// During the outage, the value's predecessors cannot be tried, but it is certain that the value is invalid (found by
+/// the simulation of the whole process, seed 55).
 #[test]
 fn an_outage_of_entra_does_not_hide_that_the_stored_value_is_no_token() {
     in_town(1, |_, _, _| {}, &async |town| {

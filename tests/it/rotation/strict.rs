@@ -1,4 +1,5 @@
-//! A token of an issuer that ends a family of tokens when a spent one is sent again, in the small world.
+//! Tests tokens of a strict issuer, which revokes all tokens of a sign-in if one of them is redeemed twice. The tests
+//! use a small simulated world.
 
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::support::harness;
 mod buried;
 
 const SECOND: Duration = Duration::from_secs(1);
-/// The time within which a person's fix is noticed.
+/// The time within which the daemon must notice that a person has fixed a problem.
 const A_MINUTE: Duration = Duration::from_secs(70);
 
 struct Scene {
@@ -40,7 +41,7 @@ impl Scene {
         Self { world, partner, grant }
     }
 
-    /// One instance of the daemon; `seed` stands for its process.
+    /// Starts one instance of the daemon. `seed` determines the random numbers of its process.
     fn daemon(&self, actor: &str, seed: u64) -> Daemon {
         let clock = Clock::running(self.world.now(), 1.0);
         let rotator = harness::rotator(&self.world, clock.clone(), &self.grant, actor, seed);
@@ -110,7 +111,7 @@ fn works(daemon: &Daemon) -> bool {
         && daemon.board().read(|all| all[0].blocked.is_none() && all[0].outage.is_none())
 }
 
-/// The time it takes, in whole tenths of a second.
+/// Waits until `done` returns true. Returns the duration of the wait, in tenths of a second.
 async fn until(what: &str, longest: Duration, done: impl Fn() -> bool) -> Duration {
     let began = tokio::time::Instant::now();
     while !done() {
@@ -226,7 +227,7 @@ fn two_instances_that_start_at_once_lose_nothing() {
                 tokio::time::sleep(milliseconds(apart)).await;
                 let second = scene.daemon("second", 2);
 
-                // An instance whose mark came too late waits for its own.
+                // An instance that wrote its mark too late waits before it tries again.
                 tokio::time::sleep(1_800 * SECOND).await;
 
                 assert!(scene.is_alive(), "{latency} {updates_take} {apart}");
@@ -316,7 +317,7 @@ fn a_request_that_was_never_sent_loses_nothing() {
 fn the_mark_of_a_dead_process_is_respected_for_a_limited_time() {
     play(async |scene| {
         let marked = || scene.world.versions_of(&scene.partner.refresh_token)[0].tags.contains("redeeming");
-        // It dies between its mark and its redemption.
+        // The instance dies after it has written its mark and before it redeems the token.
         let daemon = scene.daemon("dies", 1);
         until("marked", 60 * SECOND, marked).await;
         drop(daemon);
@@ -402,7 +403,7 @@ fn two_instances_lose_nothing_under_any_vault_failure() {
                 }
             }
             scene.heal();
-            // A day's calls may be used up.
+            // More than a day passes, because the calls of a day may be used up.
             tokio::time::sleep(30 * 3600 * SECOND).await;
             let told = daemons.each_ref().map(conditions);
             assert!(scene.is_alive(), "{seed} {told:?}");

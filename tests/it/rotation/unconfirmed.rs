@@ -1,4 +1,4 @@
-//! Answers of Entra that may be withdrawn: no alert is sent before a second answer confirms them.
+//! Tests answers of Entra that are not definite. No alert may be sent before a second answer confirms the first.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! An invalid value on top of a good token while its versions cannot be listed: reported until it ends, and repaired
-//! without a person.
+//! Tests an invalid value that is newer than a working token, while the versions cannot be listed. The problem must be
+//! reported until it ends, and Perennial must repair it without a person.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::support::host::{Host, on_a_host};
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// The conditions of the only token, hour by hour.
+/// Returns the conditions of the only token in each hour.
 async fn told_hourly(host: &Host, hours: usize) -> Vec<Vec<Kind>> {
     let mut told = Vec::new();
     for _ in 0..hours {
@@ -33,7 +33,7 @@ fn a_missing_right_to_list_is_reported_until_it_is_assigned() {
         on_a_host(TimeDelta::zero(), 1, &async |host| {
             tokio::time::sleep(HOUR).await;
             paste_rubbish(host);
-            // From then on a predecessor may be put on top.
+            // After this time, a predecessor may replace an invalid value.
             tokio::time::sleep(HOUR * 25).await;
             host.world.change_vault(&host.partners[0].refresh_token.vault, |vault| {
                 vault.allowed.remove(&right);
@@ -60,7 +60,7 @@ fn an_unanswered_list_at_the_start_is_retried_and_reported() {
     for minutes in [1, 10, 50] {
         on_a_host(TimeDelta::zero(), 1, &async |host| {
             paste_rubbish(host);
-            // The vault's first answer corrects the host's clock, which lengthens no wait.
+            // The vault's first answer corrects the host's clock. This correction must not make a wait longer.
             host.world.advance(TimeDelta::days(2));
             let down = FaultEffect::Status { status: 503, retry_after: None };
             host.world.inject(Fault::of(Peer::KeyVault, down).on(Operation::List));
@@ -68,7 +68,7 @@ fn an_unanswered_list_at_the_start_is_retried_and_reported() {
 
             tokio::time::sleep(MINUTE * minutes).await;
             let calls = host.world.count_calls(Peer::KeyVault, None, since);
-            // A user must sign in meanwhile, so the vault is checked every minute.
+            // In this time, a user must sign in, so the vault is checked every minute.
             let most = 30 + usize::try_from(minutes).expect("few");
             assert!(calls <= most, "{minutes} min: {calls} calls");
             if minutes > 1 {

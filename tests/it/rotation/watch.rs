@@ -1,4 +1,4 @@
-//! Checks of the vault while a person must act: which answers are news, and which are not.
+//! Tests the checks of the vault while a person must act: which answers show a change, and which do not.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use perennial::token::version::Version;
 use crate::support::harness;
 use crate::support::lab::{Lab, grant, settle};
 
-/// A token of ours whose user is disabled, and the process that waits for a fix.
+/// Returns a process that waits for a fix, because the user of its token is disabled.
 async fn refused(lab: &Lab, partner: &Partner) -> (AzureRotator, State) {
     lab.world().disable_user(&partner.user_oid, true);
     let mut rotator = lab.rotator(&grant("partner", partner));
@@ -132,7 +132,8 @@ async fn a_new_version_is_not_covered_by_the_previous_proof() {
     assert_eq!(state.proved_at(), None, "nobody has redeemed it");
 }
 
-/// A process died between its write and its list, and the version that it buried returns no successor.
+/// A process has died after its write and before its list. For the sign-in that it has buried, the issuer returns no
+/// successor.
 #[tokio::test]
 async fn a_buried_sign_in_without_a_successor_blocks_no_proof() {
     let lab = Lab::start().await;

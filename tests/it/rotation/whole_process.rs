@@ -1,9 +1,9 @@
-//! The whole process in simulated time: the daemon that `run` composes, with its alerts, over the world.
+//! Simulates the whole process: the daemon as `run` starts it, with its alerts, over the simulated world.
 //!
-//! A seed decides the number of tokens and what they share, the number of instances and their hosts' clocks, faults,
-//! people's actions, and how the receivers of alerts fail. The reports of every surface are compared with the world
-//! each hour. `SIM_SEED=n cargo test whole_process` replays a seed, `SIM_SEEDS=m` runs that many from `n` on, and
-//! `SIM_DAYS=d` sets the length of each.
+//! The seed determines the number of tokens and what they share, the number of instances and their hosts' clocks,
+//! faults, people's actions, and how the receivers of alerts fail. Each hour, the reports of every surface are compared
+//! with the world. `SIM_SEED=n cargo test whole_process` replays a seed, `SIM_SEEDS=m` runs `m` seeds from `n` on, and
+//! `SIM_DAYS=d` sets the number of days for each seed.
 
 mod checks;
 mod deeds;
@@ -28,7 +28,7 @@ use self::receivers::{Link, Receiver};
 use self::setup::Token;
 use crate::support::harness;
 
-/// Seeds and days in the gate; the long run is a command of its own (`just sim-process`).
+/// The number of seeds in the gate. The command `just sim-process` runs more seeds.
 const SEEDS: u64 = 6;
 const DAYS: i64 = 20;
 
@@ -37,15 +37,15 @@ struct Running {
     daemon: Daemon,
     clock: Clock,
     started_at: Timestamp,
-    /// The number of this start among all processes.
+    /// The number of this start, counted over all instances.
     start: u64,
 }
 
-/// A host on which the daemon runs, or will run again.
+/// A host on which the daemon runs or will be started again.
 struct Instance {
     name: String,
     running: Option<Running>,
-    /// When it is started again.
+    /// When the daemon is started again.
     back_at: Timestamp,
 }
 
@@ -64,7 +64,7 @@ struct Simulation {
 }
 
 impl Simulation {
-    /// A process starts on its host, whose clock may be wrong.
+    /// Starts a process on its host, whose clock may be wrong.
     fn start(&mut self, nth: usize) {
         let world = self.world.clone();
         let skew = if self.rng.u8(0..8) == 0 { deeds::any_skew(&mut self.rng) } else { TimeDelta::zero() };
@@ -90,7 +90,7 @@ impl Simulation {
         self.nature.note(started_at, &format!("{name} is started, its host's clock off by {skew}"));
     }
 
-    /// A crash, as by a power cut.
+    /// Crashes a process, as in a power failure.
     fn crash(&mut self, nth: usize, away: TimeDelta) {
         self.note_marks();
         let instance = &mut self.instances[nth];
@@ -131,7 +131,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Events of an hour happen at any minute of it.
+    /// Simulates one hour. Events happen at any minute of the hour.
     async fn hour(&mut self, hour: i64) {
         let at = self.rng.u64(0..60);
         for minute in 0..60 {
@@ -145,7 +145,7 @@ impl Simulation {
         }
     }
 
-    /// The events before a failure, for its analysis.
+    /// Returns the events before a failure, for its analysis.
     fn record(&self) -> String {
         let mut lines: Vec<String> = self.nature.deeds.iter().rev().take(14).rev().cloned().collect();
         for (instance, running) in self.running() {
@@ -185,7 +185,7 @@ impl Simulation {
 }
 
 fn simulate(seed: u64, days: i64) -> Result<(), String> {
-    // The notifiers take their random waits from this thread's generator.
+    // The notifiers use this thread's random number generator for their waits.
     fastrand::seed(seed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let simulated = async { Simulation::new(seed).days(days).await };
@@ -213,7 +213,7 @@ fn every_surface_and_every_receiver_agrees_with_the_world() {
             let ended = std::panic::catch_unwind(|| simulate(seed, days));
             ended.unwrap_or_else(|_| Err(format!("seed {seed}: it panicked"))).err()
         };
-        // A long run shows each failure at once, with `--nocapture`.
+        // With `--nocapture`, a long run shows each failure immediately.
         let run = |seed| run(seed).inspect(|broken| eprintln!("{broken}\n"));
         mine.filter_map(run).take(5).collect::<Vec<_>>()
     };

@@ -1,4 +1,4 @@
-//! A host whose clock is wrong, at the start or later: many tokens on one clock, as in `run`.
+//! Tests a host whose clock is wrong, at the start or later. Many tokens use one clock, as in `run`.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ fn all_tokens_are_current_soon_after_an_outage_on_a_host_whose_clock_is_wrong() 
             host.world.inject(Fault::of(Peer::KeyVault, FaultEffect::Transport(NoResponse::TimedOut)));
             tokio::time::sleep(HOUR * 7).await;
             host.world.clear_faults(None);
-            // No wait between two attempts is longer than an hour.
+            // The wait between two attempts is at most an hour.
             tokio::time::sleep(HOUR + Duration::from_secs(60)).await;
             host.current()
         });
@@ -93,7 +93,7 @@ fn a_vault_that_once_reports_a_wrong_time_costs_no_token() {
     }
 }
 
-/// For any cause that blocks a task's first step, without asking the task.
+/// This must work for any cause that blocks a task's first step, without the help of the task.
 #[test]
 fn a_token_that_was_never_tried_is_reported_within_15_minutes() {
     for ahead in [TimeDelta::zero(), TimeDelta::days(60), TimeDelta::days(-60)] {

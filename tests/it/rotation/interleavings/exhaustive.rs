@@ -1,13 +1,14 @@
-//! Orders in which two instances, two people, two crashes and two lost answers meet on one secret.
+//! Tests the orders of the events of two instances, two people, two crashes and two lost answers on one secret.
 //!
 //! A schedule is a list of choices: which process makes its next call, whose answer is lost, which process dies and
-//! restarts, which person acts. Each is replayed in a world of its own. A state that was reached before is not
-//! continued. Its future depends on the vault, the issuer, the answers that each instance has received, and the
-//! remaining events; with `strict`, also on the time.
+//! restarts, and which person acts. Each schedule is replayed in a world of its own. If a schedule leads to a state
+//! that was reached before, the schedule is not continued. A state consists of all that the future depends on: the
+//! vault, the issuer, the answers that each instance has received, and the remaining events. With `strict`, the time is
+//! also a part of the state.
 //!
-//! Plain `cargo test` replays a random sample of each cast's open schedules for some seconds. `ORDERS_LIMIT=0` runs
-//! until all are done, and `ORDERS_FAULTS` limits the faults. Each test prints the number of states and of the
-//! schedules that are left.
+//! `cargo test` without these variables replays a random sample of each cast's schedules for some seconds.
+//! `ORDERS_LIMIT=0` replays all schedules, and `ORDERS_FAULTS` limits the faults. Each test prints the number of states
+//! and the number of schedules that were not continued.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -28,25 +29,25 @@ use super::*;
 struct Cast {
     instances: usize,
     strict: bool,
-    /// Whether each effect takes a second. Otherwise all writes are in the same one, which the vault does not
-    /// distinguish.
+    /// Whether each effect takes a second. If false, all writes are in the same second, so the vault's times do not
+    /// show their order.
     second_by_second: bool,
     people: &'static [Deed],
     /// The number of crashes and of lost requests or answers, at most two of each.
     faults: usize,
 }
 
-/// Of each kind.
+/// The maximum number of faults of each kind.
 const FAULTS_OF_A_KIND: usize = 2;
 
-/// A person's action.
+/// An action of a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Deed {
     SignsIn,
     PastesRubbish,
 }
 
-/// The next event.
+/// The next event in a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Choice {
     Goes(usize),
@@ -59,7 +60,7 @@ enum Choice {
 const SETTLED: Duration = Duration::from_millis(2_001);
 type Life = Pin<Box<dyn Future<Output = Option<Failure>>>>;
 
-/// One process, or its successor.
+/// One process, or the process that is started after its death.
 struct Process {
     ports: Instance,
     life: Option<Life>,
@@ -67,7 +68,7 @@ struct Process {
     sleeps_since: Duration,
 }
 
-/// A replayed schedule.
+/// The replay of a schedule.
 struct Run<'a> {
     cast: Cast,
     runtime: &'a Runtime,
@@ -84,7 +85,7 @@ struct Run<'a> {
     taken: Vec<Choice>,
 }
 
-/// One process's work, as its loop carries it out without waits: a failed step is tried once more.
+/// Carries out the work of one process like the loop, but without waits. A failed step is tried once more.
 async fn live(mut rotator: Rotator<Instance, Instance, Instance>, force: bool) -> Option<Failure> {
     let mut state = State::unknown(rotator.clock.now());
     for _ in 0..2 {
@@ -103,7 +104,7 @@ async fn live(mut rotator: Rotator<Instance, Instance, Instance>, force: bool) -
 }
 
 impl<'a> Run<'a> {
-    /// A world after one rotation, with two processes that have started.
+    /// Creates a world after one rotation, with two processes that have just started.
     fn new(cast: Cast, runtime: &'a Runtime) -> Self {
         let speed = if cast.strict { 1.0 } else { 0.0 };
         let world = World::new(Clock::running(base(), 0.0), 7);
@@ -112,7 +113,8 @@ impl<'a> Run<'a> {
         world.advance(TimeDelta::days(8));
         let grant = grant("contoso", &partner, &Policy::default());
         let grant = ManagedToken { verify: Verify::Nothing, ..grant };
-        // Made by a rule that needs no time, so that there is a version to disable.
+        // One rotation happens before the test, so that there is a version to disable. It uses the rule for an issuer
+        // that is not strict, since this rule needs no time.
         let mut earlier: Task =
             Box::pin(rotate_once(rotator(&world, still_clock(), &grant, "earlier", 1), true));
         while earlier.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {}
@@ -143,7 +145,8 @@ impl<'a> Run<'a> {
         run
     }
 
-    /// The first poll only leads to the first call. A process that restarts after a crash has no rotation due.
+    /// Starts a process. The first poll runs only until the first call. For a process that restarts after a crash, no
+    /// rotation is due.
     fn start(&self, index: usize, lives: usize, speed: f64) -> Process {
         let name = ["first", "second"][index];
         let clock = Clock::running(self.world.now(), speed);
@@ -182,7 +185,8 @@ impl<'a> Run<'a> {
                 choices.push(Choice::Loses(index, Lost::Answer));
                 choices.push(Choice::Loses(index, Lost::Request));
             }
-            // Dying after a read, or before any call, equals dying after the previous effect.
+            // A death after a read or before any call has the same result as a death after the previous effect, so it
+            // is left out.
             if last == Call::Effect && may_fail && self.crashes < FAULTS_OF_A_KIND {
                 choices.push(Choice::Dies(index));
             }
@@ -251,7 +255,7 @@ impl<'a> Run<'a> {
         self.names.give(&version.id.0, ("version of", person));
     }
 
-    /// Everything on which the future depends.
+    /// Returns a hash of everything on which the future depends.
     fn state(&self) -> u64 {
         let processes: Vec<_> = self
             .processes
@@ -264,7 +268,7 @@ impl<'a> Run<'a> {
         number((self.peers(), processes, self.acted, self.crashes, self.lost, self.passed))
     }
 
-    /// The state of vault and issuer.
+    /// Returns a hash of the state of the vault and the issuer.
     fn peers(&self) -> u64 {
         let versions = self.world.versions_of(&self.partner.refresh_token);
         let versions: Vec<_> = versions
@@ -289,7 +293,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The result of a run.
+/// The result of testing a cast.
 #[derive(Debug, Default)]
 struct Walked {
     states: usize,
@@ -297,7 +301,7 @@ struct Walked {
     replays: usize,
     deepest: usize,
     redemptions: usize,
-    /// Schedules that were not continued, since the limit was reached.
+    /// Schedules that were not continued, because the limit was reached.
     left: usize,
 }
 
@@ -321,7 +325,8 @@ fn walk_all(cast: Cast, limit: usize) -> Walked {
             let choices = run.choices();
             let Some(first) = choices.first() else {
                 walked.redemptions = walked.redemptions.max(run.redemptions());
-                // Processes that have ended do not affect the future, except for whether a fault may excuse it.
+                // All processes have ended, so only the state of the services matters, and whether a fault may have
+                // caused a loss.
                 if ends.insert((run.peers(), run.crashes + run.lost > 0, run.lost > 0)) {
                     run.judge_end();
                 }
@@ -343,10 +348,10 @@ fn walk_all(cast: Cast, limit: usize) -> Walked {
 const TWO_SIGN_INS: &[Deed] = &[Deed::SignsIn, Deed::SignsIn];
 const RUBBISH_AND_SIGN_IN: &[Deed] = &[Deed::PastesRubbish, Deed::SignsIn];
 
-/// Replays of one cast in plain `cargo test`.
+/// The number of replays for one cast in `cargo test` without further settings.
 const REPLAYS: usize = 3_000;
 
-/// Tests orders of this cast, and prints the numbers.
+/// Tests the orders of this cast, and prints the numbers.
 fn walk_and_tell(cast: Cast) {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<usize>().ok());
     let cast = Cast { faults: number("ORDERS_FAULTS").unwrap_or(cast.faults), ..cast };

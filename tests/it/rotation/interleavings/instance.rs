@@ -1,7 +1,8 @@
-//! The ports of one instance over the world: an answer may be lost, and a number stands for all answers so far.
+//! Implements the ports of one instance over the world. An answer may be lost. A hash number stands for all answers
+//! that the instance has received so far.
 //!
-//! Two orders that differ only in the others' actions lead to the same state of an instance if it received the same
-//! answers. Random names of the world are replaced by their author and a number.
+//! If an instance receives the same answers in two orders, its state is the same, even if the other participants acted
+//! in another order. For this comparison, random names in the world are replaced by their author and a number.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -29,32 +30,32 @@ use uuid::Uuid;
 /// An instance's next call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Call {
-    /// It waits for time to pass.
+    /// No call: the instance waits for time to pass.
     None,
-    /// It reads what no other process changes.
+    /// A read of data that no other process changes.
     Private,
-    /// It reads.
+    /// A read.
     Read,
-    /// It changes a service's state, so that its answer can be lost.
+    /// A call that changes a service's state, so that the loss of its answer matters.
     Effect,
 }
 
-/// Names for the world's random texts. Shared by all instances of a world.
+/// Names for the world's random texts. All instances of a world share these names.
 #[derive(Clone, Default)]
 pub(super) struct Names(Arc<Mutex<HashMap<String, u64>>>);
 
 impl Names {
-    /// The name of a text; its own if it is not random.
+    /// Returns the name of a text. A text that is not random is its own name.
     pub(super) fn of(&self, text: &str) -> u64 {
         lock(&self.0).get(text).copied().unwrap_or_else(|| number(text))
     }
 
-    /// Names it, unless it has a name.
+    /// Gives a text a name, unless it already has a name.
     pub(super) fn give(&self, text: &str, name: impl Hash) {
         lock(&self.0).entry(text.to_owned()).or_insert_with(|| number(name));
     }
 
-    /// The meaning of tags to a reader, except for times: those differ with the order.
+    /// Returns a hash of what tags mean to a reader. Times are left out, because they depend on the order.
     pub(super) fn of_tags(&self, tags: &Tags) -> u64 {
         let values = tags.iter().map(|(name, value)| match name {
             "redeemed-from" => (name, self.of(value)),
@@ -78,9 +79,9 @@ struct Ear {
 /// The lost part of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lost {
-    /// The request: it has no effect.
+    /// The request is lost, so the call has no effect.
     Request,
-    /// The answer.
+    /// The answer is lost.
     Answer,
 }
 
@@ -100,23 +101,24 @@ impl Instance {
         Self { actor, token: token.clone(), life, names, ear: Arc::new(Mutex::new(ear)) }
     }
 
-    /// Its next call and its last one.
+    /// Returns the kind of the instance's next call and of its last call.
     pub(super) fn calls(&self) -> (Call, Call) {
         let ear = lock(&self.ear);
         (ear.next, ear.last)
     }
 
-    /// Everything that it can know.
+    /// Returns a hash of everything that the instance can know.
     pub(super) fn heard(&self) -> u64 {
         lock(&self.ear).heard
     }
 
-    /// Its next call gets lost.
+    /// Makes the instance's next call lose this part.
     pub(super) fn lose(&self, what: Lost) {
         lock(&self.ear).loses = Some(what);
     }
 
-    /// The answer to a call, which takes effect at its second poll; `None` if the request gets lost.
+    /// Makes a call, which takes effect at its second poll, and returns its answer. Returns `None` if the request is
+    /// lost.
     async fn through<T>(&self, call: impl Future<Output = T>) -> Option<T> {
         let mut call = pin!(call);
         poll_fn(|context| match lock(&self.ear).loses {
@@ -130,7 +132,7 @@ impl Instance {
         lock(&self.ear).next = next;
     }
 
-    /// The answer has come, or is lost.
+    /// Ends a call, whose answer has arrived or is lost.
     fn end<T, E>(&self, answer: Option<Result<T, E>>, of: impl Fn(&T) -> u64, lost: E) -> Result<T, E>
     where
         E: std::fmt::Debug,
@@ -169,7 +171,7 @@ impl Issuer for Instance {
         if let Some(Ok(answer)) = &answer {
             self.draws(answer.refresh_token.expose());
         }
-        // A rejection's ids differ with the order, and no decision depends on them.
+        // The ids of a rejection are left out, because they depend on the order, and no decision depends on them.
         let answer = answer.map(|answer| {
             answer.map_err(|error| match error {
                 IssuerError::Refused(refused) => {
@@ -285,7 +287,7 @@ impl Resource for Instance {
     }
 }
 
-/// A number for a thing: the same for equal things.
+/// Returns a hash of a value.
 pub(super) fn number(what: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     what.hash(&mut hasher);

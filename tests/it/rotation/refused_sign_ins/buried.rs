@@ -1,5 +1,5 @@
-//! A sign-in that lies below a version of ours and is rejected there: it is retried once a day, whatever the attempts
-//! meet, and is restored once it works.
+//! Tests a sign-in that is buried under a version of Perennial and that the issuer rejects. Perennial must try it once
+//! a day, even if attempts fail for other reasons, and restore it as soon as it works.
 
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use perennial::net::no_response::NoResponse;
 use super::*;
 
 impl Scene {
-    /// A process redeems, the other user signs in a minute later, and the process dies after it has overwritten that.
+    /// A process redeems the token. A minute later, the other user signs in. The process overwrites this sign-in and
+    /// dies.
     pub(super) async fn buries_a_sign_in(&self, tags: Tags) -> RefreshToken {
         self.buries_a_sign_in_after(TimeDelta::minutes(1), tags).await
     }
@@ -50,7 +51,7 @@ async fn a_rejected_buried_sign_in_is_retried_daily_and_restored_once_it_works()
     assert!(scene.follows(&sign_in) && state.failure().is_none(), "{:?}", state.failure());
 }
 
-/// Failures during the daily attempt, or instead of it.
+/// Returns failures that happen during the daily attempt or prevent it.
 fn trouble(scene: &Scene) -> Vec<(&'static str, Fault)> {
     let entra = |what: FaultEffect| Fault::of(Peer::Entra, what).on(Operation::Redeem);
     let theirs = |what: FaultEffect| entra(what).about(&scene.other);
@@ -112,7 +113,7 @@ async fn a_failure_during_the_daily_attempt_does_not_end_the_attempts() {
         scene.refuse("invalid_grant", Some(53003));
         let mut rotator = scene.rotator("next");
         let mut state = settle(&mut rotator, scene.unknown()).await;
-        // The policy is lifted in the middle of a day of failures, which covers the next attempt.
+        // The policy is removed while another failure lasts for a day, so that the next attempt fails.
         state = hours(&scene, &mut rotator, state, 12).await;
         scene.allow();
         scene.world.inject(fault);

@@ -1,4 +1,4 @@
-//! An invalid value on top of a sign-in that is rejected: which versions a rescue puts over it, and which not.
+//! Tests an invalid value that is newer than a rejected sign-in, and which older versions may replace this value.
 
 use super::*;
 

@@ -1,4 +1,5 @@
-//! A daemon that is stopped while a rejected foreign sign-in lies over the successor that it holds.
+//! Tests a daemon that is stopped while it holds a successor and the newest version is a rejected sign-in of another
+//! writer.
 
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 
-/// A user signs in while a successor is held, is rejected, and the daemon is stopped.
+/// While the daemon holds a successor, a user signs in, Entra rejects this sign-in, and the daemon is stopped. Returns
+/// the number of redemptions.
 async fn redemptions_while_stopping(error: &str, code: u32) -> usize {
     let world = World::new(Clock::running(harness::base(), 1.0), 7);
     let partner = world.add_partner("contoso", harness::VAULT, None);

@@ -1,4 +1,4 @@
-//! The promises (docs/promises.md) as checks, each hour of a simulated year.
+//! Checks the promises (docs/promises.md) in each hour of a simulated year.
 
 use std::collections::BTreeMap;
 
@@ -10,22 +10,23 @@ use perennial::token::RefreshToken;
 
 use super::{Seen, Simulation};
 
-/// Promise 6, per token and day.
+/// The limit of promise 6 for each token and day.
 const REDEMPTIONS_A_DAY: usize = 24;
-/// Requests that try a version of the app's credential and redeem nothing.
+/// The limit for requests that try a version of the app's credential and redeem no refresh token.
 const TRIALS_A_DAY: usize = 40;
 const QUESTIONS_A_DAY: usize = 12;
 const VAULT_CALLS_A_DAY: usize = 60;
-/// Vault calls a day while a person must act.
+/// The limit for vault calls per day while a person must act.
 const WATCHED: usize = 1_500;
 
-/// The memory of the checks between hours.
+/// What the checks remember from hour to hour.
 #[derive(Default)]
 pub(super) struct Checks {
     writes_seen: usize,
     /// The last sign-in that a person stored.
     last_sign_in: Option<RefreshToken>,
-    /// Since when the newest version has not followed it, or is dead, without an excuse.
+    /// Since when the newest version does not descend from the last sign-in, or is dead, without a reason that allows
+    /// this.
     astray_since: Option<Timestamp>,
     starts: BTreeMap<String, Vec<(Timestamp, u64)>>,
 }
@@ -44,7 +45,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Promise 2: only a proven successor is written, for the right user and app.
+    /// Checks promise 2: Perennial writes only proven successors, for the right user and app.
     fn never_worse(&mut self) -> Result<(), String> {
         let writes = self.world.writes_from(self.checks.writes_seen);
         self.checks.writes_seen += writes.len();
@@ -72,7 +73,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Promise 1 and the second half of promise 2.
+    /// Checks promise 1 and the second half of promise 2.
     fn alive_and_not_buried(&mut self, now: Timestamp) -> Result<(), String> {
         if self.trouble.deleted {
             return Ok(());
@@ -94,9 +95,9 @@ impl Simulation {
             return Ok(());
         }
         let since = *self.checks.astray_since.get_or_insert(now);
-        // A rotation in flight may bury a sign-in, and an invalid value is left alone for a day: the next proof finds
-        // both. A version that was off, and is enabled with another one on top of it, is found at the next rotation,
-        // which alone lists.
+        // A rotation in progress may bury a sign-in, and Perennial does not replace an invalid value for a day. The
+        // next proof finds both cases. If a disabled version is enabled again after a newer version was written, only
+        // the next rotation finds it, because only a rotation lists the versions.
         let turn = TimeDelta::from_std(self.grant.policy.rotate_after.mul_f64(1.15)).unwrap_or_default();
         let below =
             self.trouble.switched_on_below_at.is_some_and(|at| at + turn + TimeDelta::hours(32) > now);
@@ -114,13 +115,13 @@ impl Simulation {
         trouble.off
             || trouble.deleted
             || trouble.revoked_at.is_some()
-            // The limit above counts hours without faults and without people.
+            // The time limit above counts only hours without faults and without actions of people.
             || trouble.busy_until + TimeDelta::hours(2) > now
             || trouble.person_at + TimeDelta::hours(1) > now
             || !self.world.faults().is_empty()
     }
 
-    /// Promise 6, for each instance and day; a new process has a new count.
+    /// Checks promise 6 for each instance and day. A new process has new counters.
     fn polite(&mut self, hour: i64, now: Timestamp) -> Result<(), String> {
         if hour % 6 != 0 {
             return Ok(());
@@ -135,7 +136,7 @@ impl Simulation {
             let processes =
                 usize::try_from(1 + instance.starts - earlier.map_or(0, |(_, count)| *count)).unwrap_or(1);
             let seen = instance.seen.lock().expect("not poisoned").clone();
-            // A role or a person was needed at some time of the day, by this process or an earlier one.
+            // At some time of the day, this process or an earlier one waited for a role or a person.
             let watched = seen.awaited_at.is_some_and(|at| at > since) || self.trouble.busy_until > since;
             let vault = if watched { WATCHED } else { VAULT_CALLS_A_DAY };
             for (peer, trials, most) in [
@@ -158,8 +159,8 @@ impl Simulation {
         Ok(())
     }
 
-    /// Promise 4: a dead grant is known within `prove_every` and five minutes; and no sign-in is requested while the
-    /// stored token is good.
+    /// Checks promise 4: a dead grant is reported within `prove_every` and five minutes, and no sign-in is requested
+    /// while the stored token works.
     fn told(&self, now: Timestamp) -> Result<(), String> {
         let due =
             TimeDelta::from_std(self.grant.policy.prove_every).unwrap_or_default() + TimeDelta::minutes(5);
@@ -176,7 +177,7 @@ impl Simulation {
                 return Err(format!("{now}: the grant is dead, and {} says nothing", instance.name));
             }
             let asks_login = matches!(seen.remedy, Some(Remedy::Login));
-            // After an outage, a rejected token is redeemed again three hours after an attempt without an answer.
+            // After an attempt without an answer, a rejected token is redeemed again only three hours later.
             let asked_again = self.trouble.busy_until < now - due.max(TimeDelta::minutes(185));
             if asks_login && quiet && calm && asked_again && self.world.is_alive(value.expose()) {
                 return Err(format!("{now}: {} asks for a sign-in while the token is good", instance.name));
@@ -185,7 +186,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// A day after the last failure, the stored token is younger than `rotate_after` and a day.
+    /// Checks that a day after the last failure, the stored token is not older than `rotate_after` and a day.
     fn rotated_when_quiet(&self, now: Timestamp) -> Result<(), String> {
         let quiet_since = now - TimeDelta::hours(26);
         let trouble = &self.trouble;

@@ -1,4 +1,4 @@
-//! The events of a token's year: outages, lost answers, people, crashes.
+//! The random events in a token's year: outages, lost answers, people's actions, and crashes.
 
 use std::time::Duration;
 
@@ -11,29 +11,29 @@ use perennial::token::version::VersionId;
 
 use super::Simulation;
 
-/// Current events, and people's actions that a check must know.
+/// The current events, and people's actions that the checks must know.
 pub(super) struct Trouble {
     /// The rate of events, in thousandths per hour.
     rate: u32,
-    /// Everything is down but for one hour in twenty-nine days.
+    /// Whether all services work only for one hour in twenty-nine days.
     one_hour_a_month: bool,
-    /// When the last outage, role change or other operator's problem ends.
+    /// When the last outage, role change or other problem for an operator ends.
     pub(super) busy_until: Timestamp,
-    /// Later actions of people, who clean up after themselves.
+    /// Later actions of people, with which they undo their earlier actions.
     later: Vec<(Timestamp, Deed)>,
-    /// The newest version was disabled by a person.
+    /// Whether a person has disabled the newest version.
     pub(super) off: bool,
-    /// That version.
+    /// The version that a person has disabled.
     switched_off: Option<VersionId>,
-    /// When a version was enabled again below another one.
+    /// When a version was enabled again although a newer version exists.
     pub(super) switched_on_below_at: Option<Timestamp>,
-    /// The secret is deleted.
+    /// Whether the secret is deleted.
     pub(super) deleted: bool,
-    /// The user's sessions were revoked, or the account is disabled, since then.
+    /// When the user's sessions were revoked or the account was disabled, if there was no sign-in since.
     pub(super) revoked_at: Option<Timestamp>,
-    /// The last time a person did anything.
+    /// When a person last did something.
     pub(super) person_at: Timestamp,
-    /// The events so far, for the record.
+    /// The events so far, for the analysis of a failure.
     pub(super) deeds: Vec<String>,
 }
 
@@ -63,10 +63,10 @@ pub(super) enum Deed {
     Reload,
     RaceSave,
     SignInRefused,
-    /// A host's clock is set wrong, and right again some hours later.
+    /// A host's clock is set wrong. Some hours later, it is set right.
     SetClock,
     SetClockBack(usize, TimeDelta),
-    /// Another token of the process has read the vault, and so learned the time.
+    /// Another token of the process has read the vault, so the process's clock is corrected.
     OthersRead,
 }
 
@@ -93,7 +93,7 @@ const DEEDS: [(u32, Deed); 20] = [
     (6, Deed::OthersRead),
 ];
 
-/// How far a host's clock may be off: minutes to 400 days, either way.
+/// Returns how far a host's clock is off: minutes to 400 days, ahead or behind.
 pub(super) fn any_skew(rng: &mut fastrand::Rng) -> TimeDelta {
     let most = [30, 24 * 60, 400 * 24 * 60][rng.usize(0..3)];
     TimeDelta::minutes(rng.i64(-most..most))
@@ -118,14 +118,14 @@ impl Trouble {
 }
 
 impl Simulation {
-    /// One hour's events.
+    /// Causes the events of one hour.
     pub(super) async fn happen(&mut self, hour: i64) {
         let now = self.world.now();
         if self.trouble.one_hour_a_month {
             self.all_but_an_hour(hour, now);
             return;
         }
-        // The app's secret is normally replaced in good time.
+        // Normally the app's secret is replaced before its expiry.
         if hour % (24 * 90) == 24 * 60 {
             self.act(Deed::NewAppSecret).await;
         }
@@ -235,7 +235,7 @@ impl Simulation {
         }
     }
 
-    /// Actions of administrators of the tenant and of the vault.
+    /// Carries out an action of an administrator of the tenant or the vault.
     fn act_on_grant_or_vault(&mut self, deed: Deed, now: Timestamp) {
         let secret = self.partner.refresh_token.clone();
         let user = self.partner.user_oid.clone();
@@ -339,7 +339,7 @@ impl Simulation {
 
     fn sign_in(&mut self) {
         if self.trouble.deleted {
-            // It cannot be stored; they return later.
+            // The token cannot be stored now, so the user signs in again later.
             self.later(9, Deed::SignIn);
             return;
         }
@@ -368,7 +368,7 @@ impl Simulation {
             };
             let mut fault = Fault::of(*peer, what).until(until);
             if *peer == Peer::KeyVault && self.rng.bool() {
-                // Read-only, as in a failover.
+                // The vault is read-only, as in a failover.
                 fault = fault.on(Operation::Set);
             }
             if self.rng.u8(0..4) == 0 {
@@ -393,8 +393,9 @@ impl Simulation {
         self.trouble.busy_until = self.trouble.busy_until.max(self.world.now() + TimeDelta::hours(3));
     }
 
-    /// The user signs in again while the successor of their sign-in is being saved, and is rejected for some hours: by
-    /// a policy, by an unknown code, or without one. It is retried a day later at the latest.
+    /// The user signs in again while the daemon saves the successor of an earlier sign-in. For some hours, Entra
+    /// rejects the new sign-in because of a policy, with an unknown code, or without a code. The daemon must try this
+    /// sign-in again at most a day later.
     async fn sign_in_refused(&mut self) {
         self.sign_in();
         self.meet_a_save().await;
@@ -407,7 +408,7 @@ impl Simulation {
         self.trouble.busy_until = self.trouble.busy_until.max(until + TimeDelta::hours(26));
     }
 
-    /// A person acts in the very seconds in which a successor is being saved, or the process dies.
+    /// A person acts, or the process dies, in the seconds in which a successor is saved.
     async fn race_save(&mut self) {
         self.meet_a_save().await;
         match self.rng.u8(0..3) {
@@ -423,7 +424,7 @@ impl Simulation {
         }
     }
 
-    /// Waits until some effects of a reload have happened.
+    /// Starts a reload and waits until some of its calls have had their effects.
     async fn meet_a_save(&mut self) {
         self.instances.iter().for_each(|instance| instance.reload.send_modify(|n| *n += 1));
         let effects = self.rng.u32(0..12);

@@ -1,11 +1,10 @@
-//! A sign-in of a `strict` token that lies below a version of ours.
+//! Tests a sign-in of a `strict` token that is buried under a version of Perennial.
 
 use perennial::rotation::state::State;
 
 use super::*;
 
-/// A mark on a buried sign-in only says that a redemption began. Found by the test of every order
-/// (`interleavings/exhaustive.rs`).
+/// A mark on a buried sign-in shows only that a redemption has begun. `interleavings/exhaustive.rs` found this case.
 #[test]
 fn a_buried_sign_in_is_restored_although_its_first_redemption_got_no_answer() {
     play(async |scene| {

@@ -1,4 +1,4 @@
-//! The promises (docs/promises.md) as checks of the whole process, each hour.
+//! Checks the promises (docs/promises.md) for the whole process in each hour.
 
 mod monitor;
 mod receivers;
@@ -15,35 +15,35 @@ use perennial::token::RefreshToken;
 use super::Simulation;
 use super::truth::Truth;
 
-/// Promise 6, per token and day.
+/// The limit of promise 6 for each token and day.
 const REDEMPTIONS_A_DAY: usize = 24;
 const QUESTIONS_A_DAY: usize = 12;
 const VAULT_CALLS_A_DAY: usize = 60;
-/// Vault calls a day while a person must act.
+/// The limit for vault calls per day while a person must act.
 const WATCHED: usize = 1_500;
 
-/// The memory of the checks about one token.
+/// What the checks remember about one token.
 pub(super) struct Of {
-    /// The sign-ins that people have stored in its secret, by the numbers of their grants.
+    /// The sign-ins that people have stored in the token's secret, as the numbers of their grants.
     roots: BTreeSet<usize>,
     last_sign_in: Option<RefreshToken>,
-    /// Since when its newest version has been dead, or buries a sign-in, without an excuse.
+    /// Since when the newest version has been dead or has buried a sign-in, without a reason that allows this.
     astray_since: Option<Timestamp>,
     truth: Truth,
     truth_since: Timestamp,
-    /// Since when it has not been good, for any reason.
+    /// Since when the token has not been usable, for any reason.
     bad_since: Option<Timestamp>,
-    /// The last hour in which its tags could not be written: alerts of that hour may have no mark.
+    /// The last hour in which the tags could not be written. Alerts of this hour may have no mark.
     unmarked_at: Timestamp,
-    /// The last hour without any obstacle.
+    /// The last hour in which nothing blocked the token.
     fine_at: Timestamp,
 }
 
-/// The memory of the checks between hours.
+/// What the checks remember from hour to hour.
 pub(super) struct Checks {
     writes_seen: usize,
     pub(super) of: Vec<Of>,
-    /// The token of a failed check.
+    /// The token about which a check has failed.
     pub(super) suspect: Option<String>,
     /// When each process was started, and where.
     pub(super) starts: Vec<(Timestamp, String)>,
@@ -65,7 +65,7 @@ impl Checks {
         Self { writes_seen: 0, of, suspect: None, starts: Vec::new() }
     }
 
-    /// Records that the token may have been good for a moment.
+    /// Records that the token may have been usable for a moment.
     pub(super) fn may_have_worked(&mut self, token: usize, now: Timestamp) {
         let of = &mut self.of[token];
         of.bad_since = of.bad_since.map(|_| now);
@@ -130,7 +130,8 @@ impl Simulation {
         }
     }
 
-    /// Promise 2: only a proven successor is written, of a sign-in that was stored there.
+    /// Checks promise 2: Perennial writes only proven successors, and only of sign-ins that people have stored in this
+    /// secret.
     fn never_worse(&mut self) -> Result<(), String> {
         let writes = self.world.writes_from(self.checks.writes_seen);
         self.checks.writes_seen += writes.len();
@@ -154,7 +155,7 @@ impl Simulation {
         let Some(grant) = self.world.grant(write.value.expose()) else { return };
         let pinned = self.tokens[nth].grant.user_oid.as_ref();
         self.checks.of[nth].roots.insert(grant.sign_in);
-        // An old value that still works counts as intended.
+        // If a person stores an old value that still works, this counts as a sign-in.
         let counts = grant.parent.is_none() || self.world.is_alive(write.value.expose());
         let of = &mut self.checks.of[nth];
         if counts && pinned.is_none_or(|user| *user == grant.owner.user) {
@@ -184,7 +185,7 @@ impl Simulation {
         self.running().any(|(_, running)| running.started_at < now - span)
     }
 
-    /// Promise 1 and the second half of promise 2.
+    /// Checks promise 1 and the second half of promise 2.
     fn alive_and_not_buried(&mut self, nth: usize, now: Timestamp) -> Result<(), String> {
         let token = &self.tokens[nth];
         let of = &self.checks.of[nth];
@@ -200,29 +201,30 @@ impl Simulation {
             self.checks.of[nth].astray_since = None;
             return Ok(());
         };
-        // Another user's sign-in that the configuration does not admit stays: it is not known to be invalid.
+        // A sign-in of a user whom the configuration does not allow stays the newest version, because it is not known
+        // to be invalid.
         let stranger = of.truth == Truth::Stranger;
         let follows = value == sign_in || self.world.descends_from(value.expose(), sign_in.expose());
         let good = stranger || (self.world.is_alive(value.expose()) && follows);
-        // With an app secret that does not work, or a vault that denies access, nothing can be done.
+        // If the app's secret does not work or the vault denies access, Perennial can do nothing.
         let helpless = matches!(of.truth, Truth::App(_) | Truth::NoAppSecret | Truth::Unreadable);
-        // A foreign version that Entra rejects, now or for a reason that does not surely end a grant, is not
-        // overwritten (promise 2): a user must sign in.
+        // Perennial does not overwrite a foreign version that Entra rejects for a reason that may pass (promise 2). A
+        // user must sign in.
         let is_theirs = newest.is_some_and(|version| !version.is_ours());
         let is_left = is_theirs && matches!(of.truth, Truth::Refused(code) if code != 9_002_313);
         if good || helpless || is_left {
             self.checks.of[nth].astray_since = None;
             return Ok(());
         }
-        // Two predecessors of an invalid value are tried and no more, since each costs a redemption: below more of
-        // them a user must sign in.
+        // Perennial tries only two predecessors of an invalid value, since each try costs a redemption. If more of the
+        // older versions are invalid, a user must sign in.
         let versions = self.world.versions_of(secret);
         let is_rubbish = |version: &&SecretVersion| {
             self.world.grant(secrecy::ExposeSecret::expose_secret(&version.value)).is_none()
         };
         let buried = versions.iter().rev().take_while(is_rubbish).count() > 2;
-        // Below an invalid value, an older sign-in is not put over another one that may work again, as another user's
-        // may after a change of the configuration: a user must sign in.
+        // After an invalid value, Perennial does not restore an older sign-in if a newer sign-in may work again. For
+        // example, another user's sign-in may work after a change of the configuration. A user must sign in.
         let below = versions.iter().rev().find(|version| !is_rubbish(version));
         let is_stranger = |version: &SecretVersion| {
             let grant = self.world.grant(secrecy::ExposeSecret::expose_secret(&version.value));
@@ -232,8 +234,9 @@ impl Simulation {
             self.checks.of[nth].astray_since = None;
             return Ok(());
         }
-        // An invalid value is left alone for a day, and a buried sign-in is found by the next proof or, if a version
-        // was enabled below others, by the next rotation: people's actions count from then on.
+        // Perennial does not replace an invalid value for a day. The next proof finds a buried sign-in. If an older
+        // version was enabled again, only the next rotation finds it. So the time limits are counted from people's
+        // actions.
         let turn = TimeDelta::from_std(token.grant.policy.rotate_after.mul_f64(1.15)).unwrap_or_default();
         let most = TimeDelta::hours(32) + turn;
         let since = *self.checks.of[nth].astray_since.get_or_insert(now);
@@ -244,7 +247,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Promise 1: one hour in thirty days is enough.
+    /// Checks promise 1: the token does not expire if all services work for one hour in thirty days.
     fn never_expires(&self, nth: usize, now: Timestamp) -> Result<(), String> {
         let secret = self.tokens[nth].secret();
         let is_ours = self.world.newest_version(secret).is_some_and(|version| version.is_ours());
@@ -258,10 +261,10 @@ impl Simulation {
         Ok(())
     }
 
-    /// Two days after the last failure, the stored token is younger than `rotate_after` and a day.
+    /// Checks that two days after the last failure, the stored token is not older than `rotate_after` and a day.
     fn rotated_when_quiet(&self, nth: usize, now: Timestamp) -> Result<(), String> {
         let token = &self.tokens[nth];
-        // A rejected token is redeemed again after a day, and the day's calls that it used are free again a day later.
+        // A rejected token is redeemed again after a day. The calls that this day used are available again a day later.
         let quiet = TimeDelta::hours(50);
         let of = &self.checks.of[nth];
         if of.truth != Truth::Good
@@ -280,8 +283,9 @@ impl Simulation {
         Ok(())
     }
 
-    /// Promise 6, shared limits: one process never exceeds the loop rule or a vault's limits. A process that was
-    /// started in that hour does not know the requests of the previous one.
+    /// Checks the shared limits of promise 6: one process never exceeds Entra's loop rule or a vault's limits. A
+    /// process that was started in this hour is left out, because it does not know the requests of the previous
+    /// process.
     fn keeps_the_limits(&self, now: Timestamp) -> Result<(), String> {
         let hour = now - TimeDelta::minutes(60);
         let fresh = self.checks.starts.iter().any(|(at, _)| *at > hour - TimeDelta::minutes(5));
@@ -296,12 +300,12 @@ impl Simulation {
         Ok(())
     }
 
-    /// Promise 6, per token and day. Tokens of one app share its secret, so they are counted together.
+    /// Checks promise 6 for each token and day. Tokens of one app share the app's secret, so they are counted together.
     fn polite(&mut self, now: Timestamp) -> Result<(), String> {
         let since = now - TimeDelta::days(1);
         let counts: RefCell<BTreeMap<(String, Peer, String), usize>> = RefCell::default();
         self.world.count_calls_where(since, |call| {
-            // The earlier checks take seconds: calls during them belong to the next day.
+            // The other checks take some seconds. Calls in these seconds are counted for the next day.
             if call.at < now && !matches!(call.operation, Operation::SignIn) {
                 let key = (call.actor.clone(), call.peer, call.subject.clone());
                 *counts.borrow_mut().entry(key).or_default() += 1;
@@ -324,7 +328,7 @@ impl Simulation {
                     .flat_map(|partner| [&partner.refresh_token, &partner.app_secret])
                     .map(|at| at.name.as_str())
                     .collect();
-                // The checks end when a person has acted; their calls count for a day after.
+                // The frequent checks end after a person has acted. Their calls still count for a day.
                 let calm = |nth: &usize| {
                     self.nature.calm_since(*nth) < since - TimeDelta::hours(26)
                         && self.checks.of[*nth].truth == Truth::Good

@@ -1,4 +1,4 @@
-//! Events of the process and its tokens: faults, restarts, wrong clocks, people and scripts.
+//! The random events for the process and its tokens: faults, restarts, wrong clocks, and actions of people and scripts.
 
 mod breaking;
 
@@ -10,17 +10,17 @@ use super::Simulation;
 use super::receivers::Mood;
 use super::setup::{APPS, Token, VAULTS};
 
-/// Current events, and what a check must know of them.
+/// The current events, and what the checks must know about them.
 pub(super) struct Nature {
     /// The rate of events, in thousandths per hour.
     rate: u32,
-    /// Events that end by themselves, or that a person undoes in any case.
+    /// Later events that end earlier ones, such as a person who undoes an action.
     later: Vec<(Timestamp, Deed)>,
-    /// When a token or something that it needs was last changed by anything but the process.
+    /// For each token: when someone or something other than the process last changed the token or what the token needs.
     touched: Vec<Timestamp>,
-    /// Other writers of a token's secret.
+    /// The scripts that write to a token's secret.
     writers: Vec<Writer>,
-    /// The events so far, for the record.
+    /// The events so far, for the analysis of a failure.
     pub(super) deeds: Vec<String>,
 }
 
@@ -29,7 +29,7 @@ struct Writer {
     token: usize,
     every_minutes: i64,
     until: Timestamp,
-    /// Whether it signs in, or writes an invalid value.
+    /// Whether the script stores a sign-in. If false, it writes an invalid value.
     signs_in: bool,
     count: i64,
 }
@@ -100,7 +100,7 @@ const DEEDS: [(u32, Deed); 30] = [
     (2, Deed::Script),
 ];
 
-/// How far a host's clock may be off: minutes to 400 days, either way.
+/// Returns how far a host's clock is off: minutes to 400 days, ahead or behind.
 pub(super) fn any_skew(rng: &mut fastrand::Rng) -> TimeDelta {
     let most = [30, 24 * 60, 400 * 24 * 60][rng.usize(0..3)];
     TimeDelta::minutes(rng.i64(-most..most))
@@ -122,19 +122,19 @@ impl Nature {
         self.deeds.push(format!("{} {what}", at.format("%Y-%m-%d %H:%M")));
     }
 
-    /// Since when a token and what it needs are unchanged.
+    /// Returns since when a token and what it needs have been unchanged.
     pub(super) fn calm_since(&self, token: usize) -> Timestamp {
         self.touched[token]
     }
 
-    /// Whether a script writes to the token's secret.
+    /// Stops all scripts that write to the token's secret.
     pub(super) fn stop_scripts(&mut self, token: usize) {
         self.writers.retain(|writer| writer.token != token);
     }
 }
 
 impl Simulation {
-    /// One hour's events.
+    /// Causes the events of one hour.
     pub(super) async fn happen(&mut self, hour: i64) {
         let now = self.world.now();
         if hour == 0 {
@@ -164,7 +164,7 @@ impl Simulation {
         Deed::Outage
     }
 
-    /// A span of up to this many hours.
+    /// Returns a random span of up to this many hours.
     fn span(&mut self, most_hours: i64) -> TimeDelta {
         TimeDelta::minutes(self.rng.i64(1..most_hours * 60))
     }
@@ -174,7 +174,7 @@ impl Simulation {
         self.nature.later.push((at, deed));
     }
 
-    /// Records a change for all tokens for which this holds.
+    /// Records a change for all tokens for which `which` returns true.
     pub(super) fn touch(&mut self, now: Timestamp, which: impl Fn(&Token) -> bool) {
         for (nth, token) in self.tokens.iter().enumerate() {
             if which(token) {
@@ -183,7 +183,7 @@ impl Simulation {
         }
     }
 
-    /// Records the active faults and the missing roles.
+    /// Records a change for each token with an active fault or a missing role.
     pub(super) fn touch_what_is_disturbed(&mut self, now: Timestamp) {
         let faults = self.world.faults();
         for nth in 0..self.tokens.len() {
@@ -218,7 +218,8 @@ impl Simulation {
                 }
             }
             Deed::SetClockBack(nth, by) => {
-                // After a restart the host's clock differs.
+                // If the process has ended, there is no clock to set back. After a restart, the process has a new
+                // clock.
                 if let Some(running) = &self.instances[nth].running {
                     running.clock.set_by(by);
                 }
@@ -246,7 +247,8 @@ impl Simulation {
         }
     }
 
-    /// How long a process is down: mostly as long as a supervisor takes, sometimes for days.
+    /// Returns how long a process is down. Mostly this is the time that a supervisor needs for a restart, and sometimes
+    /// days.
     fn away(&mut self) -> TimeDelta {
         match self.rng.u8(0..8) {
             0 => self.span(72),
@@ -257,14 +259,14 @@ impl Simulation {
 
     fn script_begins(&mut self, token: usize, now: Timestamp) {
         let every_minutes = [1, 5, 60][self.rng.usize(0..3)];
-        // A script that writes every minute is kept short: each version is one more to list.
+        // A script that writes every minute runs only for some hours, because each version makes the lists longer.
         let most = if every_minutes < 60 { 8 } else { 24 * 14 };
         let until = now + self.span(most);
         let signs_in = self.rng.bool();
         self.nature.writers.push(Writer { token, every_minutes, until, signs_in, count: 0 });
     }
 
-    /// Events every minute.
+    /// Causes the events of one minute.
     pub(super) fn every_minute(&mut self) {
         if self.nature.writers.is_empty() {
             return;

@@ -1,4 +1,4 @@
-//! People: they read alerts and follow the action, after a while, or do something else.
+//! Simulates people who read alerts. After a while, they follow the action, or they do something else.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use super::Simulation;
 use super::receivers::Mood;
 use super::setup::{APPS, VAULTS};
 
-/// When a person handles each incident.
+/// When people handle each incident.
 #[derive(Default)]
 pub(super) struct People {
     plans: BTreeMap<Uuid, Timestamp>,
@@ -81,7 +81,7 @@ impl Simulation {
         }
     }
 
-    /// Follows the action, as far as the world supports it.
+    /// Follows the action of a condition, as far as the world supports this.
     fn follow(&mut self, condition: &Condition, now: Timestamp) {
         let Condition { kind, action, remedy, .. } = condition;
         self.nature
@@ -135,7 +135,7 @@ impl Simulation {
         });
     }
 
-    /// The host's clock and the receivers belong to no token.
+    /// Handles conditions of the host's clock and of the receivers, which are not about a token.
     fn tends_the_host(&mut self, condition: &Condition) -> bool {
         match condition.kind {
             Kind::ClockSkew => {
@@ -155,14 +155,14 @@ impl Simulation {
         }
     }
 
-    /// An administrator of the tenant fixes Entra's reason for a rejection.
+    /// Makes an administrator of the tenant fix the reasons for Entra's rejections.
     fn clear_refusals(&mut self) {
         self.world.clear_faults(Some(Peer::Entra));
     }
 
     fn change_vaults(&mut self, change: impl Fn(&mut perennial::sandbox::world::VaultState)) {
         let now = self.world.now();
-        // A rejected token works from now on, and may do so before the next event of this hour.
+        // Rejected tokens work from now on, even if a later event in this hour breaks them again.
         for nth in 0..self.tokens.len() {
             if !self.has_all_roles(&self.tokens[nth]) {
                 self.checks.may_have_worked(nth, now);
@@ -171,7 +171,7 @@ impl Simulation {
         VAULTS.iter().chain([&APPS]).for_each(|vault| self.world.change_vault(vault, &change));
     }
 
-    /// A new secret of the app, stored where each token of the app reads it.
+    /// Creates a new secret of the app, and stores it where each token of the app reads it.
     fn new_app_secret(&mut self, nth: usize, now: Timestamp) {
         let partner = self.tokens[nth].partner.clone();
         let value = format!("s3cret~{}", self.rng.u64(..));
@@ -181,7 +181,8 @@ impl Simulation {
     }
 }
 
-/// The kinds that the world causes by a fault, which ends by itself: the text says where to look.
+/// Whether the world causes this kind of condition by a fault. Such a fault ends by itself, and the action only says
+/// where to look.
 fn is_answered_by_entra(kind: Kind) -> bool {
     matches!(
         kind,

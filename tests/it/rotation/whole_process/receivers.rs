@@ -1,7 +1,7 @@
-//! The receivers of alerts: they accept messages from the network, and fail in several ways.
+//! The simulated receivers of alerts. They accept messages and can fail in several ways.
 //!
-//! A pager and a webhook keep incidents by the ids in the bodies. People read a mailbox, and know an incident by its
-//! title and its tokens.
+//! A pager and a webhook keep incidents by the ids in the messages. A mailbox is read by people, who identify an
+//! incident by its title and its tokens.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -27,14 +27,14 @@ pub(super) enum Mood {
     Silent,
     Throttles(Option<u64>),
     Broken,
-    /// It rejects all messages, until its address is corrected.
+    /// The receiver rejects all messages until the address is corrected.
     Unknown,
-    /// It says that it is gone for ever.
+    /// The receiver answers with the status 410 (Gone).
     Gone,
 }
 
 impl Mood {
-    /// How long the sink may still wait afterwards: the longest wait after such an answer.
+    /// Returns the longest time for which a sink waits after an answer of this kind.
     fn waits(self) -> TimeDelta {
         match self {
             Self::Works => TimeDelta::zero(),
@@ -49,31 +49,31 @@ impl Mood {
 #[derive(Clone, Debug)]
 pub(super) struct Incident {
     pub(super) kind: String,
-    /// The tokens in the last message, if it names all.
+    /// The tokens in the last message, if the message names all of them.
     pub(super) tokens: Vec<String>,
-    /// The start of the process that last reported it.
+    /// The number of the start of the process that last reported the incident.
     pub(super) told_by: u64,
     pub(super) told_at: Timestamp,
-    /// Whether that process has had time to mark it in the vault.
+    /// Whether that process has had time to mark the incident in the vault.
     pub(super) is_marked: bool,
-    /// It was reported as flapping: its end is reported an hour later.
+    /// Whether the incident was reported as flapping. In that case, its end is reported an hour later.
     pub(super) is_flapping: bool,
-    /// When it was last seen to hold.
+    /// When the incident's condition was last current.
     pub(super) held_at: Timestamp,
 }
 
 pub(super) struct Inbox {
     mood: Mood,
-    /// Failures before this time are not waited for.
+    /// After this time, no sink still waits because of an earlier failure of the receiver.
     pub(super) sure_from: Timestamp,
-    /// By their ids.
+    /// The open incidents by their ids.
     pub(super) open: BTreeMap<String, Incident>,
-    /// The mails of the last days: time and text.
+    /// The mails of the last days, each with its time and its text.
     pub(super) mails: Vec<(Timestamp, String)>,
     pub(super) messages: u64,
 }
 
-/// One receiver, for any sender.
+/// One receiver, which any process can use.
 #[derive(Clone)]
 pub(super) struct Receiver {
     pub(super) name: &'static str,
@@ -109,7 +109,7 @@ impl Receiver {
         inbox.mood == Mood::Works && inbox.sure_from <= self.world.now()
     }
 
-    /// As configured. Addresses and keys are read from this file at each use.
+    /// Returns the sink for this receiver. The sink reads addresses and keys from `secret` at each use.
     pub(super) fn sink(&self, secret: &Source) -> Sink {
         let to = match self.name {
             "pager" => Destination::PagerDuty {
@@ -129,7 +129,7 @@ impl Receiver {
         Sink { name: self.name.into(), to, min_severity: Severity::Warning, tokens: Vec::new() }
     }
 
-    /// The answer to a connection: without a good one, the message is not read.
+    /// Returns whether the receiver accepts a message now. If not, returns its answer, and the message is not read.
     fn greets(&self) -> Result<(), Result<Received, NoResponse>> {
         let answer = |status, retry_after| Err(Ok(Received { status, retry_after, refusal: None }));
         let mut inbox = self.inbox();
@@ -145,7 +145,7 @@ impl Receiver {
     }
 }
 
-/// A start of a process, and its link to a receiver.
+/// The connection of one process to a receiver.
 #[derive(Clone)]
 pub(super) struct Link {
     pub(super) to: Receiver,
@@ -153,7 +153,8 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// A pager uses action and key (docs/azure-facts.md F503), a webhook's receiver the incident in the event.
+    /// Handles a message. A pager uses the fields for the action and the key (docs/azure-facts.md F503). A webhook's
+    /// receiver uses the incident in the event.
     fn take(&self, kind: &str, body: &Value) {
         let texts = |names: &Value| -> Vec<String> {
             names.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()

@@ -1,5 +1,4 @@
-//! The world's content: one to forty tokens in two vaults, with apps and users of their own or shared, and the
-//! processes.
+//! Creates the world: one to forty tokens in two vaults, whose apps and users may be shared, and the processes.
 
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use super::{Instance, Simulation, checks, deeds, people};
 use crate::support::harness;
 
 pub(super) const VAULTS: [&str; 2] = [harness::VAULT, "https://fabrikam.vault.azure.net"];
-/// A vault for apps' secrets.
+/// The vault for the secrets of apps.
 pub(super) const APPS: &str = "https://apps.vault.azure.net";
 
 /// One configured token and its partner.
@@ -34,7 +33,7 @@ impl Token {
     }
 }
 
-/// The default policy, or another plausible one.
+/// Returns the default policy or another realistic policy.
 fn any_policy(rng: &mut fastrand::Rng) -> Policy {
     const HOUR: u64 = 3600;
     let usual = Policy::default();
@@ -52,7 +51,7 @@ fn address(vault: &str, name: &str) -> SecretAddress {
     SecretAddress { vault: vault.into(), name: SecretName::parse(name).expect("letters, digits and dashes") }
 }
 
-/// A new partner, or one who shares an earlier one's app, and perhaps the user.
+/// Adds a new partner, or a partner who shares the app, and perhaps the user, of an earlier partner.
 fn any_partner(world: &World, rng: &mut fastrand::Rng, name: &str, before: &[Token]) -> Partner {
     let vault = VAULTS[usize::from(rng.u8(0..3) == 0)];
     let shared =
@@ -120,7 +119,7 @@ impl Simulation {
     }
 }
 
-/// A file with an address that is also a key: each sink reads it at each use.
+/// Returns a file whose content is valid as an address and as a key. Each sink reads the file at each use.
 fn keys() -> std::path::PathBuf {
     static WRITTEN: std::sync::OnceLock<std::path::PathBuf> = std::sync::OnceLock::new();
     let write = || {
@@ -128,7 +127,7 @@ fn keys() -> std::path::PathBuf {
         std::fs::create_dir_all(&dir.0).expect("a directory of our own");
         let file = dir.0.join("address");
         std::fs::write(&file, "https://receiver.example/hook").expect("a file of our own");
-        // It is read as long as the tests run.
+        // The directory is not removed, because the tests read the file until the end.
         std::mem::forget(dir);
         file
     };

@@ -1,4 +1,4 @@
-//! The reports of each surface at one moment, read in the way of its readers.
+//! Reads what each surface shows at one moment, in the same way as its users.
 
 use perennial::net::calls::Calls;
 use perennial::serve::metrics::Scrape;
@@ -6,7 +6,7 @@ use perennial::status::board::StatusBoard;
 use perennial::status::document::Status;
 use serde_json::Value;
 
-/// The number of conditions on the page.
+/// The maximum number of conditions on the page.
 const MOST_CONDITIONS: usize = 50;
 
 /// The document, the metrics and the page of one daemon.
@@ -35,7 +35,7 @@ impl Surfaces {
         Self { status, document, metrics: metrics.expect("text is written"), page }
     }
 
-    /// Whether they agree with each other.
+    /// Checks that the document, the metrics and the page agree with each other.
     pub(super) fn agree(&self) -> Result<(), String> {
         for (name, word) in self.states() {
             let count = self.states().filter(|(_, other)| *other == word).count();

@@ -1,4 +1,4 @@
-//! The true state of a token in the world, whatever any surface shows.
+//! The true state of a token in the world, regardless of what the surfaces show.
 
 use perennial::ports::failure::Kind;
 use perennial::sandbox::world::{Action, Call, Fault, Peer};
@@ -7,7 +7,7 @@ use perennial::token::secret::SecretAddress;
 use super::Simulation;
 use super::setup::Token;
 
-/// The first obstacle that a redemption would meet now, without faults.
+/// The first problem that a redemption would have now, without faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Truth {
     Good,
@@ -30,7 +30,7 @@ pub(super) enum Truth {
 }
 
 impl Truth {
-    /// The kinds that name this cause.
+    /// Returns the kinds of condition that report this cause.
     pub(super) fn kinds(self) -> &'static [Kind] {
         match self {
             Self::Good => &[],
@@ -60,7 +60,8 @@ impl Simulation {
         }
         let Some(value) = world.newest_value(secret) else { return Truth::NoSecret };
         let refused = world.refusal_of(value.expose());
-        // The form of the grant is checked before the client, and here before the client's secret is read.
+        // Entra checks the form of the refresh token before the client, and Perennial even before it reads the client's
+        // secret.
         if refused == Some(9_002_313) {
             return Truth::Refused(9_002_313);
         }

@@ -1,12 +1,13 @@
-//! The rules after each call, and at each end.
+//! The rules that are checked after each call and at the end of each schedule.
 
 use super::*;
 
-/// The most redemptions of one process, however the others interfere.
+/// The maximum number of redemptions of one process, regardless of what the others do.
 const REDEMPTIONS_A_LIFE: usize = 5;
 
 impl Run<'_> {
-    /// An instance writes only successors that the issuer has returned, and never disables the newest version.
+    /// Checks that an instance writes only successors that the issuer has returned, and that it never disables the
+    /// newest version.
     pub(super) fn judge_writes(&mut self) {
         let newest = self.world.newest_version(&self.partner.refresh_token).expect("never deleted here");
         assert!(newest.enabled, "the newest version was disabled: {:?}", self.taken);
@@ -23,7 +24,7 @@ impl Run<'_> {
         history(&self.world, &self.partner)
     }
 
-    /// The number of redemptions; limited by the number of lives.
+    /// Returns the number of redemptions. Checks that it is within the limit for the number of started processes.
     pub(super) fn redemptions(&self) -> usize {
         let redemptions = self.world.count_calls(Peer::Entra, Some(Operation::Redeem), Timestamp::MIN_UTC);
         let lives: usize = self.processes.iter().map(|process| process.lives + 1).sum();
@@ -35,17 +36,18 @@ impl Run<'_> {
         redemptions
     }
 
-    /// The rules at an end.
+    /// Checks the rules at the end of a schedule.
     pub(super) fn judge_end(&self) {
         if self.cast.strict {
             self.judge_strict_end();
         } else {
-            // A process that has lost an answer waits before it tries again.
+            // If an answer was lost, the process may not have finished, because it waits before it tries again.
             check(&self.world, &self.partner, &self.taken, self.lost == 0);
         }
     }
 
-    /// Without faults the token works, or is reported as lost; and only a crash or a lost answer loses one.
+    /// Checks a `strict` token: it works, or it is reported as lost. It may be lost only after a crash or a lost
+    /// answer.
     fn judge_strict_end(&self) {
         let mut told = None;
         for _ in 0..2 {
@@ -61,7 +63,8 @@ impl Run<'_> {
         };
         let last = last_sign_ins(&self.world, &self.partner);
         if !last.iter().any(|sign_in| follows(&newest, sign_in)) {
-            // The rest of the last sign-in is spent: a fault has lost its successor.
+            // If no token of the last sign-in works, all of them have been redeemed, and a fault has lost the last
+            // successor.
             let versions = self.world.versions_of(&self.partner.refresh_token);
             let values = versions
                 .iter()

@@ -1,4 +1,4 @@
-//! Promise 9 for `status --monitor`, which reads only the vault, and promise 4 for a mailbox, which people read.
+//! Checks promise 9 for `status --monitor`, which reads only the vault, and promise 4 for a mailbox that people read.
 
 use chrono::TimeDelta;
 use perennial::cli::Monitored;
@@ -13,7 +13,7 @@ use super::super::truth::Truth;
 use crate::support::harness;
 
 impl Simulation {
-    /// The daily verdict of a monitoring plugin.
+    /// Checks the daily result of `status --monitor`.
     pub(super) async fn monitored(&self, now: Timestamp) -> Result<(), String> {
         let clock = Clock::running(now, 1.0);
         let mut snapshots: Vec<Snapshot> = Vec::new();
@@ -24,13 +24,13 @@ impl Simulation {
         let status = Status::of(&snapshots, clock.skew(), clock.now(), StatusSource::Vault);
         let verdict = verdict(&status);
         for (token, of) in self.tokens.iter().zip(&self.checks.of) {
-            // A proof and an acceptance are recorded once a day, and count for twice the period more.
+            // A proof and an acceptance are recorded only once a day, and each record is valid for twice `prove_every`.
             let most = TimeDelta::hours(25) + token.prove_every() * 2;
             let bad = of.bad_since.filter(|since| *since + most < now);
-            // Without a rejected token, a warning is enough: other processes may be able to read it.
+            // If no token is rejected, a warning is enough, because other processes may be able to use the token.
             let refused = matches!(of.truth, Truth::App(_) | Truth::Refused(_) | Truth::NoFactor);
             let healthy = verdict == Monitored::Healthy || (refused && verdict == Monitored::Attention);
-            // An off token was switched off on purpose.
+            // A token whose newest version is disabled was switched off on purpose.
             if let Some(since) = bad.filter(|_| healthy && of.truth != Truth::Off) {
                 return Err(format!(
                     "{now}: {verdict:?} is monitored, and {} is {:?} since {since}",
@@ -53,8 +53,8 @@ impl Simulation {
         Ok(())
     }
 
-    /// A condition of more than a day is in a mail of the last day: at its beginning, or as a reminder. A restart
-    /// begins its days again, and a mail shows ten incidents at most.
+    /// Checks that a condition that is older than a day is in a mail of the last day, as a new incident or as a
+    /// reminder. After a restart, the days until a reminder are counted again. A mail shows at most ten incidents.
     pub(super) fn people_are_reminded(&self, now: Timestamp) -> Result<(), String> {
         let most = TimeDelta::hours(26);
         let Some(mailbox) = self.receivers.iter().find(|receiver| receiver.name == "mailbox") else {
@@ -71,7 +71,7 @@ impl Simulation {
         if lately.iter().any(|text| text.contains("see the status page")) {
             return Ok(());
         }
-        // By the process's own clock, which may have been set before a vault corrected it.
+        // The age is counted by the process's own clock. A vault may have corrected this clock only later.
         let held = self.running().flat_map(|(_, running)| {
             running.daemon.board().drawn(|_, held, now| {
                 let is_old = |told: &Condition| told.since + most < now && !told.is_of_sink("mailbox");

@@ -1,4 +1,4 @@
-//! Promise 4: each receiver's incidents match the current conditions, also across restarts.
+//! Checks promise 4: the incidents at each receiver match the current conditions, even after restarts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,13 +13,14 @@ use perennial::token::version::tag;
 use super::super::receivers::{Incident, Receiver};
 use super::super::{Running, Simulation};
 
-/// A beginning is reported after half a minute, conditions that only a token notices are checked every five minutes,
-/// and due messages are sent one by one: after three checks at ten-minute intervals, every receiver is up to date.
+/// The interval of this test's checks. After three of them, every receiver must be up to date: a new condition is
+/// reported after half a minute, conditions are evaluated at least every five minutes, and due messages are sent one
+/// after the other.
 const LOOK_AGAIN: Duration = Duration::from_secs(10 * 60);
 const LOOKS: usize = 3;
 
 impl Simulation {
-    /// A receiver that keeps incidents holds exactly the current conditions.
+    /// Checks that a receiver that keeps incidents has exactly the current conditions.
     pub(super) async fn receivers_agree(&mut self) -> Result<(), String> {
         self.note_marks();
         let mut suspects: Option<BTreeSet<String>> = None;
@@ -43,12 +44,12 @@ impl Simulation {
         Ok(())
     }
 
-    /// Records what the running processes must have marked in the vault by now: at once, and an hour after a failed
-    /// update.
+    /// Records which alerts the running processes must have marked in the vault by now. A mark must be written
+    /// immediately, or an hour after a failed update.
     ///
-    /// Two instances write the same tags, and Key Vault has no conditional write (docs/azure-facts.md F211): one may
-    /// undo the other's mark, which is repeated after that one's next proof. So with two instances the test reads the
-    /// vault.
+    /// Two instances write the same tags, and Key Vault has no conditional write (docs/azure-facts.md F211): one
+    /// instance may overwrite the other's mark, which the other instance writes again after its next proof. So with two
+    /// instances, the test reads the vault.
     pub(in super::super) fn note_marks(&self) {
         let now = self.world.now();
         let unmarked = |name: &String| {
@@ -58,7 +59,7 @@ impl Simulation {
                 self.checks.of[place].unmarked_at.max(touched) + TimeDelta::hours(2) > now
             })
         };
-        // Marks of conditions without a token are on the first tokens.
+        // For a condition without a token, the first tokens have the marks.
         let first: Vec<String> = self.tokens.iter().take(MARKED).map(|token| token.name.clone()).collect();
         for receiver in &self.receivers {
             let sink = SinkState::new(receiver.sink(&self.secret), now);
@@ -66,7 +67,7 @@ impl Simulation {
                 let runs = self.running().any(|(_, running)| running.start == incident.told_by);
                 let has_time = incident.told_at + TimeDelta::minutes(10) < now;
                 let of = if incident.tokens.is_empty() { &first } else { &incident.tokens };
-                // While a successor is held, no tag is written.
+                // While a process holds a successor, it writes no tags.
                 let holds = |name: &String| {
                     self.running().any(|(_, running)| {
                         let held = |all: &[Snapshot]| {
@@ -94,11 +95,11 @@ impl Simulation {
         newest.is_some_and(|version| version.tags.get(tag::TOLD).is_some_and(|told| told.contains(mark)))
     }
 
-    /// Current differences, each with a token that it is about.
+    /// Returns the current differences, each with the affected token.
     fn disagreements(&self) -> BTreeMap<String, Option<String>> {
         let mut found = BTreeMap::new();
         let now = self.world.now();
-        // A process that has just started must check first, and a stopped one knows nothing.
+        // A process that has just started has not checked all tokens yet, and a stopped process knows nothing.
         let settled = |running: &Running| running.started_at + TimeDelta::minutes(20) < now;
         if self.instances.iter().any(|instance| !instance.running.as_ref().is_some_and(settled)) {
             return found;
@@ -138,7 +139,7 @@ impl Simulation {
                 let Incident { kind, tokens, told_by, .. } = incident;
                 let what =
                     format!("{} holds {kind} of {tokens:?} open, told by start {told_by}", receiver.name);
-                // The mark of a condition without a token is on the first one.
+                // For a condition without a token, the first token has the mark.
                 let keeper = tokens.first().or_else(|| self.tokens.first().map(|token| &token.name));
                 found.insert(what, keeper.cloned());
             }
@@ -146,10 +147,11 @@ impl Simulation {
         found
     }
 
-    /// Whether an earlier process has reported it, and this one has not seen the token work yet: only a success ends
-    /// an incident. Other checks limit the time until that success.
+    /// Whether an incident may still be open although its condition has ended. This is allowed if an earlier process
+    /// has reported it, and this process has not seen the token work yet, because only a success ends an incident.
+    /// Other checks limit the time until this success.
     fn may_be_left(&self, _: &Receiver, incident: &Incident) -> bool {
-        // A flapping incident is closed after a quiet hour; this test checks each hour.
+        // A flapping incident is closed after an hour without a change, and this test checks only once an hour.
         if incident.is_flapping && incident.held_at + TimeDelta::hours(3) > self.world.now() {
             return true;
         }
@@ -157,8 +159,8 @@ impl Simulation {
         if told_now {
             return false;
         }
-        // Without the right to update, and while the vault is unreachable, no tag marks an alert (promise 7): the next
-        // process does not know of it. The end of these incidents is sent at each start.
+        // If a process may not update tags, or the vault is unreachable, an alert gets no mark (promise 7), so the next
+        // process does not know of the alert. The ends of incidents of these kinds are sent at each start.
         let always = [
             "vault_unreachable",
             "vault_identity",

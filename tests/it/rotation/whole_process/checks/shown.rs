@@ -1,4 +1,5 @@
-//! Promises 4, 9 and 10: each process's surfaces on each token, compared with the truth.
+//! Checks promises 4, 9 and 10: what each process's surfaces show about each token, compared with the token's true
+//! state.
 
 use chrono::TimeDelta;
 use perennial::ports::failure::{Kind, Remedy};
@@ -14,20 +15,21 @@ use super::super::truth::Truth;
 use super::super::{Running, Simulation};
 use super::VAULT_CALLS_A_DAY;
 
-/// Tokens of one user and app wait for their turn: forty of them for 15 minutes.
+/// How long tokens of one user and app may wait for their turn: with forty tokens, up to 15 minutes.
 const TURN: TimeDelta = TimeDelta::minutes(15);
-/// A rejection that is not definite is confirmed a minute later, and a step takes time.
+/// The time until a rejection that is not definite is confirmed. The second redemption follows after a minute, and a
+/// step takes some time.
 const CONFIRMED: TimeDelta = TimeDelta::minutes(7);
 
-/// One process's view of one token, and how long the facts have been unchanged.
+/// What one process shows about one token, and how long the facts have been unchanged.
 struct Shown<'a> {
     token: &'a TokenStatus,
     told: Vec<&'a Condition>,
     truth: Truth,
     now: Timestamp,
-    /// How long the truth and the process have been unchanged, without any event.
+    /// How long the true state and the process have been unchanged.
     steady: TimeDelta,
-    /// How long it has not been good.
+    /// How long the token has not been usable.
     bad: Option<TimeDelta>,
     prove_every: TimeDelta,
     up: TimeDelta,
@@ -57,8 +59,8 @@ impl Simulation {
         })
     }
 
-    /// A rotation lists the versions, and so does each other instance when it sees the new one, and each for a sign-in
-    /// of that day.
+    /// The lists are those of a rotation, those of each other instance when it finds the new version, and the same
+    /// again for a sign-in of this day.
     fn is_crowded(&self, token: &Token) -> bool {
         let pages = 1 + self.world.versions_of(token.secret()).len() / LISTED_A_PAGE;
         let proofs = usize::try_from(TimeDelta::days(1).num_minutes() / token.prove_every().num_minutes());
@@ -95,7 +97,7 @@ impl Shown<'_> {
         self.told.iter().any(|condition| kinds.contains(&condition.kind))
     }
 
-    /// Promise 9, without excuse: an unknown state is shown as unknown.
+    /// Checks promise 9 without exceptions: an unknown state is shown as unknown.
     fn is_green_only_when_usable(&self) -> Result<(), String> {
         let most = self.prove_every * 2 + TimeDelta::minutes(10);
         let green = self.token.state == TokenState::Current;
@@ -109,36 +111,37 @@ impl Shown<'_> {
         Ok(())
     }
 
-    /// Promises 4 and 10: the cause, who must act, and that no time is left.
+    /// Checks promises 4 and 10: the surfaces name the cause and who must act, and show that no time is left.
     fn is_told_in_time(&self) -> Result<(), String> {
         let due = self.prove_every + TimeDelta::minutes(5) + CONFIRMED + TURN;
         if self.truth == Truth::Good || self.steady <= due {
             return Ok(());
         }
-        // Earlier redemptions or vault calls may have used up the day's limit (promise 6): the next step is postponed,
-        // which is reported once it is overdue.
+        // Earlier redemptions or vault calls may have used up the day's limit (promise 6). In that case, the next step
+        // is postponed, and the delay is reported when the step is overdue.
         let put_off = self.token.next_step_at.zip(self.token.proved_at);
         let put_off = put_off.is_some_and(|(next, proved)| next > proved + self.prove_every + TURN);
         let exhausted = self.tells(&[Kind::Overdue]) || put_off;
         if exhausted && self.steady < TimeDelta::hours(25) + due {
             return Ok(());
         }
-        // Entra is asked again a day after a rejection (promise 6): until then the earlier one is reported.
+        // After a rejection, the token is redeemed again only a day later (promise 6). Until then, the earlier
+        // rejection is reported.
         let by_entra =
             matches!(self.truth, Truth::App(_) | Truth::Refused(_) | Truth::NoFactor | Truth::Stranger);
         let refused = self.told.iter().any(|condition| condition.remedy != Remedy::Retry);
         if by_entra && refused && self.steady < TimeDelta::hours(25) + due {
             return Ok(());
         }
-        // The app's secret is read only for a redemption: while Entra's rejection of the token is reported, that is a
-        // day later.
+        // The app's secret is read only for a redemption. While a rejection of the token is reported, the next
+        // redemption is a day later.
         let of_token = |told: &Condition| told.remedy != Remedy::Retry && told.cause.starts_with("token:");
         let by_redeeming = self.truth == Truth::NoAppSecret && self.told.iter().any(|told| of_token(told));
         if by_redeeming && self.steady < TimeDelta::hours(25) + due {
             return Ok(());
         }
-        // A rejected or unreadable app credential is reported first: problems of the value that only a redemption
-        // shows come after it.
+        // A rejected or unreadable app credential is reported first. Problems with the token, which only a redemption
+        // shows, are reported later.
         let of_app = [Kind::AppCredentialRefused, Kind::VaultRefused];
         let waits_for_app = !by_entra || self.truth == Truth::Refused(9_002_313);
         let is_of_app = |told: &&&Condition| of_app.contains(&told.kind) && !told.cause.starts_with("token:");
@@ -164,20 +167,21 @@ impl Shown<'_> {
         Ok(())
     }
 
-    /// Promises 4 and 9, conversely: a working token is shown as current, without a critical condition.
+    /// Checks the other direction of promises 4 and 9: a working token is shown as `current`, without a critical
+    /// condition.
     fn raises_no_false_alarm(&self) -> Result<(), String> {
-        // A rejected token is redeemed again after a day, or three hours after an attempt without an answer; a policy
-        // may prove rarely.
+        // A rejected token is redeemed again after a day, or three hours after an attempt without an answer. With some
+        // policies, proofs are rare.
         let most = TimeDelta::hours(28).max(self.prove_every * 2) + TURN;
         if self.truth != Truth::Good || self.steady <= most {
             return Ok(());
         }
-        // With lists of hundreds of versions not all proofs fit into a day: some are overdue, which is reported
-        // (promise 6).
+        // With lists of hundreds of versions, the daily limit does not allow all proofs. Some proofs are overdue, and
+        // this is reported (promise 6).
         if self.is_crowded && self.token.state == TokenState::Unknown && self.tells(&[Kind::Overdue]) {
             return Ok(());
         }
-        // A rotation may be in progress in this very second; a successor that is held for longer is reported.
+        // A rotation may be in progress at this moment. A successor that is held for longer is reported.
         let is_saving = self.token.state == TokenState::Unsaved && !self.tells(&[Kind::Unsaved]);
         if self.token.state != TokenState::Current && !is_saving {
             return Err(format!(
@@ -196,7 +200,7 @@ impl Shown<'_> {
                 wrong.kind
             ));
         }
-        // A past event is reported for a day after it was last seen.
+        // Some past events are reported for a day after they last happened.
         let lasting = [Kind::AppSecretExpiring, Kind::AppSecretExpiryUnknown, Kind::ClockSkew];
         let day = TimeDelta::hours(28) + self.prove_every * 2;
         let wrong = self.told.iter().find(|condition| !lasting.contains(&condition.kind));

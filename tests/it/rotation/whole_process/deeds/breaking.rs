@@ -1,4 +1,4 @@
-//! Failures: answers that are missing or wrong, and people's actions on tokens, users, apps and vaults.
+//! Causes failures: missing or wrong answers, and people's actions on tokens, users, apps and vaults.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use secrecy::ExposeSecret as _;
 use super::super::Simulation;
 use super::Deed;
 
-/// Entra's own reasons for a rejected redemption: error, number and suberror.
+/// Entra's rejections of a redemption, each with error, number and suberror.
 const REFUSALS: [(&str, Option<u32>, Option<&str>); 9] = [
     ("invalid_grant", Some(530_003), Some("message_only")),
     ("invalid_grant", Some(53011), None),
@@ -103,9 +103,9 @@ impl Simulation {
             let mut fault = Fault::of(*peer, what).until(until);
             if *peer == Peer::KeyVault {
                 fault = match self.rng.u8(0..4) {
-                    // Read-only, as in a failover.
+                    // The vault is read-only, as in a failover.
                     0 => fault.on(Operation::Set),
-                    // Some page of a list.
+                    // Some pages of lists fail.
                     1 => fault.on(Operation::List).times(self.rng.u32(1..20)),
                     2 => fault.about(self.tokens[token].secret().name.as_str()),
                     _ => fault,
@@ -186,7 +186,7 @@ impl Simulation {
         });
     }
 
-    /// A user signs in and stores the token, if the account may and the vault allows it.
+    /// Makes a user sign in and store the token, if Entra and the vault allow this.
     pub(in super::super) fn sign_in(&mut self, nth: usize, now: Timestamp) {
         let partner = self.tokens[nth].partner.clone();
         let may = self.world.user(&partner.user_oid).is_some_and(|user| !user.disabled && !user.deleted);
