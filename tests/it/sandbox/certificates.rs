@@ -1,4 +1,4 @@
-//! Certificates and keys of the vault, and what proves an app besides a secret, as plain clients see them.
+//! Tests the vault's certificates and keys, and the credentials of apps other than secrets, with a plain HTTP client.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -22,7 +22,7 @@ impl Lab {
         request.send().await.expect("an answer")
     }
 
-    /// The body of a success.
+    /// Sends a request and returns the body of the successful answer.
     async fn asked(&self, method: Method, path: &str, body: Value) -> Value {
         let answer = self.ask(method, path, &body).await;
         assert!(answer.status().is_success(), "{path}: {}", answer.status());
@@ -33,14 +33,14 @@ impl Lab {
         self.asked(Method::GET, path, Value::Null).await
     }
 
-    /// A certificate of the vault whose key never leaves it.
+    /// Creates a certificate in the vault whose key cannot be exported.
     async fn certificate(&self, name: &str) -> Value {
         let policy = json!({"key_props": {"exportable": false}});
         self.asked(Method::POST, &format!("/certificates/{name}/create"), json!({"policy": policy})).await;
         self.get(&format!("/certificates/{name}")).await
     }
 
-    /// An assertion that the vault signs.
+    /// Returns an assertion that the vault has signed.
     pub(super) async fn assertion(&self, certificate: &Value, tenant: &str, client_id: &str) -> String {
         let now = Clock::host().now().timestamp();
         let header = json!({"alg": "PS256", "typ": "JWT", "x5t": certificate["x5t"]});
@@ -259,7 +259,8 @@ async fn every_grant_takes_an_assertion_that_the_vault_has_signed() {
     let lab = Lab::start().await;
     let (tenant, client_id) = (lab.partner.tenant_id.as_str(), lab.partner.client_id.as_str());
     let certificate = lab.certificate("app-certificate").await;
-    // A newer key does not sign in the place of the one that is named.
+    // Now there is a newer version with another key. The assertion must still be signed with the key of the named
+    // version.
     lab.certificate("app-certificate").await;
     let assertion = lab.assertion(&certificate, tenant, client_id).await;
     let token = lab.stored();

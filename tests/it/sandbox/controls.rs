@@ -1,4 +1,4 @@
-//! Faults, and the controls below `/_sandbox/`.
+//! Tests injected faults, and the controls below `/_sandbox/`.
 
 use reqwest::StatusCode;
 use secrecy::ExposeSecret as _;

@@ -1,4 +1,4 @@
-//! Entra, as a plain client sees it.
+//! Tests the simulated Entra with a plain HTTP client.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

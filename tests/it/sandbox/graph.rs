@@ -1,4 +1,4 @@
-//! Microsoft Graph over HTTPS, and its controls.
+//! Tests the simulated Microsoft Graph over HTTPS, and its controls.
 
 use reqwest::{Method, Response, StatusCode};
 use secrecy::ExposeSecret as _;

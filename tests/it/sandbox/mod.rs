@@ -1,4 +1,4 @@
-//! The sandbox over HTTPS, seen by a plain client and by the official Azure clients.
+//! Tests the sandbox over HTTPS with a plain HTTP client and with the official Azure clients.
 
 mod certificates;
 mod controls;
@@ -270,7 +270,7 @@ async fn the_sandbox_serves_until_stopped_and_prints_commands() {
         - DateTime::parse_from_rfc3339(created).expect("a time");
     assert_eq!(age.num_days(), 80);
 
-    // Its configuration sends alerts to its own inbox.
+    // The sandbox's configuration sends alerts to the sandbox's own inbox.
     let child = Child::start(&dir.0.join("perennial.toml"), &["check", "--alerts"], &[]);
     let checked = child.ended("check").await;
     let inbox = client(&ca).get(format!("{origin}/_sandbox/inbox")).send().await.expect("an answer");

@@ -1,4 +1,5 @@
-//! Key Vault's operations on secrets, one row of a table each, and its answers to requests that the sandbox does not serve.
+//! Tests Key Vault's operations on secrets, with one row of a table for each, and the answers to requests that the
+//! sandbox does not serve.
 
 use std::collections::BTreeSet;
 
@@ -34,7 +35,7 @@ impl VaultLab {
         self.send_to(&self.lab.sandbox.origin, call).await
     }
 
-    /// Sends a request to one of the sandbox's vaults.
+    /// Sends a request to the sandbox's vault with this host name.
     async fn send_to(&self, vault: &str, call: &Call<'_>) -> Response {
         let url = self.lab.url(&format!("{}?api-version=7.6", call.path));
         let mut request = self.lab.http.request(call.method.clone(), url).bearer_auth(&self.token);
@@ -45,7 +46,7 @@ impl VaultLab {
         request.send().await.expect("an answer")
     }
 
-    /// The body of a success.
+    /// Sends a request and returns the body of the successful answer.
     async fn done(&self, method: Method, path: &str, body: Value) -> Value {
         let answer = self.send(&Call { method, path, body }).await;
         assert_eq!(answer.status(), StatusCode::OK, "{path}");
@@ -153,7 +154,7 @@ async fn operations_on_an_unknown_secret_answer_not_found() {
         (Method::GET, "/deletedsecrets/nothing", Value::Null),
         (Method::POST, "/deletedsecrets/nothing/recover", Value::Null),
         (Method::DELETE, "/deletedsecrets/nothing", Value::Null),
-        // It exists, and is not deleted.
+        // This secret exists and is not deleted.
         (Method::GET, "/deletedsecrets/partner-refresh-token", Value::Null),
     ];
     for (method, path, body) in table {
@@ -297,7 +298,7 @@ async fn deleted_secrets_are_listed_in_pages_without_values() {
 async fn a_request_that_is_not_served_answers_in_key_vaults_form() {
     let vault = VaultLab::start().await;
     let table = [
-        // Key Vault's own words, as recorded.
+        // This text was recorded from Key Vault.
         (
             Method::GET,
             "/secrets/x/latest",
@@ -343,7 +344,7 @@ async fn a_request_that_is_not_served_answers_in_key_vaults_form() {
             "PendingCertificateNotFound",
             "Pending certificate not found: x",
         ),
-        // The sandbox's own words.
+        // This text is the sandbox's own.
         (
             Method::POST,
             "/keys/x/create",
