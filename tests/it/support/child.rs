@@ -1,4 +1,4 @@
-//! The real program as a child process: started, observed, signalled, and always reaped.
+//! Runs the real program as a child process: starts it, observes it, sends signals, and always reaps it.
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -14,12 +14,13 @@ use rustix::pty::OpenptFlags;
 use serde_json::Value;
 use tokio::time::Instant;
 
-/// Much longer than any step here, so that a slow machine fails no test, and shorter than the daemon's check interval
-/// of a minute: an event after a signal is caused by it.
+/// The time limit of most waits. It is much longer than any step, so that no test fails on a slow machine. It is
+/// shorter than a minute, the daemon's interval of checks. So if an event happens within this time after a signal, the
+/// signal has caused it.
 const PATIENCE: Duration = Duration::from_secs(50);
-/// A little more, for a wait with a more specific message.
+/// A slightly longer limit, so that an inner wait with a more specific message fails first.
 const LONGER: Duration = Duration::from_secs(51);
-/// The variable for the daemon's address, unless a test has a port of its own.
+/// The variable for the daemon's address, unless a test sets its own port.
 const LISTEN: &str = "PERENNIAL__HTTP__LISTEN";
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -28,7 +29,7 @@ pub(crate) async fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -
     within(LONGER, what, look).await
 }
 
-/// The same with another limit.
+/// Does the same as `eventually`, with another limit.
 pub(crate) async fn within<T>(longest: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + longest;
     loop {
@@ -36,12 +37,12 @@ pub(crate) async fn within<T>(longest: Duration, what: &str, mut look: impl FnMu
             return found;
         }
         assert!(Instant::now() < deadline, "in {longest:?} it did not come to this: {what}");
-        // After each check, however long it took: the sandbox runs in this thread too.
+        // There is a pause after each check, however long it took, because the sandbox also runs in this thread.
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
-/// The whole answer to a GET of this path.
+/// Returns the whole answer to a GET request for this path.
 pub(crate) fn get(address: &str, path: &str) -> String {
     let mut connection = TcpStream::connect(address).expect("it is served");
     write!(connection, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").expect("sent");
@@ -50,7 +51,7 @@ pub(crate) fn get(address: &str, path: &str) -> String {
     answer
 }
 
-/// A child process. Killed and reaped when it is dropped.
+/// A child process. Dropping this value kills and reaps the process.
 pub(crate) struct Child {
     process: std::process::Child,
     stdin: Option<Box<dyn Write + Send>>,
@@ -58,10 +59,10 @@ pub(crate) struct Child {
     stderr: Pipe,
 }
 
-/// The end of a child.
+/// The result of a child process that has ended.
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
-    /// The signal that ended it, and whether the kernel reports a core dump.
+    /// The signal that ended the process, if any.
     pub(crate) signal: Option<i32>,
     pub(crate) dumped: bool,
     pub(crate) stdout: String,
@@ -91,7 +92,7 @@ impl Pipe {
         self.text.lock().expect("nobody panics").clone()
     }
 
-    /// Everything, once its writer has ended.
+    /// Waits until the writer has ended, and returns the whole output.
     fn whole(&mut self) -> String {
         if let Some(reader) = self.reader.take() {
             reader.join().expect("nobody panics");
@@ -101,21 +102,21 @@ impl Pipe {
 }
 
 impl Child {
-    /// Starts the program without this process's own settings, and with empty input.
+    /// Starts the program without this process's environment settings for Perennial, and with an empty stdin.
     pub(crate) fn start(config: &Path, args: &[&str], env: &[(&str, &str)]) -> Self {
         let mut child = Self::start_to_type(config, args, env);
         child.stdin = None;
         child
     }
 
-    /// The same, with a writable stdin.
+    /// Does the same as `start`, with a stdin to which the test can write.
     pub(crate) fn start_to_type(config: &Path, args: &[&str], env: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_perennial"));
         command.args(args).envs(env.iter().copied());
         Self::of(command, config)
     }
 
-    /// The same with a terminal as stdin.
+    /// Does the same as `start`, with a terminal as stdin.
     pub(crate) fn start_on_terminal(config: &Path, args: &[&str], env: &[(&str, &str)]) -> Self {
         let master = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
         rustix::pty::grantpt(&master).expect("ours");
@@ -129,7 +130,7 @@ impl Child {
         child
     }
 
-    /// The same through another program, whose last argument is this one's path.
+    /// Starts the program through another program, whose last argument is this program's path.
     pub(crate) fn start_through(program: &[&str], config: &Path) -> Self {
         let (first, rest) = program.split_first().expect("a program");
         let mut command = Command::new(first);
@@ -137,7 +138,7 @@ impl Child {
         Self::of(command, config)
     }
 
-    /// Starts a command that is, or becomes, the program.
+    /// Starts a command that is the program or executes the program.
     pub(crate) fn of(command: Command, config: &Path) -> Self {
         Self::with_stdin(command, config, Stdio::piped())
     }
@@ -168,68 +169,69 @@ impl Child {
         Self { process, stdin, stdout, stderr }
     }
 
-    /// Its process id.
+    /// Returns the process id.
     pub(crate) fn pid(&self) -> u32 {
         self.process.id()
     }
 
-    /// Its number.
+    /// Returns the process id.
     pub(crate) fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// The address of its pages.
+    /// Returns the address at which the daemon serves its endpoints.
     pub(crate) async fn address(&self) -> String {
         self.logs(0, "listening", |event| event["event"] == "listening").await;
         let address = self.events(0).iter().find_map(|event| Some(event["address"].as_str()?.to_owned()));
         address.expect("listening somewhere")
     }
 
-    /// Its peak memory, in kilobytes.
+    /// Returns the process's peak memory, in kilobytes.
     pub(crate) fn peak_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("it runs");
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB"));
         peak.and_then(|peak| peak.trim().parse().ok()).expect("a number of kB")
     }
 
-    /// Sends a signal, as `HUP`.
+    /// Sends a signal, such as `HUP`.
     pub(crate) fn signal(&self, name: &str) {
         let mut shell = Command::new("sh");
         shell.args(["-c", r#"kill -s "$0" "$1""#, name, &self.process.id().to_string()]);
         assert!(shell.status().expect("a shell").success(), "SIG{name}");
     }
 
-    /// Types a line.
+    /// Writes a line to the process's stdin.
     pub(crate) fn types(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().expect("started to type");
         stdin.write_all(format!("{line}\n").as_bytes()).expect("it reads");
         stdin.flush().expect("it reads");
     }
 
-    /// Types no more.
+    /// Closes the process's stdin.
     pub(crate) fn hangs_up(&mut self) {
         self.stdin = None;
     }
 
-    /// Its stderr so far.
+    /// Returns the process's stderr so far.
     pub(crate) fn told(&self) -> String {
         self.stderr.so_far()
     }
 
-    /// The events logged so far, from the `from`th on.
+    /// Returns the events logged so far, starting with the index `from`.
     pub(crate) fn events(&self, from: usize) -> Vec<Value> {
         let log = self.stderr.text.lock().expect("nobody panics");
-        // The last line may be half written.
+        // The last line is left out, because it may be incomplete.
         let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
         let lines: Vec<String> = whole.lines().skip(from).map(ToOwned::to_owned).collect();
         drop(log);
         lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    /// Waits for an event from the given index on; returns the next index.
+    /// Waits for an event at the index `from` or later for which `is_it` returns true. Returns the index after this
+    /// event.
     pub(crate) async fn logs(&self, from: usize, what: &str, is_it: impl Fn(&Value) -> bool) -> usize {
         let mut seen = from;
-        // Each event is checked once: a verbose log is long.
+        // Each event is checked only once, because a verbose log is long.
         let look = || {
             let events = self.events(seen);
             let found = events.iter().position(&is_it);
@@ -240,12 +242,12 @@ impl Child {
         place.unwrap_or_else(|_| panic!("not logged: {what}\n{}", self.stderr.so_far()))
     }
 
-    /// Whether it still runs.
+    /// Whether the process still runs.
     pub(crate) fn is_running(&mut self) -> bool {
         self.process.try_wait().expect("our own child").is_none()
     }
 
-    /// Waits for its end.
+    /// Waits until the process ends.
     pub(crate) async fn ended(mut self, what: &str) -> Ended {
         let process = &mut self.process;
         let status = eventually(what, || process.try_wait().expect("our own child")).await;
@@ -261,7 +263,7 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The result is ignored, because the process may have ended by itself.
         let _ended = self.process.kill();
         let _reaped = self.process.wait();
     }

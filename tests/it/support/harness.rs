@@ -1,4 +1,4 @@
-//! A world with one partner, and rotators that act in it.
+//! A simulated world with one partner, and rotators that act in this world.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub(crate) fn base() -> Timestamp {
     "2026-03-01T00:00:00Z".parse().expect("a time")
 }
 
-/// A token configured for the partner.
+/// Returns the configuration of a token of the partner.
 pub(crate) fn grant(name: &str, partner: &Partner, policy: &Policy) -> ManagedToken {
     ManagedToken {
         deployment: std::sync::Arc::new(Deployment::new(
@@ -51,7 +51,7 @@ pub(crate) fn grant(name: &str, partner: &Partner, policy: &Policy) -> ManagedTo
     }
 }
 
-/// A rotator of that name; `seed` stands for the process.
+/// Returns a rotator with this name. `seed` determines the random numbers of its process.
 pub(crate) fn rotator(
     world: &World,
     clock: Clock,
@@ -77,7 +77,7 @@ pub(crate) fn rotator(
     }
 }
 
-/// A world whose time stands still unless moved, with a sign-in of eight days ago.
+/// Returns a world with a sign-in that is eight days old. The world's time stands still unless the test moves it.
 pub(crate) fn still_world() -> (World, Partner) {
     let world = World::new(Clock::running(base(), 0.0), 7);
     let partner = world.add_partner("contoso", VAULT, Some(base() + TimeDelta::days(400)));
@@ -85,12 +85,12 @@ pub(crate) fn still_world() -> (World, Partner) {
     (world, partner)
 }
 
-/// A clock that stands still until it learns the vault's time.
+/// Returns a clock that stands still until it learns the vault's time.
 pub(crate) fn still_clock() -> Clock {
     Clock::running(base(), 0.0)
 }
 
-/// A directory of its own, removed with the test.
+/// A directory for one test. Dropping this value removes the directory.
 pub(crate) struct Scratch(pub(crate) PathBuf);
 
 impl Scratch {
@@ -102,12 +102,12 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // It is missing only if the test failed before creating it.
+        // The result is ignored: the directory is missing only if the test failed before it created the directory.
         let _gone = std::fs::remove_dir_all(&self.0);
     }
 }
 
-/// Writes a successor like a process that dies before its list: the versions below are not searched.
+/// Writes a successor like a process that dies before it lists the versions, so that no buried sign-in is found.
 pub(crate) async fn writes_and_dies(vault: &impl Vault, held: &Successor, partner: &Partner) {
     let provenance = Provenance {
         command: "run",

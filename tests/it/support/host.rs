@@ -1,4 +1,4 @@
-//! A host that manages tokens of forty days, many on one clock as in `run`, in simulated time.
+//! A host that manages tokens which are forty days old, in simulated time. All tokens use one clock, as in `run`.
 
 use chrono::TimeDelta;
 use perennial::daemon::Daemon;
@@ -11,7 +11,7 @@ use tokio::task::LocalSet;
 
 use crate::support::harness;
 
-/// Tokens of forty days, each with a user of its own, and their host.
+/// Tokens that are forty days old, each with its own user, and the host that manages them.
 pub(crate) struct Host {
     pub(crate) world: World,
     pub(crate) partners: Vec<Partner>,
@@ -39,7 +39,7 @@ impl Host {
         self.told().into_iter().map(|(kind, _)| kind).collect()
     }
 
-    /// The current conditions and who must act.
+    /// Returns the current conditions and who must act.
     pub(crate) fn told(&self) -> Vec<(Kind, Remedy)> {
         self.daemon.board().drawn(|_, conditions, _| {
             conditions.iter().map(|condition| (condition.kind, condition.remedy)).collect()
@@ -51,7 +51,7 @@ impl Host {
     }
 }
 
-/// Runs `story` beside the loops of this many tokens on a host whose clock is this far ahead of the vault's.
+/// Runs `story` while the loops of `count` tokens run on a host whose clock is `ahead` of the vault's.
 pub(crate) fn on_a_host<T>(ahead: TimeDelta, count: usize, story: &impl AsyncFn(&Host) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     LocalSet::new().block_on(&runtime.expect("a runtime needs nothing"), async {

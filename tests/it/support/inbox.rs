@@ -1,4 +1,4 @@
-//! An inbox on this machine: records each post, and returns it with the configured status.
+//! An inbox on this machine that records each request, and returns the request's data with the configured status.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -13,14 +13,14 @@ use tokio::task::AbortHandle;
 /// A received request.
 #[derive(Clone, Debug)]
 pub(crate) struct Letter {
-    /// As `POST /path?query`.
+    /// The request line, such as `POST /path?query`.
     pub(crate) line: String,
     headers: HeaderMap,
     pub(crate) body: String,
 }
 
 impl Letter {
-    /// A header's value, empty if it is missing.
+    /// Returns a header's value, or an empty text if the header is missing.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
     }
@@ -30,7 +30,7 @@ impl Letter {
     }
 }
 
-/// Listens until dropped.
+/// Listens until this value is dropped.
 pub(crate) struct Inbox {
     address: SocketAddr,
     letters: Arc<Mutex<Vec<Letter>>>,
@@ -67,12 +67,12 @@ impl Inbox {
         Self { address, letters, answer, long, task }
     }
 
-    /// An address in it.
+    /// Returns the address of a path in this inbox.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    /// Sets the answer.
+    /// Sets the status of all answers.
     pub(crate) fn answer(&self, status: u16) {
         *self.answer.lock().expect("nobody panicked") = StatusCode::from_u16(status).expect("a status");
     }
@@ -83,7 +83,7 @@ impl Inbox {
         *self.long.lock().expect("nobody panicked") = Some((most, status, body.to_owned()));
     }
 
-    /// The requests so far.
+    /// Returns the requests received so far.
     pub(crate) fn letters(&self) -> Vec<Letter> {
         self.letters.lock().expect("nobody panicked").clone()
     }

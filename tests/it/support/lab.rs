@@ -1,4 +1,4 @@
-//! A sandbox in this process, and rotators with the shipped adapters in front of it.
+//! A sandbox in this process, and rotators that call it through the shipped adapters.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use perennial::token::managed::{ManagedToken, Policy};
 use crate::support::harness;
 use crate::support::harness::Scratch;
 
-/// Everything on this machine, and nothing but HTTPS between the two sides.
+/// The sandbox and the adapters, which communicate only over HTTPS.
 pub(crate) struct Lab {
     pub(crate) sandbox: Sandbox,
     pub(crate) clock: Clock,
@@ -44,7 +44,7 @@ impl Lab {
     pub(crate) async fn start() -> Self {
         let sandbox = any_sandbox().await;
         let dir = Scratch::new();
-        // A configuration has at least one token; the tests bring their own.
+        // A configuration must have at least one token. This token is not used, because the tests configure their own.
         let unused = sandbox.add_partner("unused", TimeDelta::zero());
         let request = ConfigRequest {
             tokens: &[("unused", &unused)],
@@ -74,7 +74,7 @@ impl Lab {
         self.sandbox.world()
     }
 
-    /// A vault adapter that no vault has accepted yet, as after a start.
+    /// Returns a vault adapter that no vault has accepted yet, as after a start.
     pub(crate) fn cold_vault(&self) -> Arc<KeyVault> {
         let (http, calls) = (Arc::clone(&self.http), Arc::clone(&self.calls));
         Arc::new(KeyVault::new(self.identity.clone(), self.cloud.clone(), http, calls))
@@ -106,19 +106,19 @@ impl Lab {
         }
     }
 
-    /// Lets time pass in the world and for the rotators.
+    /// Advances the time of the world and of the rotators.
     pub(crate) fn pass(&self, span: TimeDelta) {
         self.world().advance(span);
         self.clock.observe(self.world().now());
     }
 }
 
-/// A token under the default policy.
+/// Returns the configuration of a token with the default policy.
 pub(crate) fn grant(name: &str, partner: &Partner) -> ManagedToken {
     harness::grant(name, partner, &Policy::default())
 }
 
-/// A sandbox on any port, whose issuer accepts any number of redemptions.
+/// Starts a sandbox on any port. Its issuer accepts any number of redemptions.
 pub(crate) async fn any_sandbox() -> Sandbox {
     let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
     let sandbox = Sandbox::start(World::new(Clock::host(), 7), any_port).await.expect("a free port");
@@ -126,7 +126,7 @@ pub(crate) async fn any_sandbox() -> Sandbox {
     sandbox
 }
 
-/// Takes steps until only time brings the next.
+/// Carries out steps until the next step is a wait.
 pub(crate) async fn settle(rotator: &mut AzureRotator, mut state: State) -> State {
     for _ in 0..20 {
         match rotator.timing.next(&state, rotator.clock.now()) {

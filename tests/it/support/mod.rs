@@ -1,4 +1,4 @@
-//! Helpers for tests in several rooms: the simulated world, the lab, an inbox, the program as a child.
+//! Helpers for tests of several rooms: the simulated world, the lab, an inbox, and the program as a child process.
 
 pub(crate) mod child;
 pub(crate) mod harness;

@@ -25,12 +25,12 @@ use uuid::Uuid;
 
 use crate::support::harness;
 
-/// One sink: all its messages, and its open incidents.
+/// One simulated receiver: all messages that it has received, and its open incidents.
 #[derive(Clone, Default)]
 pub(crate) struct Receiver {
     pub(crate) told: Rc<RefCell<Vec<(Timestamp, EventKind, Kind)>>>,
     open: Rc<RefCell<BTreeMap<Uuid, Kind>>>,
-    /// Its address is wrong.
+    /// Whether the configured address is wrong.
     pub(crate) is_wrong: Rc<Cell<bool>>,
 }
 
@@ -51,12 +51,12 @@ impl Receiver {
         Ok(())
     }
 
-    /// The events of a kind, in order.
+    /// Returns the events about a kind of condition, in order.
     pub(crate) fn of(&self, kind: Kind) -> Vec<EventKind> {
         self.told.borrow().iter().filter(|(_, _, of)| *of == kind).map(|(_, what, _)| *what).collect()
     }
 
-    /// Its open incidents.
+    /// Returns the kinds of the open incidents.
     pub(crate) fn open(&self) -> Vec<Kind> {
         self.open.borrow().values().copied().collect()
     }
@@ -81,7 +81,7 @@ pub(crate) async fn pass(span: Duration) {
 }
 
 impl Town {
-    /// Starts it, on a host whose clock is this far ahead.
+    /// Starts the daemon on a host whose clock is `ahead` of the vault's.
     pub(crate) fn start_ahead(&self, ahead: TimeDelta) {
         let clock = Clock::running(self.world.now() + ahead, 1.0);
         let chance = fastrand::u64(..);
@@ -117,25 +117,25 @@ impl Town {
         self.start_ahead(TimeDelta::zero());
     }
 
-    /// Stops it abruptly.
+    /// Ends the daemon at once, as in a crash.
     pub(crate) fn stop(&self) {
         let running = self.daemon.borrow_mut().take();
         running.into_iter().flat_map(|(_, _, tasks)| tasks).for_each(|task| task.abort());
     }
 
-    /// Reads from the running daemon.
+    /// Calls `look` with the running daemon and its clock.
     pub(crate) fn with<T>(&self, look: impl FnOnce(&Daemon, &Clock) -> T) -> T {
         let running = self.daemon.borrow();
         let (daemon, clock, _) = running.as_ref().expect("it runs");
         look(daemon, clock)
     }
 
-    /// The first token's state.
+    /// Returns the first token's state.
     pub(crate) fn state(&self) -> TokenState {
         self.with(|daemon, clock| daemon.board().read(|all| all[0].standing(clock.now())))
     }
 
-    /// The current conditions.
+    /// Returns the kinds and names of the current conditions.
     pub(crate) fn holding(&self) -> Vec<(Kind, String)> {
         let told = |of: perennial::status::condition::Condition| (of.kind, of.cause);
         self.with(|daemon, _| {
@@ -155,7 +155,7 @@ fn destination(name: &str) -> Destination {
 }
 
 /// Runs `story` in a town with this many tokens, each with its own app and user. `change` may configure them
-/// differently. Nothing runs yet.
+/// differently. At the beginning of `story`, no daemon runs.
 pub(crate) fn in_town<T>(
     count: usize,
     change: impl Fn(&World, &Partner, &mut ManagedToken),
