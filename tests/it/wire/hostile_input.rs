@@ -1,5 +1,5 @@
-//! Properties of every parser of foreign data (`fuzz/checks.rs`): for the saved corpus, and for answers that are
-//! nearly valid.
+//! Tests the properties of every parser of foreign data (`fuzz/checks.rs`), with the saved corpus and with answers that
+//! are nearly valid.
 
 #[path = "../../../fuzz/checks.rs"]
 #[expect(unreachable_pub, reason = "for the fuzz targets it is a library")]
@@ -27,7 +27,7 @@ const CHECKS: [(&str, Check); 5] = [
     ("configuration", checks::configuration),
 ];
 
-/// Every member that is parsed, and a few that are not.
+/// Every JSON member that is parsed, and a few that are not.
 const MEMBERS: [&str; 37] = [
     "id_token",
     "aud",
@@ -111,7 +111,7 @@ fn text() -> impl Strategy<Value = String> {
     ]
 }
 
-/// JSON in which the parsed members hold values of all kinds.
+/// Generates JSON in which the parsed members have values of all kinds.
 fn json(depth: u32) -> proptest::strategy::BoxedStrategy<Value> {
     let plain = prop_oneof![
         Just(Value::Null),
@@ -132,14 +132,14 @@ fn json(depth: u32) -> proptest::strategy::BoxedStrategy<Value> {
         .boxed()
 }
 
-/// An object whose members are texts, or anything else.
+/// Generates an object whose members are texts or any other values.
 fn answer() -> impl Strategy<Value = Value> {
     let value = prop_oneof![3 => text().prop_map(Value::from), 2 => json(3)];
     btree_map(select(&MEMBERS[..]).prop_map(str::to_owned), value, 0..MEMBERS.len())
         .prop_map(|members| Value::Object(members.into_iter().collect()))
 }
 
-/// The body unchanged, or cut or changed in one place.
+/// Returns the body unchanged, cut off, or changed in one place.
 fn sent(value: &Value, place: usize, change: u8) -> Vec<u8> {
     let mut body = value.to_string().into_bytes();
     let place = place % body.len();

@@ -1,4 +1,4 @@
-//! The adapters' requests, and the meaning of every answer.
+//! Tests of the adapters' requests, and of the meaning of every answer.
 
 mod hostile_input;
 mod odd_claims;

@@ -1,5 +1,5 @@
-//! The identity in an issuer's answer, by claims unlike Entra's: of another type, in another token, twice, or missing.
-//! A value that cannot be compared is never accepted as equal.
+//! Tests the identity in an issuer's answer with claims that differ from Entra's. A claim can have another type, be in
+//! another token, occur twice, or be missing. A value that cannot be compared must never be accepted as equal.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -25,11 +25,13 @@ const APP: &str = "22222222-2222-4222-8222-222222222222";
 const USER: &str = "33333333-3333-4333-8333-333333333333";
 const ANOTHER: &str = "99999999-9999-4999-8999-999999999999";
 
-/// It is for the right tenant, app and user.
+/// The expected result of an answer for the right tenant, app and user.
 const RIGHT: &str = "right";
-/// It is not, or names it in a form that cannot be compared: nothing may be stored.
+/// The expected result of an answer for another tenant, app or user, or with a claim that cannot be compared. Nothing
+/// may be stored.
 const WRONG: &str = "wrong";
-/// Nothing can be read. An unverified identity is reported, and the token is stored.
+/// The expected result of an answer without readable claims. The token is stored, and the unverified identity is
+/// reported.
 const NOTHING: &str = "tenant and app and user";
 
 fn jwt(payload: impl AsRef<[u8]>) -> String {
@@ -56,12 +58,12 @@ fn right() -> Value {
     json!({"tid": TENANT, "appid": APP, "oid": USER, "amr": ["pwd", "mfa"], "scp": "user_impersonation"})
 }
 
-/// The claims of an access token with these changes; null removes one.
+/// Returns an access token whose claims have these changes. Null removes a claim.
 fn access(changes: &Value) -> String {
     jwt(with(right(), changes).to_string())
 }
 
-/// The same of an ID token.
+/// Returns the claims of an ID token with these changes.
 fn id(changes: &Value) -> Value {
     let claims = json!({"tid": TENANT, "aud": APP, "oid": USER, "ver": "2.0"});
     json!(jwt(with(claims, changes).to_string()))
@@ -74,17 +76,17 @@ fn with(mut claims: Value, changes: &Value) -> Value {
     claims
 }
 
-/// Deeper than a JSON parser goes.
+/// Returns JSON that is nested deeper than the parser allows.
 fn deep() -> String {
     [right().to_string().trim_end_matches('}'), ",\"x\":", &"[".repeat(5000), &"]".repeat(5000), "}"].concat()
 }
 
-/// An access token that names two users.
+/// Returns an access token that names two users.
 fn twice(one: &str, other: &str) -> String {
     jwt(format!(r#"{{"oid":"{one}","tid":"{TENANT}","appid":"{APP}","oid":"{other}"}}"#))
 }
 
-/// For a token whose user is pinned.
+/// The configuration sets the token's user (`user_oid`).
 #[test]
 fn claims_that_cannot_be_compared_are_not_equal() {
     let none = json!({});
@@ -155,7 +157,7 @@ fn claims_that_cannot_be_compared_are_not_equal() {
     ]);
 }
 
-/// For the same token: all of it can be compared, or some, or nothing.
+/// For the same token, all facts can be compared, or some, or none.
 #[test]
 fn a_fact_in_neither_token_is_unverified() {
     let none = json!({});
@@ -207,7 +209,7 @@ fn check(table: Vec<Row>) {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// If no user is pinned and a domain names the tenant, only the app is compared.
+/// If `user_oid` is not set and the tenant is given as a domain, only the app is compared with the configuration.
 #[test]
 fn an_unconfigured_fact_is_compared_only_between_the_tokens() {
     let open = ManagedToken { tenant_id: "contoso.onmicrosoft.com".into(), user_oid: None, ..pinned() };
@@ -226,7 +228,7 @@ fn an_unconfigured_fact_is_compared_only_between_the_tokens() {
     assert_eq!(whose(&access(&json!({"tid": ANOTHER})), &id(&none)), (user(USER), "tenant".to_owned()));
 }
 
-/// The condition that reports it, and the token's state.
+/// Returns the condition that reports an unverified identity, and the token's state.
 fn told(rotator: &AzureRotator, state: &State) -> (Option<Condition>, TokenState) {
     let now = rotator.clock.now();
     let snapshot =
@@ -236,8 +238,8 @@ fn told(rotator: &AzureRotator, state: &State) -> (Option<Condition>, TokenState
     (all.into_iter().find(|condition| condition.kind == Kind::IdentityUnverified), standing)
 }
 
-/// Over HTTPS and through the shipped adapters: nothing is lost, nothing counts as equal, and the condition is open
-/// until an answer names the identity.
+/// Over HTTPS and through the shipped adapters, no token may be lost, no missing value may count as equal, and the
+/// condition must be open until an answer names the identity.
 #[tokio::test]
 async fn a_token_without_identity_is_kept_alive_and_reported() {
     let lab = lab::Lab::start().await;

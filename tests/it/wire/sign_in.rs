@@ -1,4 +1,4 @@
-//! The simulated sign-in as any `OpenID` client sees it, and how soon a sign-in is noticed.
+//! Tests the simulated sign-in with a plain `OpenID` client, and how soon the daemon notices a sign-in.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ impl Lab {
         format!("{}/{}{path}", self.sandbox.origin, self.partner.tenant_id)
     }
 
-    /// The code in a signed-in user's redirect.
+    /// Signs a user in and returns the code in the redirect.
     async fn code(&self) -> String {
         let challenge = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, VERIFIER.as_bytes()));
         let asked = [
@@ -181,7 +181,7 @@ async fn a_device_code_is_pending_then_slow_down_then_spent() {
     assert_eq!(ask(&lab.secret).await.as_deref(), Some("bad_verification_code"));
 }
 
-/// The steps of the daemon, in the world's own time.
+/// This test carries out the steps of the daemon and moves the world's time.
 #[tokio::test]
 async fn a_first_sign_in_is_noticed_within_about_a_minute() {
     let (world, partner) = harness::still_world();

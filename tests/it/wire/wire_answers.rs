@@ -1,7 +1,7 @@
-//! Every possible answer, over HTTPS and through the shipped adapters: how it is classified, who must act, and what
-//! the vault holds afterwards.
+//! Tests every possible answer over HTTPS and through the shipped adapters: how Perennial classifies it, who must act,
+//! and what the vault contains afterwards.
 //!
-//! One row for each answer. A table reports all its failing rows together.
+//! There is one row for each answer. A table reports all its failing rows together.
 
 mod codes;
 mod issuer;
@@ -25,29 +25,30 @@ use crate::support::lab::{Lab, grant, settle};
 
 type Arrange = Box<dyn Fn(&World, &Partner, &mut ManagedToken)>;
 
-/// A proof, its consequences, and an update of tags.
+/// The maximum number of requests for a proof, its consequences, and an update of tags.
 const MOST_REQUESTS: usize = 12;
 
-/// One answer and the expected result.
+/// One answer and its expected result.
 struct Row {
     name: String,
     arrange: Arrange,
-    /// `None` if the proof succeeds.
+    /// The expected kind of failure and who must act. `None` if the proof succeeds.
     means: Option<(Kind, Remedy)>,
-    /// The wait that the peer asks for.
+    /// The wait that the service requests.
     retry_after: Option<Duration>,
-    /// A text in the summary.
+    /// A text that the failure's summary must contain.
     saying: Option<String>,
     /// Whether the version is marked as rejected by the issuer.
     marked: bool,
     /// Whether the vault has not accepted this process before.
     cold: bool,
-    /// Problems before any request.
+    /// Problems that were found before any request.
     wrong: Vec<String>,
 }
 
 impl Row {
-    /// A row whose failure is arranged in the world; the proof succeeds unless `means` says otherwise.
+    /// Creates a row whose failure `arrange` causes in the world. The expected result is a success unless `means` is
+    /// set.
     fn new(name: &str, arrange: impl Fn(&World, &Partner, &mut ManagedToken) + 'static) -> Self {
         let name = name.to_owned();
         let arrange = Box::new(arrange);
@@ -63,7 +64,7 @@ impl Row {
         }
     }
 
-    /// A row whose failure is a fault for the partner's own user.
+    /// Creates a row whose failure is a fault for the partner's own user.
     fn faulty(name: &str, fault: Fault) -> Self {
         Self::new(name, move |world, partner, _| world.inject(fault.clone().about(&partner.user_oid)))
     }
@@ -89,7 +90,7 @@ impl Row {
         Self { saying: Some(text.to_owned()), ..self }
     }
 
-    /// The rejection is reported only once a second one has confirmed it, so it is not recorded yet.
+    /// Marks the rejection as not definite. Perennial reports and records such a rejection only after a second one.
     fn unconfirmed(self) -> Self {
         Self { marked: false, ..self }
     }
@@ -98,7 +99,7 @@ impl Row {
         Self { cold: true, ..self }
     }
 
-    /// Runs the row with a partner of its own, and returns the differences.
+    /// Runs the row with its own partner, and returns the differences from the expected result.
     async fn run(&self, lab: &Lab, nth: usize) -> Vec<String> {
         let mut scene = Scene::set(lab, nth);
         (self.arrange)(lab.world(), &scene.partner, &mut scene.grant);
@@ -137,7 +138,7 @@ impl Row {
         wrong.iter().map(|what| format!("{}: {what}", self.name)).collect()
     }
 
-    /// A line of the table, for `--nocapture`.
+    /// Prints a line of the table, which `--nocapture` shows.
     fn show(&self, found: Option<(Kind, Remedy)>, requests: usize, lab: &Lab, scene: &Scene) {
         let (kind, remedy) = match found {
             Some((kind, remedy)) => (kind.as_str(), remedy.as_str()),
@@ -174,7 +175,7 @@ impl Row {
     }
 }
 
-/// A partner of a row's own.
+/// The partner of one row.
 struct Scene {
     partner: Partner,
     grant: ManagedToken,
@@ -182,12 +183,13 @@ struct Scene {
 
 impl Scene {
     fn set(lab: &Lab, nth: usize) -> Self {
-        // Old enough for the app's secret to have settled, and young enough that only a person's version is due.
+        // The app's secret is old enough that it does not count as new. The token is young enough that only its origin,
+        // a person, makes a rotation due.
         let partner = lab.sandbox.add_partner(&format!("row-{nth}"), TimeDelta::days(2));
         Self { grant: grant(&format!("row-{nth}"), &partner), partner }
     }
 
-    /// Values and switches of all versions, oldest first.
+    /// Returns the values of all versions, and whether each is enabled, oldest first.
     fn versions(&self, lab: &Lab) -> Vec<(String, bool)> {
         let all = lab.world().versions_of(&self.partner.refresh_token);
         all.iter().map(|v| (v.value.expose_secret().to_owned(), v.attributes.enabled)).collect()

@@ -1,5 +1,5 @@
-//! A person acts at every step of a rotation, over HTTPS and through the shipped adapters. After any action at any
-//! step, the vault holds a valid token that follows the last sign-in.
+//! Tests a person's action at every step of a rotation, over HTTPS and through the shipped adapters. After any action
+//! at any step, the vault must contain a valid token that descends from the last sign-in.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,7 +12,7 @@ use perennial::token::tags::Tags;
 
 use crate::support::lab::{Lab, grant, settle};
 
-/// A person's action, and their later reaction.
+/// A person's action, and the person's later reaction.
 struct Deed {
     name: &'static str,
     act: fn(&World, &Partner),
@@ -33,7 +33,7 @@ fn recover(world: &World, partner: &Partner) {
     world.human_recovers(&partner.refresh_token);
 }
 
-/// Rejects every redemption of the user's tokens from now on.
+/// Makes a user sign in. From now on, Entra rejects every redemption of the user's tokens.
 fn sign_in_refused(world: &World, partner: &Partner, code: u32) {
     sign_in(world, partner);
     let error = "invalid_grant".to_owned();
@@ -51,7 +51,7 @@ const DEEDS: [Deed; 14] = [
         name: "signs in twice",
         act: |world, partner| {
             sign_in(world, partner);
-            // A list does not show which of two versions of one second came last.
+            // Time must pass, because a list does not show which of two versions of the same second is newer.
             world.advance(TimeDelta::seconds(1));
             sign_in(world, partner);
         },
@@ -144,29 +144,31 @@ const DEEDS: [Deed; 14] = [
     },
 ];
 
-/// The calls of a rotation, each with a before and an after, and a few more.
+/// The number of steps, which is a few more than a rotation has. Each call has a step before its effect and a step
+/// after it.
 const STEPS: usize = 22;
 
-/// Acts once, at the given step.
+/// An action that happens once, after `left` more steps.
 struct Cue {
     left: usize,
     act: fn(&World, &Partner),
 }
 
-/// A rotation as the loop carries it out, without its waits.
+/// Carries out a rotation like the loop, but without waits.
 async fn rotate(rotator: &mut AzureRotator, force: bool) -> State {
     let state = State::unknown(rotator.clock.now());
     let state = rotator.prove(state, force).await.state;
     settle(rotator, state).await
 }
 
-/// The problems at the end, and whether the action happened during the rotation.
+/// Runs a rotation with an action at this step. Returns the problem at the end, if any, and whether the action happened
+/// during the rotation.
 async fn meets(lab: &Lab, deed: &Deed, step: usize) -> (Option<String>, bool) {
     let world = lab.world();
     let name = format!("race-{}-{step}", fastrand::u32(..));
     let partner = lab.sandbox.add_partner(&name, TimeDelta::days(20));
     let grant: ManagedToken = grant(&name, &partner);
-    // One rotation has been made, so that there is something to restore and to disable.
+    // One rotation happens before the test, so that there are versions to restore and to disable.
     rotate(&mut lab.rotator(&grant), true).await;
     lab.pass(TimeDelta::days(8));
 
@@ -194,14 +196,14 @@ async fn meets(lab: &Lab, deed: &Deed, step: usize) -> (Option<String>, bool) {
     let mut state = rotate(&mut rotator, true).await;
     let done = cue.lock().unwrap_or_else(PoisonError::into_inner).take().is_none();
     world.tell_calls_to(|_, _| ());
-    // The same process continues; a day later it has rescued what can be rescued.
+    // The same process continues. A day later, it must have restored a working token if this is possible.
     (deed.later)(world, &partner);
     for _ in 0..3 {
         lab.pass(TimeDelta::minutes(12 * 60 + 1));
         state = rotator.reload(state);
         state = settle(&mut rotator, state).await;
     }
-    // A new process finds nothing to repair.
+    // A new process must have nothing to repair.
     let fresh = rotate(&mut lab.rotator(&grant), false).await;
     let wrong = wrong_with(world, &partner, &state, &fresh);
     (wrong.map(|what| format!("{} at step {step}: {what}", deed.name)), done)

@@ -1,4 +1,4 @@
-//! The requests of a proof, a rotation and a start, counted at the sandbox; and the vault's content after a rotation.
+//! Tests the number of requests of a proof, a rotation and a start, and the vault's content after a rotation.
 
 use chrono::TimeDelta;
 use futures::future::join_all;
@@ -14,7 +14,7 @@ use perennial::token::version::{CONTENT_TYPE, tag};
 
 use crate::support::lab::{Lab, grant, settle};
 
-/// One token that has been managed for some weeks.
+/// A token that Perennial has managed for some weeks.
 struct StoredLogin {
     lab: Lab,
     partner: Partner,
@@ -45,7 +45,7 @@ impl StoredLogin {
         self.state = Some(settle(&mut self.rotator, state).await);
     }
 
-    /// Lets time pass and runs the due steps; returns the calls.
+    /// Lets time pass and carries out the due steps. Returns the calls.
     async fn pass(&mut self, span: TimeDelta) -> Vec<(Peer, Operation)> {
         let before = calls_of(self.lab.world()).len();
         self.lab.pass(span);
@@ -55,13 +55,13 @@ impl StoredLogin {
         calls_of(self.lab.world()).split_off(before)
     }
 
-    /// All versions, oldest first.
+    /// Returns all versions, oldest first.
     fn versions(&self) -> Vec<SecretVersion> {
         self.lab.world().versions_of(&self.partner.refresh_token)
     }
 }
 
-/// Every call so far, except token requests for the vault.
+/// Returns every call so far, except token requests for the vault.
 fn calls_of(world: &World) -> Vec<(Peer, Operation)> {
     let all = world.calls_since(Timestamp::MIN_UTC).into_iter();
     all.map(|call| (call.peer, call.operation)).filter(|(_, what)| *what != Operation::Identity).collect()

@@ -1,5 +1,5 @@
-//! Entra's codes (docs/azure-facts.md F124): each code under each possible error, who must act, and the operator's
-//! condition.
+//! The expected results for Entra's codes (docs/azure-facts.md F124): for each code with each possible error, who must
+//! act, and which condition opens.
 
 use std::time::Duration;
 
@@ -38,25 +38,25 @@ const TABLE: &[Codes] = &[
     (&[70019, 70020, 90119, 90120], &["expired_token"], Remedy::Login, Kind::LoginRequired),
     (&[9_002_313], ANY, Remedy::Login, Kind::LoginRequired),
     (&[700_084], GRANT, Remedy::Operator, Kind::LoginRequired),
-    // The account.
+    // The user's account is disabled or locked.
     (&[50057, 50053], GRANT, Remedy::Operator, Kind::AccountDisabled),
     (&[50034, 51004, 90072, 50177], GRANT, Remedy::Operator, Kind::WrongIdentity),
     (&[50020, 50014], ANY, Remedy::Operator, Kind::WrongIdentity),
     (&[7_000_012, 700_007, 700_005], GRANT, Remedy::Operator, Kind::WrongIdentity),
-    // Policies of the tenant.
+    // A policy of the tenant blocks the token.
     (&[50076, 50078, 50079, 50072, 50074], ASKED, Remedy::Login, Kind::MfaRequired),
     (&[50158], &["interaction_required"], Remedy::Login, Kind::MfaRequired),
     (&[53000, 53001, 53002, 53004, 53009, 53010], ASKED, Remedy::Operator, Kind::PolicyBlocked),
     (&[50005, 50097, 50131], ASKED, Remedy::Operator, Kind::PolicyBlocked),
     (&[53003, 530_032, 530_035, 530_034, 53011], BLOCKED, Remedy::Operator, Kind::PolicyBlocked),
     (&[500_212, 500_213, 500_021, 500_022], BLOCKED, Remedy::Operator, Kind::PolicyBlocked),
-    // Numbers in the policies' ranges that no list names yet.
+    // These numbers are in the ranges of policies, but no list names them yet.
     (&[53005, 53999, 530_003, 530_036, 530_084, 530_999], ANY_POLICY, Remedy::Operator, Kind::PolicyBlocked),
-    // Consent.
+    // A consent or an assignment is missing.
     (&[50105], &["access_denied"], Remedy::Operator, Kind::PolicyBlocked),
     (&[65001], ASKED, Remedy::Operator, Kind::PolicyBlocked),
     (&[90094, 90095, 90099], ANY, Remedy::Operator, Kind::PolicyBlocked),
-    // Registration, scope, tenant, cloud, request.
+    // The registration, scope, tenant, cloud or request is wrong.
     (&[65002, 65005, 650_056, 650_057, 650_052, 650_054], ANY, Remedy::Operator, Kind::AppMisconfigured),
     (
         &[50194, 9_001_023, 901_002, 900_144, 90013, 90014, 90023],
@@ -81,7 +81,7 @@ const TABLE: &[Codes] = &[
         Kind::AppMisconfigured,
     ),
     (&[70003], &["unsupported_grant_type"], Remedy::Operator, Kind::AppMisconfigured),
-    // The app.
+    // The app's credential or the app is rejected.
     (&[7_000_218, 700_025, 7_000_229], CLIENT, Remedy::Operator, Kind::AppCredentialRefused),
     (&[700_016, 700_011, 700_038], UNAUTHORIZED, Remedy::Operator, Kind::AppCredentialRefused),
     (&[70001, 7_000_112], UNAUTHORIZED, Remedy::Operator, Kind::AppCredentialRefused),
@@ -94,7 +94,7 @@ const TABLE: &[Codes] = &[
         Kind::AppCredentialRefused,
     ),
     (&[500_133], GRANT, Remedy::Operator, Kind::AppCredentialRefused),
-    // It may pass.
+    // The failure is transient.
     (&[50196], GRANT, Remedy::Retry, Kind::EntraThrottled),
     (&[90055, 50088], FAULTY, Remedy::Retry, Kind::EntraThrottled),
     (&[90033, 90024, 90006, 90012, 50033, 90090], FAULTY, Remedy::Retry, Kind::EntraUnreachable),
@@ -107,7 +107,7 @@ const TABLE: &[Codes] = &[
     ),
 ];
 
-/// Unknown codes: the error alone decides.
+/// The expected results for unknown codes, for which only the error decides.
 const BY_ERROR: &[(&str, Remedy, Kind)] = &[
     ("invalid_grant", Remedy::Login, Kind::LoginRequired),
     ("interaction_required", Remedy::Login, Kind::LoginRequired),
@@ -127,7 +127,7 @@ const BY_ERROR: &[(&str, Remedy, Kind)] = &[
     ("out_of_cheese", Remedy::Retry, Kind::UnknownCode),
 ];
 
-/// Every code under each of its errors, and every error without a code and with an unknown one.
+/// Returns rows for every code with each of its errors, and for every error without a code and with an unknown code.
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     for (codes, errors, remedy, kind) in TABLE {
@@ -148,7 +148,7 @@ fn row(error: &str, code: Option<u32>, remedy: Remedy, kind: Kind, known: bool) 
     let row = Row::faulty(&format!("{error} {code:?}"), fault).means(kind, remedy).asking(pause(code));
     let is_definite = known && code != Some(70000) || remedy != Remedy::Login;
     let row = if is_definite { row } else { row.unconfirmed() };
-    // The operator's text names the code, and says if it is unknown.
+    // The text for the operator must contain the code, and say whether the code is unknown.
     let named = match code {
         Some(code) if known => format!("{error}, AADSTS{code} ("),
         Some(code) => format!("{error}, AADSTS{code} (a code that this version does not know)"),
@@ -157,7 +157,7 @@ fn row(error: &str, code: Option<u32>, remedy: Remedy, kind: Kind, known: bool) 
     row.saying(&named)
 }
 
-/// Entra's loop rule requires a pause, whatever the answer says.
+/// Returns the pause that Entra's loop rule requires, regardless of what the answer requests.
 fn pause(code: Option<u32>) -> Option<Duration> {
     const A_QUARTER_OF_AN_HOUR: Duration = Duration::from_secs(15 * 60);
     (code == Some(50196)).then_some(A_QUARTER_OF_AN_HOUR)

@@ -1,4 +1,5 @@
-//! Answers of the issuer without an OAuth error: throttling, gateways, cut connections, and unusable successes.
+//! Tests the issuer's answers without an OAuth error: throttling, gateways, cut connections, and successful answers
+//! that cannot be used.
 
 use std::time::Duration;
 

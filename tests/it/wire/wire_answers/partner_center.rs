@@ -1,5 +1,5 @@
-//! Partner Center's answers (docs/azure-facts.md F302, F306): their published form, and that none of them stops a
-//! rotation.
+//! Tests Partner Center's answers (docs/azure-facts.md F302, F306): what Perennial publishes about each answer, and
+//! that no answer prevents a rotation.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use perennial::status::snapshot::{Periods, Snapshot};
 use super::vault::page;
 use super::{Lab, Scene, restore, settle};
 
-/// The published form: acceptance, MFA, and the condition.
+/// What Perennial publishes: acceptance, MFA, and the condition.
 type Published = (Option<bool>, Option<bool>, Option<(Kind, Remedy)>);
 
 const ACCEPTED: Published = (Some(true), Some(true), None);
@@ -24,7 +24,7 @@ const REFUSED: Published = (Some(false), None, Some((Kind::PartnerCenterRefused,
 
 enum Trouble {
     Answer(FaultEffect),
-    /// The simulated rules, and whether the sign-in used MFA.
+    /// Partner Center's simulated rules, and whether the user signed in with MFA.
     Rules(PartnerCenterRules, bool),
 }
 
@@ -86,7 +86,8 @@ async fn run(lab: &Lab, nth: usize, trouble: &Trouble, wanted: &Published) -> Ve
     let next = rotator.timing.next(&state, now);
     let snapshot = Snapshot::of(&rotator.grant, Periods::of(&rotator.timing), &state, Some(&next), now);
     let told = conditions(std::slice::from_ref(&snapshot), TimeDelta::zero(), now);
-    // A person's recent version is a foreign version and is rotated at once: that is no failure.
+    // The condition about a foreign writer is ignored: the versions come from people and are rotated at once, which is
+    // not a failure.
     let told = told.iter().find(|condition| condition.kind != Kind::ForeignWriter);
     let found = (snapshot.accepted(), snapshot.mfa(), told.map(|told| (told.kind, told.remedy)));
     if found != *wanted {

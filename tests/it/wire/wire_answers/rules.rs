@@ -1,4 +1,4 @@
-//! People's actions on users, apps, tenants and secrets, judged by the simulated services' own rules.
+//! Tests people's actions on users, apps, tenants and secrets. The simulated services decide by their own rules.
 
 use chrono::TimeDelta;
 use perennial::ports::failure::{Kind, Remedy};

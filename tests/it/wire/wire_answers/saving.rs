@@ -1,4 +1,5 @@
-//! The vault's answers while a successor is being saved: it is held, and arrives exactly once.
+//! Tests the vault's answers during the save of a successor. Perennial must hold the successor until it is saved, and
+//! save it exactly once.
 
 use perennial::net::no_response::NoResponse;
 use perennial::ports::failure::{Kind, Remedy};
@@ -12,20 +13,20 @@ use super::{Lab, Scene, restore};
 struct Answer {
     name: &'static str,
     fault: Fault,
-    /// `None` if the save succeeds.
+    /// The expected kind of failure and who must act. `None` if the save succeeds.
     means: Option<(Kind, Remedy)>,
-    /// Whether the vault already shows the successor, although the answer was lost.
+    /// Whether the vault already contains the successor, although the step failed.
     there: bool,
 }
 
 impl Answer {
     fn new(name: &'static str, operation: Operation, what: FaultEffect, means: (Kind, Remedy)) -> Self {
         let fault = Fault::of(Peer::KeyVault, what).on(operation);
-        // Only the list comes after the write.
+        // Of these operations, only the list comes after the write.
         Self { name, fault, means: Some(means), there: operation == Operation::List }
     }
 
-    /// The write takes effect, and its answer is lost or damaged.
+    /// Creates a row in which the write has its effect, but its answer is lost or damaged.
     fn lost(name: &'static str, what: FaultEffect) -> Self {
         let fault = Fault::of(Peer::KeyVault, what).on(Operation::Set).after_effect();
         Self { name, fault, means: Some(UNREACHABLE), there: true }

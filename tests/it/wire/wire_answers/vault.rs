@@ -1,5 +1,5 @@
-//! The vault's answers (docs/azure-facts.md F214) to the read of the token and to that of the app's secret, and
-//! Entra's answers to the token request of this process's identity.
+//! Tests the vault's answers (docs/azure-facts.md F214) when Perennial reads the token and when it reads the app's
+//! secret, and Entra's answers to the token request of this process's identity.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::Row;
 
 const OPERATOR: Remedy = Remedy::Operator;
 
-/// An answer, and its meaning for the token's own secret and for the app's.
+/// An answer, and the expected results for the token's own secret and for the app's secret.
 type Answer = (&'static str, FaultEffect, (Kind, Remedy), (Kind, Remedy));
 
 pub(super) fn rows() -> Vec<Row> {
@@ -38,7 +38,7 @@ pub(super) fn rows() -> Vec<Row> {
     rows
 }
 
-/// Key Vault's own error.
+/// Returns an error in Key Vault's form.
 pub(super) fn coded(status: u16, code: &str, inner: Option<&str>) -> FaultEffect {
     let inner = inner.map(str::to_owned);
     FaultEffect::Coded { status, code: code.to_owned(), inner, retry_after: None }
@@ -87,7 +87,7 @@ fn refusals() -> Vec<Answer> {
     ]
 }
 
-/// Each with the wait that it asks for.
+/// Returns transient failures, each with the wait that the service requests.
 fn passing() -> Vec<(Answer, Option<Duration>)> {
     let after = |name, what, seconds: Option<u64>| {
         let means = (Kind::VaultUnreachable, Remedy::Retry);
@@ -118,7 +118,7 @@ fn passing() -> Vec<(Answer, Option<Duration>)> {
     ]
 }
 
-/// Entra's answers to the token request of this process's identity, at its first call to a vault.
+/// Returns rows for Entra's answers to the token request of this process's identity, at the first call to a vault.
 pub(super) fn identity_rows() -> Vec<Row> {
     let retry = Remedy::Retry;
     let oauth = |status, error: &str, code| FaultEffect::OAuth {
