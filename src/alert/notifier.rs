@@ -55,7 +55,7 @@ const FIRST_WAIT: Duration = Duration::from_secs(2);
 const LONGEST_WAIT: Duration = Duration::from_secs(10 * 60);
 /// How often the board is checked without a change. Some conditions begin only because time passes.
 const LOOK_EVERY: Duration = Duration::from_secs(5 * 60);
-/// How often in a row a rejected message is split at most.
+/// The maximum number of consecutive splits of a rejected message.
 const MOST_SPLITS: usize = 8;
 /// At start-up, alerts wait for at most this time until all tokens have been tried, so that all alerts can be in one
 /// message.

@@ -1,7 +1,7 @@
 //! How this process authenticates to Key Vault.
 //!
-//! Owns the construction of the SDK's credentials and the translation of their errors. `key_vault` decides when to
-//! create a new credential. Creating a new credential also reads the identity's secret again.
+//! This module owns the construction of the SDK's credentials and the translation of their errors. `key_vault` decides
+//! when to create a new credential. Creating a new credential also reads the identity's secret again.
 //!
 //! Invariants: the authority is HTTPS (`BaseUrl`). All error texts are Perennial's own. The SDK's texts are not shown,
 //! since they may contain text from a peer or from the Azure CLI.
@@ -259,7 +259,7 @@ impl TokenCredential for ForVaults {
     }
 }
 
-/// Whether an SDK error is about getting a token. An error about using a token does not count.
+/// Whether an SDK error is about getting a token. Returns false for an error about the use of a token.
 pub(super) fn is_about_identity(error: &azure_core::Error) -> bool {
     let mut link: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(error) = link {

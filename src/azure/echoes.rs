@@ -1,8 +1,8 @@
 //! Checks whether a peer's answer contains a secret. The secret may be one that was sent to the peer, or one that the
 //! peer has just issued.
 //!
-//! Owns the definition of a part of a secret, and a search in O(n log n). A peer can choose both the text and the
-//! secret. With a slower search, a peer could keep this process busy.
+//! This module owns the definition of a part of a secret, and a search in O(n log n). A peer can choose both the text
+//! and the secret. With a slower search, a peer could keep this process busy.
 
 /// A text that is shorter than this does not count as a secret. A shorter text may occur in an ordinary word.
 pub(crate) const LEAST_SECRET_BYTES: usize = 8;

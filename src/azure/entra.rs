@@ -1,8 +1,8 @@
 //! The issuer: an adapter for Entra's token endpoint (v2).
 //!
-//! Owns the form of the request and the parsing of the answer. This file has the requests for redemptions, and
-//! `sign_in` has those for sign-ins. `ports::oauth_error` decides what a rejection means. Entra's descriptions are not
-//! kept. A description can name the user, and a hostile peer could copy the request into the description.
+//! This module owns the form of the request and the parsing of the answer. This file has the requests for redemptions,
+//! and `sign_in` has those for sign-ins. `ports::oauth_error` decides what a rejection means. Entra's descriptions are
+//! not kept. A description can name the user, and a hostile peer could copy the request into the description.
 //!
 //! Invariant: the parts of an error body that are kept contain no token and no secret. Each part is a GUID, a number or
 //! a short lower-case word, or it was searched for the values that were sent.

@@ -1,8 +1,8 @@
 //! Gets tokens of this host's managed identities. An app authenticates to Entra with such a token (docs/azure-facts.md
 //! F141).
 //!
-//! Owns one credential of the SDK for each identity. This credential caches its token until shortly before the token
-//! expires.
+//! This module owns one credential of the SDK for each identity. This credential caches its token until shortly before
+//! the token expires.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! The vault: an adapter for Key Vault's secrets that uses the official client.
 //!
-//! Owns one client per vault, and decides when to replace it. A client is replaced daily, and after Key Vault or Entra
-//! has rejected this process. `vault_answers` decides what an answer means.
+//! This module owns one client per vault, and decides when to replace it. A client is replaced daily, and after Key
+//! Vault or Entra has rejected this process. `vault_answers` decides what an answer means.
 //!
 //! Invariants: If a vault's client has had no success yet, only one caller at a time uses the client, and other callers
 //! wait. A request is repeated only after a 401 or if no access token was obtained. In both cases, the first request

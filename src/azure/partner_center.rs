@@ -1,7 +1,7 @@
 //! The resource that accepts the access token: an adapter for Partner Center.
 //!
-//! Owns one request and the parsing of its answer. The request reads the organization's profile with `ValidateMfa`. The
-//! profile contains personal data, so only the tenant and the company's name are kept.
+//! This module owns one request and the parsing of its answer. The request reads the organization's profile with
+//! `ValidateMfa`. The profile contains personal data, so only the tenant and the company's name are kept.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! The transport below the Azure SDK: Perennial's HTTP client with its limits.
 //!
-//! Owns the checks that the SDK lacks. The transport limits the size of an answer, converts errors to `SdkError`, and
-//! counts the calls. A client talks to one server only, even if a `nextLink` names another server. The transport does
-//! not retry.
+//! This module owns the checks that the SDK lacks. The transport limits the size of an answer, converts errors to
+//! `SdkError`, and counts the calls. A client talks to one server only, even if a `nextLink` names another server. The
+//! transport does not retry.
 //!
 //! Invariant: a request goes only to the server that it was made for. So an access token is also sent only to that
 //! server.

@@ -29,8 +29,8 @@ pub(super) fn draw<I, V, R>(rotator: &Rotator<I, V, R>, state: State) -> Snapsho
         state.outage = Some(Box::new(Outage { failure, since, attempts: 1, retry_at: now }));
     }
     let mut periods = Periods::of(&rotator.timing);
-    // A tag records a proof at most daily. So the last proof may be up to a day later than the recorded one, and a
-    // recorded proof counts for longer.
+    // A tag records a proof at most daily. So the last proof may be up to a day later than the record says, and a
+    // recorded proof is valid for longer here.
     periods.prove_every += (MARK_EVERY / 2).to_std().unwrap_or_default();
     // The next step is `None`, because only a daemon has a next step.
     Snapshot::of(&rotator.grant, periods, &state, None, now)

@@ -1,7 +1,7 @@
 //! Asks the running daemon of the same configuration over HTTP at `[http] listen`.
 //!
-//! Owns the daemon's address and the limits of the request. The request uses no proxy and follows no redirect. Any
-//! program may answer at that address, so the answer is checked.
+//! This module owns the daemon's address and the limits of the request. The request uses no proxy and follows no
+//! redirect. Any program may answer at that address, so the answer is checked.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;

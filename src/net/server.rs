@@ -121,8 +121,8 @@ async fn accept_all(listener: &TcpListener, slots: &Slots, serve: impl Fn(TcpStr
             Err(error) if is_shortage(&error) && slots.free_one() => {}
             Err(_) => tokio::time::sleep(ACCEPT_AGAIN).await,
         }
-        // Yielding lets the new connection start before the next accept. Yielding also lets a connection close that has
-        // lost its slot.
+        // Yielding lets the new connection start before the next accept. Yielding also lets the task of a connection
+        // that has lost its slot close this connection.
         tokio::task::yield_now().await;
     }
 }

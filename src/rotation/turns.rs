@@ -89,7 +89,7 @@ impl Turn {
 }
 
 impl Turns {
-    /// Creates the turns of a process, measured by this clock.
+    /// Creates the turns of a process. `clock` measures the time.
     pub fn new(clock: Clock) -> Self {
         Self(Some(Arc::new(TurnsState { clock, shared: Mutex::default() })))
     }

@@ -1,6 +1,6 @@
 //! The configuration of an app registration: its id and the credential with which it authenticates to Entra.
 //!
-//! Pure data: `config` fills it in. Several tokens may share an app.
+//! This module contains only data, which `config` creates. Several tokens may share an app.
 
 use std::sync::Arc;
 

@@ -294,8 +294,8 @@ fn each_notification_has_an_id_of_its_own() {
     all.push(Notification { condition: other, ..change(EventKind::Changed) });
     let other = Condition { owners: vec!["Ben".into()], ..condition.clone() };
     all.push(Notification { condition: other, ..change(EventKind::Changed) });
-    // The same incident begins again later. Its notifications need new ids, because a receiver may drop notifications
-    // whose id it already knows.
+    // The same incident begins again later. Its notifications need new ids, because a receiver may drop a notification
+    // with a known id.
     let again = Condition { since: now() + TimeDelta::hours(1), ..condition.clone() };
     all.extend(
         [EventKind::Opened, EventKind::Resolved]

@@ -1,6 +1,6 @@
 //! The issuer's side of a sign-in: authorization codes and device codes.
 //!
-//! Owns the requests of a sign-in and the parsing of their answers. `login` judges the answers.
+//! This module owns the requests of a sign-in and the parsing of their answers. `login` judges the answers.
 //!
 //! These requests are methods of `Entra` and not of the port `Issuer`, since only the command `login` needs them. Tests
 //! run these methods against the sandbox over HTTPS.

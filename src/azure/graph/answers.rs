@@ -1,7 +1,8 @@
 //! The meaning of Microsoft Graph's answers. This module is pure.
 //!
-//! Owns the form of an app registration, of a new client secret, and of an error (docs/azure-facts.md F601, F602,
-//! F606). Graph's messages are not kept, since they can quote the request. `secrets` are the values that were sent.
+//! This module owns the form of an app registration, of a new client secret, and of an error (docs/azure-facts.md F601,
+//! F602, F606). Graph's messages are not kept, since they can quote the request. `secrets` are the values that were
+//! sent.
 //!
 //! Invariants: The value of a client secret is wrapped before any check. A text from Graph is kept only if it contains
 //! no part of a value that was sent.

@@ -5,9 +5,9 @@
 //! listener responds with the status 400, prints a line on the terminal, and keeps waiting. So an old browser tab, or a
 //! page that guesses the port, cannot end the sign-in.
 //!
-//! Invariants: The listener uses only loopback, on both `127.0.0.1` and `::1`. It does not use a port that another
-//! program uses on one of the two addresses, because `localhost` can stand for either address, and the other program
-//! could get the code. It rejects a request with another `Host` (DNS rebinding).
+//! Invariants: The listener uses only loopback, on both `127.0.0.1` and `::1`. It never uses a port that another
+//! program uses on one of the two addresses. Otherwise the other program could get the code, because `localhost` can
+//! stand for either address. It rejects a request with another `Host` (DNS rebinding).
 
 use std::io;
 use std::io::ErrorKind;

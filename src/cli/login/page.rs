@@ -23,8 +23,8 @@ impl ResultPage {
         Self { status, title: "Not signed in", text: text.to_owned() }
     }
 
-    /// Returns the page as a response. Headers forbid the browser to cache or frame the page, and to send its address
-    /// as a referrer, because the address may contain the code (RFC 6749, 10.5).
+    /// Returns the page as a response. The page's address may contain the code (RFC 6749, 10.5). So headers forbid the
+    /// browser to cache the page, to show it in a frame, and to send its address as a referrer.
     pub(super) fn response(&self) -> Response {
         let hash = STANDARD.encode(digest::digest(&digest::SHA256, STYLE.as_bytes()));
         let policy = format!(

@@ -136,8 +136,8 @@ fn strangers_are_secrets_that_appeared_later_and_belong_to_nobody_known() {
 }
 
 proptest! {
-    /// Tests any lists of secrets and versions. A removal never concerns the secret that the newest version carries, a
-    /// secret that may be the held one, a secret that a person created, or a secret of another deployment.
+    /// Tests any lists of secrets and versions. Perennial must never remove the secret that the newest version carries
+    /// or a secret that may be the held one. It must also never remove a secret of a person or of another deployment.
     #[test]
     fn a_removal_never_hits_what_must_stay(
         carried in proptest::collection::vec(proptest::option::of(0u8..5), 1..4),

@@ -48,8 +48,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         self.retag(state, &version, tags, attempt).await.map_err(|error| self.unwritable(state, &error))?;
         let settles = self.clock.real(SETTLES);
         if began.elapsed() > settles {
-            // The write of this mark took too long. It may have overwritten the mark of another process that redeems
-            // the token. So this mark permits no redemption.
+            // The write of this mark took too long. The write may have overwritten the mark of another process that
+            // redeems the token. So this mark permits no redemption.
             state.claim = None;
             return Err(strict::too_slow());
         }

@@ -112,7 +112,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     ///
     /// For a `strict` token, the sign-in may have the mark of a redemption. If its successor is in the vault, the
     /// sign-in has been redeemed and is invalid. If not, the answer to the redemption was lost, or another process
-    /// holds the successor. Then the rule for a claim decides when the sign-in may be redeemed once more.
+    /// holds the successor. In this case, the rule for a claim decides when the sign-in may be redeemed once more.
     pub(super) async fn redeem_buried(
         &self,
         state: &mut State,

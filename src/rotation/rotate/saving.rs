@@ -1,5 +1,5 @@
-//! Writes a held successor to the vault: reads the newest version again, yields to another writer or writes, lists the
-//! versions, restores a buried sign-in, and disables replaced versions.
+//! Writes a held successor to the vault. A save reads the newest version again and either yields to another writer or
+//! writes. After a write, it lists the versions, restores a buried sign-in, and disables replaced versions.
 //!
 //! This module owns the order of the calls. `save` owns the meaning of the answers.
 //!

@@ -31,7 +31,7 @@ impl Timing {
     }
 }
 
-/// Returns the tags of the newest version with the records that they lack.
+/// Returns the newest version's tags, completed with the missing records.
 ///
 /// A proof is recorded at most daily. A rejection or a verdict is recorded when it changes.
 pub(super) fn wanted_tags(state: &State, now: Timestamp) -> Option<Tags> {

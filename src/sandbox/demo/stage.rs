@@ -219,8 +219,8 @@ impl Stage {
     }
 }
 
-/// The policy of the renewal: the renewal of the first secret, which a person created, is due at once, and the new
-/// secret is valid until the end of the demo.
+/// Returns the policy of the renewal. With this policy, the renewal of the first secret, which a person created, is due
+/// at once. The new secret is valid until the end of the demo.
 fn renew_policy() -> RenewPolicy {
     RenewPolicy { lifetime: TimeDelta::days(700), before: TimeDelta::days(100), ..RenewPolicy::default() }
 }

@@ -1,7 +1,7 @@
 //! The failures of the story, each with its expected effects.
 //!
-//! In an outage of the story, a service rejects calls, because calls without an answer would take too long: the
-//! adapters' timeouts are in real time, and half a minute of real time is days in the demo.
+//! In an outage of the story, a service rejects calls instead of not answering. The adapters' timeouts are in real
+//! time, and in half a minute of real time, days pass in the demo.
 
 use std::time::Duration;
 

@@ -229,10 +229,10 @@ impl World {
         self.lock().assertions.spread = most;
     }
 
-    /// Makes front ends forget new credentials for single requests. With the probability `probability` (0 to 1), a
-    /// front end handles a request as if it did not know the credentials of which it has learned less than `within`
-    /// ago. The default is zero: front ends forget nothing. Credentials that all front ends knew from the beginning are
-    /// not affected.
+    /// Makes front ends forget new credentials for single requests. A front end then handles the request as if it did
+    /// not know the credentials of which it has learned less than `within` ago. `probability` (0 to 1) is the share of
+    /// such requests. The default is zero: front ends forget nothing. Credentials that all front ends knew from the
+    /// beginning are not affected.
     pub fn set_flapping(&self, probability: f64, within: TimeDelta) {
         self.lock().assertions.flapping = (probability > 0.0).then_some(Flapping { probability, within });
     }

@@ -1,4 +1,4 @@
-//! Causes of conditions. A cause has a name for texts and determines the incident ids.
+//! Causes of conditions. A cause has a name for texts. The incident id depends on the cause.
 
 use std::sync::Arc;
 

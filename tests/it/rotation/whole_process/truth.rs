@@ -60,8 +60,8 @@ impl Simulation {
         }
         let Some(value) = world.newest_value(secret) else { return Truth::NoSecret };
         let refused = world.refusal_of(value.expose());
-        // Entra checks the form of the refresh token before the client, and Perennial even before it reads the client's
-        // secret.
+        // A token with a wrong form is rejected first: Entra checks the form before the client, and Perennial checks it
+        // before it reads the app's secret.
         if refused == Some(9_002_313) {
             return Truth::Refused(9_002_313);
         }

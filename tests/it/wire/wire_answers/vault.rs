@@ -1,5 +1,5 @@
-//! Tests the vault's answers (docs/azure-facts.md F214) when Perennial reads the token and when it reads the app's
-//! secret, and Entra's answers to the token request of this process's identity.
+//! Tests the vault's answers (docs/azure-facts.md F214) when Perennial reads the token or the app's secret. Also tests
+//! Entra's answers to the token request of this process's identity.
 
 use std::time::Duration;
 

@@ -13,7 +13,7 @@ use perennial::token::version::tag;
 use super::super::receivers::{Incident, Receiver};
 use super::super::{Running, Simulation};
 
-/// The interval of this test's checks. After three of them, every receiver must be up to date: a new condition is
+/// The interval of this test's checks. After three of them, every receiver must be up to date. A new condition is
 /// reported after half a minute, conditions are evaluated at least every five minutes, and due messages are sent one
 /// after the other.
 const LOOK_AGAIN: Duration = Duration::from_secs(10 * 60);
@@ -48,8 +48,8 @@ impl Simulation {
     /// immediately, or an hour after a failed update.
     ///
     /// Two instances write the same tags, and Key Vault has no conditional write (docs/azure-facts.md F211): one
-    /// instance may overwrite the other's mark, which the other instance writes again after its next proof. So with two
-    /// instances, the test reads the vault.
+    /// instance may overwrite the other's mark. The other instance writes its mark again only after its next proof. So
+    /// with two instances, the test reads the marks from the vault.
     pub(in super::super) fn note_marks(&self) {
         let now = self.world.now();
         let unmarked = |name: &String| {
@@ -159,8 +159,8 @@ impl Simulation {
         if told_now {
             return false;
         }
-        // If a process may not update tags, or the vault is unreachable, an alert gets no mark (promise 7), so the next
-        // process does not know of the alert. The ends of incidents of these kinds are sent at each start.
+        // If a process may not update tags, or if the vault is unreachable, an alert gets no mark (promise 7). So the
+        // next process does not know of the alert. The ends of incidents of these kinds are sent at each start.
         let always = [
             "vault_unreachable",
             "vault_identity",
