@@ -130,7 +130,7 @@ pub struct SinkState {
     known: BTreeSet<Uuid>,
     /// The recent ends of each incident that ended recently.
     flaps: BTreeMap<Uuid, Flaps>,
-    /// Indices of tokens without an incident of the previous process that is still to be ended.
+    /// The indices of the tokens for which the ends of all incidents of the previous process have been sent.
     settled: BTreeSet<usize>,
 }
 

@@ -212,7 +212,7 @@ impl Directory for Graph {
     ) -> Result<Registration, DirectoryError> {
         let app = format!("applications(appId='{client_id}')");
         let mut url = self.cloud.graph.with_path(&["v1.0", &app]);
-        // `keyCredentials` is not requested: because requests with it have a lower rate limit (docs/azure-facts.md
+        // `keyCredentials` is not requested, because requests with it have a lower rate limit (docs/azure-facts.md
         // F601).
         url.set_query(Some("$select=id,appId,displayName,passwordCredentials"));
         let request = GraphRequest { operation: "application", method: Method::GET, url, body: None };
@@ -253,7 +253,8 @@ impl Directory for Graph {
             body: Some(json!({"keyId": key_id.to_string()})),
         };
         match self.call(caller, &request, id).await {
-            // The secret or its app registration is already gone (docs/azure-facts.md F602).
+            // The secret or its app registration no longer exists, so the removal counts as done (docs/azure-facts.md
+            // F602).
             Ok(_) | Err(DirectoryError::Refused { status: 404, .. }) => Ok(()),
             Err(error) => Err(error),
         }

@@ -46,7 +46,8 @@ struct Verified {
     /// The values that could not be compared with the configuration.
     unverified: Option<String>,
     scopes: Option<String>,
-    /// Whether the sign-in used MFA. The access token's claims say this or, if they do not, Partner Center.
+    /// Whether the sign-in used MFA. The source is the access token's claims or, if they do not say this, Partner
+    /// Center's answer.
     mfa: Option<bool>,
     partner_center_accepts: Option<bool>,
     version: Option<VersionId>,

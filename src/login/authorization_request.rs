@@ -71,8 +71,8 @@ impl AuthorizationRequest {
         constant_time::verify_slices_are_equal(state.as_bytes(), self.state.as_bytes()).is_ok()
     }
 
-    /// Whether `state` is an incomplete beginning of this request's `state`. The message about an incomplete pasted
-    /// address uses this check.
+    /// Whether `state` is a beginning, but not the whole, of this request's `state`. The message about an incomplete
+    /// pasted address uses this check.
     pub fn begins_with(&self, state: &str) -> bool {
         state.len() < self.state.len() && self.state.starts_with(state)
     }

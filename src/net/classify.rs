@@ -9,9 +9,9 @@ use tokio_rustls::rustls::CertificateError;
 
 use crate::net::no_response::{NoResponse, TlsFault};
 
-/// Finds out why there was no response, from an error of the HTTP client or an error around it. If several errors are
-/// nested, the outermost specific error is used. For example, the error of a rejected tunnel can contain an error of
-/// the proxy's own DNS lookup.
+/// Finds out why there was no response, from an error of the HTTP client or an error that contains such an error. If
+/// several errors are nested, the outermost specific error is used. For example, the error of a rejected tunnel can
+/// contain an error of the proxy's own DNS lookup.
 pub fn classify(error: &(dyn StdError + 'static)) -> NoResponse {
     let mut connecting = false;
     let mut link = Some(error);

@@ -164,7 +164,7 @@ async fn serve_one<S: AsyncRead + AsyncWrite + Unpin>(
         async move {
             let answer = answer.await;
             if slot.lost.is_cancelled() {
-                // The connection closes below, so this request is never answered.
+                // The code below closes the connection, so this request is never answered.
                 pending::<()>().await;
             }
             slot.is_now(Activity::Idle);
@@ -292,7 +292,7 @@ impl Drop for Slot {
     }
 }
 
-/// The connection on which a request arrived. The server adds it to every request as an extension, next to
+/// The connection on which a request arrived. The server adds this value to every request as an extension, next to
 /// `ConnectInfo` with the peer's address.
 #[derive(Clone)]
 pub struct Connection {

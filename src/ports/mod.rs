@@ -1,5 +1,5 @@
-//! Interfaces to the three services: the issuer, the vault, and the resource that accepts the access token. Each has
-//! two implementations in this program: one for Azure and one for the simulated world.
+//! Interfaces to the three services: the issuer, the vault, and the resource that accepts the access token. Each
+//! interface has two implementations in this program: one for Azure and one for the simulated world.
 //!
 //! This module owns the traits, their errors and the meaning of Entra's errors. The meaning of Key Vault's errors is in
 //! `vault`. Errors that need different reactions from the caller are different variants. Errors never contain a secret

@@ -47,7 +47,7 @@ impl LogFormat {
     }
 }
 
-/// Starts logging to stderr, filtered by `RUST_LOG`. Logging can start only once per process; later calls have no
+/// Starts logging to stderr, filtered by `RUST_LOG`. Logging can start only once per process. Later calls have no
 /// effect.
 pub fn start(format: LogFormat) {
     let (filter, readable) = filter();

@@ -4,8 +4,8 @@
 //! This module is pure. It owns the limits of promise 6 (docs/promises.md) that tokens share. `state` owns the limits
 //! of one token. An instant is the time since an arbitrary fixed moment, measured by a monotonic clock.
 //!
-//! A permit counts from the moment when it is taken until its span after the answer has passed. The reason is that the
-//! request may reach the service at any moment between the permit and the answer.
+//! A permit counts from the moment when it is taken. It stops counting when its span has passed after the answer. The
+//! reason is that the request may reach the service at any moment between the permit and the answer.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher as _};
@@ -109,7 +109,7 @@ pub fn redeemable_within(span: Duration) -> usize {
     usize::try_from(most).unwrap_or(usize::MAX)
 }
 
-/// The permits of one limit that still count against it.
+/// The permits that still count for one limit.
 #[derive(Debug, Default)]
 struct Window {
     /// The number of permits whose requests are not answered yet.
@@ -136,7 +136,7 @@ impl Window {
     }
 }
 
-/// The permits of all limits that still count against them.
+/// For each limit, the permits that still count.
 #[derive(Debug, Default)]
 pub struct Usage {
     windows: BTreeMap<Limited, Window>,

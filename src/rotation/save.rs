@@ -85,15 +85,15 @@ pub fn after_list(pending: &PendingSave, versions: &[Version]) -> AfterList {
     }
 }
 
-/// Which sign-ins of the same second count as newer than the version on top.
+/// Which sign-ins of the same second count as newer than the sign-in of the newest version.
 #[derive(Clone, Copy, Debug)]
 pub enum Ties<'a> {
     /// Sign-ins of this second or later count as newer. With `None`, all of them count. This rule is used only during a
     /// save, which remembers the sign-ins that it has already tried.
     Since(Option<Timestamp>),
-    /// Only sign-ins that were rejected below Perennial's version count as newer. The given entries or the sign-in's
-    /// tags show such a rejection. Perennial tries these sign-ins again until they work. If all sign-ins of the second
-    /// counted, each new process would try all of them at its start.
+    /// Only sign-ins that were rejected while they were buried under Perennial's version count as newer. The given
+    /// entries or the sign-in's tags show such a rejection. Perennial tries these sign-ins again until they work. If
+    /// all sign-ins of the second counted, each new process would try all of them at its start.
     Refused(&'a [RefusedVersion]),
 }
 

@@ -29,7 +29,7 @@ pub use self::refused::{
 /// The interval of the checks while a person must act: about a minute. With this interval, all vault calls of a day
 /// stay below 1,500 (promise 6, docs/promises.md).
 pub const WATCH_EVERY: TimeDelta = TimeDelta::seconds(65);
-/// One in this many checks of an app's credential also reads the token's secret. With [`WATCH_EVERY`], the checks make
+/// Of this many checks of an app's credential, one also reads the token's secret. With [`WATCH_EVERY`], the checks make
 /// 1,396 calls a day. So 104 of the 1,500 calls are left for proofs and saves, including their lists of versions.
 pub const TOKEN_READ_EACH: u32 = 20;
 /// The longest interval of checks. An app's id and secret may be in two vaults, and then each check makes two calls.

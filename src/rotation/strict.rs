@@ -19,9 +19,9 @@
 //! overwrites the mark later, its step 2 took too long, so the other process does not redeem the version.
 //!
 //! If a process dies, another process replaces its mark. The age of a mark alone does not show that its process has
-//! died, because no process can renew its mark during an outage of the vault. So before another process redeems the
-//! version, it must observe two times: the old mark stays unchanged for `SEEN_FOR`, and after that its own mark stays
-//! unchanged for `SEEN_FOR`.
+//! died, because no process can renew its mark during an outage of the vault. So another process must wait twice before
+//! it redeems the version. It waits until the old mark has stayed unchanged for `SEEN_FOR`, and then until its own mark
+//! has stayed unchanged for `SEEN_FOR`.
 
 use std::time::Duration;
 
@@ -105,8 +105,8 @@ impl Mark {
         self.by == by
     }
 
-    /// Whether a process that has seen this mark since `seen_since` must still wait. The age is counted in both
-    /// directions, because a wrong clock may have written a time in the future.
+    /// Whether a process that has seen this mark since `seen_since` must still wait. A time in the future, which a
+    /// wrong clock has written, counts like an equally distant time in the past.
     fn stands(&self, seen_since: Timestamp, now: Timestamp) -> bool {
         let age = (now - self.said_at).abs();
         age < STANDS || (now - seen_since < SEEN_FOR && age < STANDS_AT_MOST)
@@ -189,7 +189,7 @@ pub fn no_calls_left() -> Failure {
     Failure::new(Kind::Overdue, Remedy::Retry, FailureSubject::Saving, summary)
 }
 
-/// Returns a failure and its start if another process has redeemed the version for too long. The limit is
+/// Returns a failure and its start if another process has been redeeming the version for too long. The limit is
 /// `SETTLED_WITHIN`. Only commands that redeem nothing use this function.
 pub fn unsettled(version: &Version, now: Timestamp) -> Option<(Failure, Timestamp)> {
     let mark = Mark::on(version).filter(|mark| now - mark.since >= SETTLED_WITHIN)?;

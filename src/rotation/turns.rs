@@ -4,8 +4,8 @@
 //! This module owns the waiting. A token waits for its turn before its step begins. In the queue for a limit, only the
 //! first token asks for a permit. So even ten thousand waiting tokens need little processor time.
 //!
-//! The times are uptimes of the clock, which cannot be set. The uptime stops while the host sleeps, and runs faster in
-//! the demo.
+//! The times are uptimes of the clock. The uptime cannot be set. It stops while the host sleeps, and runs faster in the
+//! demo.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,8 +18,8 @@ use tokio::time::error::Elapsed;
 use super::pace::{Limited, Redeemer, Usage};
 use crate::process::clock::Clock;
 
-/// The longest wait for a returned permit before a token asks again. A return may not wake the token, because tokens of
-/// an unknown user can block those of a known user.
+/// The longest wait for a returned permit before a token asks again. The return of a permit does not always wake the
+/// token, because tokens of an unknown user can block those of a known user.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// The turns of one process. Cloning is cheap, and all clones share the same limits. The default value has no limits.

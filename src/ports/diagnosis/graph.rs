@@ -253,8 +253,8 @@ impl DirectoryError {
                     ..plain(Remedy::Retry, action)
                 }
             }
-            // An app cannot sign in like a user, so an operator must act on a `Login` remedy. An outage of Entra opens
-            // its own condition, but the renewal fails as well and is retried after the outage.
+            // An app cannot sign in like a user, so a `Login` remedy becomes an `Operator` remedy. An outage of Entra
+            // opens its own condition, but the renewal fails as well and is retried after the outage.
             Self::NoToken(found) => Failure {
                 kind: Kind::AppCredentialRenewalFailed,
                 remedy: match found.remedy {

@@ -51,9 +51,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Returns the limits of which the next step needs a permit, without the limits that all tokens share. Before the
-    /// first read, the user is unknown unless it is configured, and whether a rotation is due is unknown, too. So the
-    /// token is read first.
+    /// Returns the limits for which the next step needs a permit. The limits that all tokens share are not included.
+    /// Before the first read, the user is unknown unless it is configured, and whether a rotation is due is unknown,
+    /// too. So the token is read first.
     fn needs(&self, state: &State, next: &Next, force: bool) -> Needs {
         if *next != Next::Prove {
             return Needs::default();

@@ -20,8 +20,8 @@ const STANDS_AT_LEAST: TimeDelta = TimeDelta::seconds(15);
 const REMEMBERED: usize = 8;
 
 /// Whether this version is invalid for good: its grant is known to have ended, or its value never was a token. A
-/// foreign version whose value never was a token is kept for a day, even while Perennial holds a successor. Such a
-/// value may be a working token in quotes, which a person can still correct.
+/// foreign version whose value never was a token is not replaced for a day, even while Perennial holds a successor.
+/// Such a value may be a working token in quotes, which a person can still correct.
 pub fn is_final(failure: &Failure, version: &Version, now: Timestamp) -> bool {
     let left_alone = !version.is_ours() && version.created + RESCUE_AFTER > now;
     failure.token_condemned || (failure.never_was_a_token && !left_alone)

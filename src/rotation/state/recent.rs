@@ -26,7 +26,7 @@ impl Recent {
         self.0.is_empty()
     }
 
-    /// Drops times after `now`, which come from a clock that was set back since then.
+    /// Drops times after `now`, which were recorded before the clock was set back.
     pub fn forget_after(&mut self, now: Timestamp) {
         // An event of this second may have been rounded up to the next one.
         let latest = now.timestamp().saturating_add(1);
@@ -88,7 +88,7 @@ impl WatchRoom {
         self.0.map_or(now, |at| (at - Self::EACH * (Self::BURST - calls)).max(now))
     }
 
-    /// Corrects a time that comes from a clock that was set back since then.
+    /// Corrects a time that was recorded before the clock was set back.
     pub fn correct(&mut self, now: Timestamp) {
         self.0 = self.0.map(|at| at.min(now + Self::EACH * Self::BURST));
     }
