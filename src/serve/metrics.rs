@@ -3,8 +3,8 @@
 //! This module owns `METRICS`, the only table that defines the metrics. A test compares the documentation with this
 //! table. `prometheus-client` writes the text format. The values come from the status board.
 //!
-//! A collector creates the series from the snapshots at each scrape. Otherwise a registry of gauges and counters would
-//! store each token's values a second time.
+//! A collector creates the series from the snapshots at each scrape. So there is no registry of gauges and counters
+//! that stores each token's values a second time.
 //!
 //! Invariants: An unknown value is absent, never 0. Counters exist with the value 0 from the start. No series appears
 //! twice. Labels never contain secrets, request ids or free text.

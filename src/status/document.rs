@@ -1,4 +1,5 @@
-//! The published status document. The HTTP endpoints, the status page, the metrics and the command `status` use it.
+//! The published status document. The HTTP endpoints, the status page, the metrics and the command `status` use this
+//! document.
 //!
 //! This module is pure: it builds documents from snapshots. A document contains no secrets. The field names are a
 //! public contract.

@@ -95,7 +95,7 @@ impl CredentialSource {
         }
     }
 
-    /// Whether the credential has an expiry that its value does not tell.
+    /// Whether the credential has an expiry that cannot be read from its value.
     pub fn has_unknown_end(&self) -> bool {
         matches!(self, Self::Secret(_))
     }

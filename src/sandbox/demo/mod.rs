@@ -142,7 +142,7 @@ impl Demo {
         self.stage.clock.now()
     }
 
-    /// Waits for one beat of the clock and observes it.
+    /// Waits for one beat of the clock, and then observes the services and the daemon.
     async fn beat(&mut self) {
         self.stage.beat().await;
         self.watch.look(&self.stage, &self.daemon, self.second.as_ref(), &mut self.voice);

@@ -16,7 +16,7 @@ use crate::token::RefreshToken;
 /// The lifetime of a refresh token from its issue (docs/azure-facts.md F108).
 const LIFETIME: TimeDelta = TimeDelta::days(90);
 
-/// The number of redemptions for one user and app in `LOOP_WINDOW`. More redemptions count as a loop (50196;
+/// The maximum number of redemptions for one user and app in `LOOP_WINDOW`. More redemptions count as a loop (50196;
 /// docs/azure-facts.md F126).
 const LOOP_LIMIT: usize = 15;
 

@@ -47,8 +47,7 @@ fn unsaved(grant: &ManagedToken) -> String {
 pub(crate) fn of(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
     let action = by_kind(kind, of, now);
     match kind {
-        // The vault does not show when an operator fixes the tenant, so only a redemption would show it, and frequent
-        // redemptions are not worthwhile.
+        // Only a redemption shows that an operator has fixed the tenant, and frequent redemptions are not worthwhile.
         Kind::PolicyBlocked | Kind::AccountDisabled | Kind::AppMisconfigured => format!(
             "{action}; Perennial retries daily, and immediately after `perennial rotate {}`",
             of.grant.name

@@ -83,7 +83,7 @@ impl Home {
     fn demo(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_perennial"));
         command.args(["demo", "--speed", FAST]).env("TMPDIR", &self.0).env_remove("RUST_LOG");
-        // The proxy is unreachable. The demo must not need it, because it sends nothing to other machines.
+        // The proxy is unreachable. The demo must not need the proxy, because the demo sends nothing to other machines.
         command.env("HTTPS_PROXY", "http://127.0.0.1:9").stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

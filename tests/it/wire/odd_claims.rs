@@ -238,7 +238,7 @@ fn told(rotator: &AzureRotator, state: &State) -> (Option<Condition>, TokenState
     (all.into_iter().find(|condition| condition.kind == Kind::IdentityUnverified), standing)
 }
 
-/// Over HTTPS and through the shipped adapters, no token may be lost, no missing value may count as equal, and the
+/// The calls use HTTPS and the shipped adapters. No token may be lost, and no missing value may count as equal. The
 /// condition must be open until an answer names the identity.
 #[tokio::test]
 async fn a_token_without_identity_is_kept_alive_and_reported() {

@@ -196,7 +196,7 @@ async fn meets(lab: &Lab, deed: &Deed, step: usize) -> (Option<String>, bool) {
     let mut state = rotate(&mut rotator, true).await;
     let done = cue.lock().unwrap_or_else(PoisonError::into_inner).take().is_none();
     world.tell_calls_to(|_, _| ());
-    // The same process continues. A day later, it must have restored a working token if this is possible.
+    // The same process continues. A day later, the process must have restored a working token if this is possible.
     (deed.later)(world, &partner);
     for _ in 0..3 {
         lab.pass(TimeDelta::minutes(12 * 60 + 1));

@@ -96,7 +96,8 @@ impl VaultState {
         done.filter(|secret| now >= secret.deleted_at + self.transition).collect()
     }
 
-    /// Adds the secret of a backup. Rejects the backup if the name is in use, also by a deleted secret.
+    /// Adds the secret of a backup. Rejects the backup if the name is in use. The name of a deleted secret is still in
+    /// use.
     pub(super) fn restore(
         &mut self,
         at: &SecretAddress,

@@ -97,7 +97,7 @@ impl Simulation {
         let since = *self.checks.astray_since.get_or_insert(now);
         // A rotation in progress may bury a sign-in, and Perennial does not replace an invalid value for a day. The
         // next proof finds both cases. If a disabled version is enabled again after a newer version was written, only
-        // the next rotation finds it, because only a rotation lists the versions.
+        // the next rotation finds this version, because only a rotation lists the versions.
         let turn = TimeDelta::from_std(self.grant.policy.rotate_after.mul_f64(1.15)).unwrap_or_default();
         let below =
             self.trouble.switched_on_below_at.is_some_and(|at| at + turn + TimeDelta::hours(32) > now);

@@ -24,7 +24,8 @@ impl Run<'_> {
         history(&self.world, &self.partner)
     }
 
-    /// Returns the number of redemptions. Checks that it is within the limit for the number of started processes.
+    /// Returns the number of redemptions. Checks that this number is within the limit for the number of started
+    /// processes.
     pub(super) fn redemptions(&self) -> usize {
         let redemptions = self.world.count_calls(Peer::Entra, Some(Operation::Redeem), Timestamp::MIN_UTC);
         let lives: usize = self.processes.iter().map(|process| process.lives + 1).sum();

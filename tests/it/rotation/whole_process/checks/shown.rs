@@ -59,8 +59,8 @@ impl Simulation {
         })
     }
 
-    /// The lists are those of a rotation, those of each other instance when it finds the new version, and the same
-    /// again for a sign-in of this day.
+    /// A rotation lists the versions. Each other instance also lists them when it finds the new version. A sign-in on
+    /// this day causes the same lists again.
     fn is_crowded(&self, token: &Token) -> bool {
         let pages = 1 + self.world.versions_of(token.secret()).len() / LISTED_A_PAGE;
         let proofs = usize::try_from(TimeDelta::days(1).num_minutes() / token.prove_every().num_minutes());
