@@ -128,7 +128,7 @@ pub struct SinkState {
     pending: BTreeMap<Uuid, Timestamp>,
     /// Incidents that this process has already reported.
     known: BTreeSet<Uuid>,
-    /// The recent ends of each incident that ended recently.
+    /// For each incident that ended recently: the times at which it ended.
     flaps: BTreeMap<Uuid, Flaps>,
     /// The indices of the tokens for which the ends of all incidents of the previous process have been sent.
     settled: BTreeSet<usize>,

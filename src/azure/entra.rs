@@ -93,7 +93,7 @@ impl Entra {
     /// Requests an access token of the app itself.
     ///
     /// # Errors
-    /// The same errors as `redeem`.
+    /// Returns the same errors as `redeem`.
     pub(super) async fn app_token(&self, what: &AppSignIn<'_>) -> Result<AccessToken, IssuerError> {
         let answer = self.client_credentials(what, "app_token").await?;
         let secrets = [what.proof.expose()];

@@ -39,7 +39,7 @@ const TOKEN_WITHIN: Duration = Duration::from_secs(15);
 pub(super) enum SdkError {
     #[error("{0}")]
     Unreachable(NoResponse),
-    /// The answer exceeded the limit. The number is the status of the answer.
+    /// The answer exceeded the limit. The number is the HTTP status of the answer.
     #[error("the answer is too long")]
     TooLong(u16),
     /// The SDK addressed the request to another server.
@@ -60,7 +60,7 @@ pub(super) enum SdkError {
         "no managed identity endpoint answers on this host ({0}); outside Azure, set [vault] credential to another identity"
     )]
     NoHost(NoResponse),
-    /// The client assertion cannot be read. The text names its source.
+    /// The client assertion cannot be read. The text names the source of the assertion.
     #[error("{0}")]
     NoAssertion(String),
 }

@@ -95,7 +95,7 @@ struct Error {
     innererror: Option<Box<Error>>,
 }
 
-/// Reads an answer that is not a success. The status decides first, then the inner code, then the outer code.
+/// Reads an answer that is not a success. The HTTP status decides first, then the inner code, then the outer code.
 pub fn refused(answer: &RefusedCall<'_>) -> VaultError {
     let &RefusedCall { status, retry_after, .. } = answer;
     let body: Body = serde_json::from_slice(answer.body).unwrap_or_default();

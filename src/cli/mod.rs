@@ -320,7 +320,8 @@ pub fn load(global: &Global) -> Result<Config, Stop> {
     Ok(Config::load(&global.config, std::env::vars_os())?)
 }
 
-/// Whether the machine lacks a resource. Such a failure is transient. Other failures to read a file are not.
+/// Whether the machine lacks a resource. Such a failure is transient. All other failures to read a file last until a
+/// person acts.
 fn is_shortage(error: &std::io::Error) -> bool {
     let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
     Errno::from_io_error(error).is_some_and(|errno| short.contains(&errno))

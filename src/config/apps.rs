@@ -52,7 +52,7 @@ struct NamedApp {
 #[derive(Clone, Copy)]
 pub(super) struct AppDefaults<'a> {
     pub(super) vault: &'a Checked<Option<Arc<str>>>,
-    /// Why Azure's library supports no managed identity on this host. `None` if it does.
+    /// The reason why Azure's library supports no managed identity on this host. `None` if the library supports one.
     pub(super) no_host: Option<&'a str>,
 }
 

@@ -64,8 +64,8 @@ pub struct RefreshResponse {
     pub expires_in: Duration,
     /// The granted scopes, as named in the response.
     pub scope: Option<String>,
-    /// The refresh token's lifetime, if the response names it. Entra's response usually does not (docs/azure-facts.md
-    /// F107).
+    /// The refresh token's lifetime, if the response names it. Entra's response usually does not name it
+    /// (docs/azure-facts.md F107).
     pub refresh_expires_in: Option<Duration>,
     /// The claims of the ID token, if there is one and it can be parsed.
     pub id_claims: Option<Claims>,
@@ -90,7 +90,7 @@ pub trait Issuer {
     /// Requests a token for the app itself, without redeeming a refresh token. Idempotent.
     ///
     /// # Errors
-    /// The same errors as `redeem`. `CredentialVerdict::of` says what an error means for the credential.
+    /// Returns the same errors as `redeem`. `CredentialVerdict::of` says what an error means for the credential.
     fn authenticate(&self, what: &AppSignIn<'_>) -> impl Future<Output = Result<(), IssuerError>> + Send;
 
     /// Returns the audience of a client assertion: the token endpoint of a tenant. `tenant` is a GUID or a verified

@@ -177,9 +177,9 @@ impl VaultError {
                 SecretRole::Own => plain(Kind::TurnedOff, Remedy::Operator),
                 SecretRole::Source | SecretRole::SigningKey => plain(Kind::VaultRefused, Remedy::Operator),
             },
-            // For a soft-deleted secret, Key Vault answers a read with 404, as for a missing secret. It answers only a
-            // write with 409 (docs/azure-facts.md F213). To tell a soft-deleted secret from a missing secret, Perennial
-            // would need a permission on deleted secrets that it does not need otherwise.
+            // For a soft-deleted secret, Key Vault answers a read with 404, as for a missing secret. Key Vault answers
+            // only a write with 409 (docs/azure-facts.md F213). To tell a soft-deleted secret from a missing secret,
+            // Perennial would need a permission on deleted secrets that it does not need otherwise.
             Self::NotFound => match asked {
                 SecretRole::Own => plain(Kind::NeverSignedIn, Remedy::Login),
                 SecretRole::Source | SecretRole::SigningKey => plain(Kind::VaultRefused, Remedy::Operator),

@@ -198,7 +198,7 @@ impl Clock {
         }
     }
 
-    /// `UNNOTICED` in this clock's time. A clock that runs fast counts more time during the same latency.
+    /// Converts `UNNOTICED` to this clock's time. A clock that runs fast counts more time during the same latency.
     fn unnoticed(&self) -> TimeDelta {
         let speed = match &self.0.source {
             TimeSource::Host { .. } => 1.0,

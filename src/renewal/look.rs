@@ -204,7 +204,7 @@ impl CredentialLook {
         begins_with(one, &prefix(at))
     }
 
-    /// Whether a listed secret can be the held secret. If `held` is known, only that secret can be.
+    /// Whether a listed secret can be the held secret. If `held` is known, only that secret can be the held secret.
     fn is_in_doubt(&self, one: &ListedSecret, held: Option<Uuid>) -> bool {
         match held {
             Some(held) => held == one.key_id,

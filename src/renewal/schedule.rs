@@ -186,7 +186,7 @@ impl RenewalState {
         self.must_look = false;
     }
 
-    /// A renewal is due. If something blocks its beginning, records the reason.
+    /// Records the reason if a renewal is due but cannot begin.
     fn blocked(&mut self, look: &CredentialLook, target: &Target) {
         if self.troubles.contains_key(&Part::Renewing) {
             return;

@@ -1,6 +1,6 @@
-//! For each token: what would be lost if the process ended now, an unsaved successor or the answer to a redemption. A
-//! stop waits for an unsaved successor until the end of the grace period. A stop waits for an answer for a second
-//! (`ANSWER_WITHIN`). A stop waits for nothing else.
+//! Records for each token what would be lost if the process ended now. This can be an unsaved successor or the answer
+//! to a redemption. A stop waits for an unsaved successor until the end of the grace period. A stop waits for an answer
+//! for a second (`ANSWER_WITHIN`). A stop waits for nothing else.
 //!
 //! All tasks share one byte array, with one byte per token.
 
@@ -39,7 +39,7 @@ struct HoldsState {
 }
 
 impl Holds {
-    /// Creates the stakes for this many tasks. All stakes begin as `Nothing`.
+    /// Creates one stake for each of this many tasks. All stakes begin as `Nothing`.
     pub fn new(tasks: usize) -> Self {
         let stakes = (0..tasks).map(|_| AtomicU8::new(Stake::Nothing as u8)).collect();
         Self(Arc::new(HoldsState { stakes, changed: Notify::new() }))

@@ -75,7 +75,7 @@ pub fn hash(name: &str) -> u64 {
 
 /// The maximum number of steps in progress, and so of requests in flight.
 const STEPS: usize = 64;
-/// The maximum number of identical redemptions within `LOOP_SPAN`. Entra rejects the 15th one (AADSTS50196).
+/// The maximum number of identical redemptions within `LOOP_SPAN`. Entra rejects the 15th redemption (AADSTS50196).
 const LOOP: usize = 14;
 /// The span in which Entra counts identical redemptions.
 pub const LOOP_SPAN: Duration = Duration::from_secs(5 * 60);

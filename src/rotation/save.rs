@@ -161,7 +161,7 @@ pub fn sign_in_of<'a>(ours: &'a Version, versions: &'a [Version]) -> &'a Version
 #[derive(Clone, Copy)]
 struct Place<'a> {
     of: &'a VersionId,
-    /// Whether the version comes before all others of its second. If false, it comes after them.
+    /// Whether the version comes before all others of its second. If false, the version comes after them.
     first: bool,
 }
 

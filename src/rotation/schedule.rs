@@ -230,7 +230,7 @@ impl Timing {
         }
     }
 
-    /// Records a transient failure. A timeout does not clear a permanent failure. Only a success does.
+    /// Records a transient failure. A timeout does not clear a permanent failure. Only a success clears it.
     fn after_outage(&self, mut state: State, failure: Failure, now: Timestamp, sample: f64) -> State {
         let newest = state.newest.as_ref().map(|version| version.id.clone());
         // A failure belongs to the version that failed. A user may sign in as requested while Entra is down. After
@@ -324,7 +324,8 @@ pub fn is_same_token(state: &State) -> bool {
     state.known().is_some_and(|facts| facts.same_token_at.is_some())
 }
 
-/// Whether this version may be rotated before its time. Foreign versions may be rotated at most once a day.
+/// Whether the limit for foreign versions allows a rotation of this version. Foreign versions may be rotated at most
+/// once a day.
 fn may_rotate(version: &Version, state: &State, now: Timestamp) -> bool {
     version.is_ours() || state.foreign_rotated_at.is_none_or(|at| at + FOREIGN_EVERY <= now)
 }

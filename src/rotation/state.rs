@@ -290,7 +290,7 @@ impl State {
         self.outage.take_if(|outage| outage.failure.about == about);
     }
 
-    /// Moves all waits after failures to this time.
+    /// Lets all waits after failures end at this time.
     pub fn try_again_at(&mut self, at: Timestamp) {
         if let Some(blocked) = &mut self.blocked {
             (blocked.next_check_at, blocked.again_at) = (at, at);

@@ -1,7 +1,7 @@
 //! Versions of a vault secret and the metadata that Perennial stores with them (promise 7, docs/promises.md).
 //!
 //! This module owns the tag names and the rules for reading tags. Tags are hints. A tag can make Perennial act earlier
-//! or check more closely. Only the configuration permits a write. A tag never does.
+//! or check more closely. A tag never permits a write. Only the configuration permits writes.
 //!
 //! Invariant: tags contain no secrets.
 

@@ -16,7 +16,7 @@ const WITHIN: TimeDelta = TimeDelta::hours(6);
 /// How long a flapping incident must stay unchanged before it is reported again.
 const QUIET_FOR: TimeDelta = TimeDelta::hours(1);
 
-/// The recent ends of one incident.
+/// The times at which one incident ended recently.
 #[derive(Clone, Debug)]
 pub(super) struct Flaps {
     ends: Vec<Timestamp>,

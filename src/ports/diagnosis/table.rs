@@ -35,7 +35,7 @@ const fn row(codes: Codes, remedy: Remedy, kind: Kind, advice: Advice, meaning: 
     Row { codes, diagnosis }
 }
 
-/// Creates a row for numbers whose cause only a sign-in removes.
+/// Creates a row for error numbers whose cause can be removed only by a sign-in.
 const fn login(codes: Codes, advice: Advice, meaning: &'static str) -> Row {
     row(codes, Remedy::Login, Kind::LoginRequired, advice, meaning)
 }

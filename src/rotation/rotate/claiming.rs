@@ -171,7 +171,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 
     /// Converts the error of a write to the failure that blocks a claim. A successful read does not clear this failure.
-    /// Only a successful write does.
+    /// Only a successful write clears it.
     fn unwritable(&self, state: &State, error: &VaultError) -> Failure {
         Failure { about: FailureSubject::Saving, ..self.own(state, error) }
     }

@@ -196,8 +196,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 return Err(Failure::new(Kind::Unsaved, Remedy::Retry, FailureSubject::Token, summary));
             }
             AfterList::Buried(buried) => {
-                // The chain of this version has been the newest. So this save does not restore the chain's sign-in
-                // again. A copy of this version's tags from the same second could make that sign-in look buried.
+                // The newest version belonged to this version's chain until now. So this save does not restore the
+                // chain's sign-in again. A copy of this version's tags from the same second could make that sign-in
+                // look buried.
                 let ours = versions.iter().find(|version| version.id == *written);
                 pending.seen.push(written.clone());
                 pending.seen.extend(ours.map(|ours| save::sign_in_of(ours, &versions).id.clone()));

@@ -279,7 +279,7 @@ impl Resource for Actor {
             Err(Trouble::Fault(FaultEffect::Transport(transport))) => {
                 Err(ResourceError::Unreachable(transport))
             }
-            // Only these two statuses are a verdict.
+            // Partner Center rejects a token only with these two statuses.
             Err(Trouble::Fault(FaultEffect::Coded { status: status @ (401 | 403), code, .. })) => {
                 Ok(refused(status, &code))
             }

@@ -35,7 +35,7 @@ pub enum Distortion {
     NoIdentity,
     /// The answer has a refresh token that expires after a day, like those for a redirect of the platform `spa`.
     DayToken,
-    /// The answer has the redeemed refresh token again, as from issuers without rotation.
+    /// The answer contains the redeemed refresh token again, as in answers of issuers that do not rotate tokens.
     SameRefreshToken,
 }
 

@@ -38,7 +38,7 @@ pub struct GrantRecord {
     pub issued_at: Timestamp,
     /// The grant that was redeemed to issue this grant. `None` for a sign-in.
     pub parent: Option<usize>,
-    /// The grant of the sign-in from which this grant descends. For a sign-in, this is its own number.
+    /// The grant of the sign-in from which this grant descends. For the grant of a sign-in, this is its own number.
     pub sign_in: usize,
     /// Whether the token was redeemed at least once.
     pub spent: bool,

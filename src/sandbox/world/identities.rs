@@ -48,7 +48,8 @@ impl fmt::Display for HostRefusal {
 }
 
 impl World {
-    /// Adds a user-assigned managed identity, which every host of the world has. Returns its principal's object id.
+    /// Adds a user-assigned managed identity, which every host of the world has. Returns the object id of the
+    /// identity's principal.
     pub fn add_managed_identity(&self, tenant: &str, client_id: &str) -> String {
         let mut inner = self.lock();
         let client_id = client_id.to_ascii_lowercase();

@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::harness;
 
-/// A token may need 4 KB. Half of this is for its task. The rest is for its entry on the status board and for strings.
+/// A token may need 4 KB. Half of this memory is for the token's task. The rest is for the token's entry on the status
+/// board and for strings.
 const TASK_BYTES: usize = 2048;
 const PLACE_BYTES: usize = 512;
 

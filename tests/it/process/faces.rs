@@ -17,7 +17,7 @@ use crate::support::child::{eventually, get};
 /// The time limit for an answer. A Kubernetes probe waits for only a second.
 const BOUND: Duration = Duration::from_secs(20);
 
-/// The number of clients that keep connections open, and of clients that never complete a request. Both are more than
+/// The number of clients that keep connections open, and of clients that never complete a request. Both numbers exceed
 /// the program's limit.
 const CLIENTS: usize = 1_000;
 

@@ -73,7 +73,7 @@ async fn keep(way: Way, world: World, partner: Partner) {
     }
 }
 
-/// The results of one way in all worlds.
+/// The results of one way of renewal in all worlds.
 #[derive(Debug, Default)]
 struct Outcome {
     renewals: usize,

@@ -30,7 +30,7 @@ const SCOPE: &str = "https://api.partnercenter.microsoft.com/.default";
 type WorldRenewer = Renewer<Actor, Actor, Actor>;
 
 /// Adds a partner whose app secret is renewed. The app has a secret in the vault and another secret that is used
-/// elsewhere. A person created both.
+/// elsewhere. A person created both secrets.
 fn partner_in(world: &World, ends: TimeDelta) -> Partner {
     let partner = world.add_partner("contoso", VAULT, Some(world.now() + ends));
     world

@@ -55,7 +55,7 @@ fn a_room_uses_only_the_rooms_above_it() {
     assert!(looked_at > 10, "found only {looked_at} imports");
 }
 
-/// Only one table of the program contains Entra's numbers. The simulated Entra and its server have their own.
+/// Only one table of the program contains Entra's numbers. The simulated Entra and its server have their own table.
 #[test]
 fn only_the_table_and_the_sandbox_know_entras_numbers() {
     let mut looked_at = 0;

@@ -41,7 +41,7 @@ impl Scene {
         Self { world, partner, grant }
     }
 
-    /// Starts one instance of the daemon. `seed` determines the random numbers of its process.
+    /// Starts one instance of the daemon. `seed` determines the daemon's random numbers.
     fn daemon(&self, actor: &str, seed: u64) -> Daemon {
         let clock = Clock::running(self.world.now(), 1.0);
         let rotator = harness::rotator(&self.world, clock.clone(), &self.grant, actor, seed);

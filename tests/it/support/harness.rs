@@ -51,7 +51,7 @@ pub(crate) fn grant(name: &str, partner: &Partner, policy: &Policy) -> ManagedTo
     }
 }
 
-/// Returns a rotator with this name. `seed` determines the random numbers of its process.
+/// Returns a rotator with this name. `seed` determines the rotator's random numbers.
 pub(crate) fn rotator(
     world: &World,
     clock: Clock,

@@ -118,7 +118,7 @@ pub(crate) fn grant(name: &str, partner: &Partner) -> ManagedToken {
     harness::grant(name, partner, &Policy::default())
 }
 
-/// Starts a sandbox on any port. Its issuer accepts any number of redemptions.
+/// Starts a sandbox on any port. The sandbox's issuer accepts any number of redemptions.
 pub(crate) async fn any_sandbox() -> Sandbox {
     let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
     let sandbox = Sandbox::start(World::new(Clock::host(), 7), any_port).await.expect("a free port");

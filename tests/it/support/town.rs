@@ -154,7 +154,7 @@ fn destination(name: &str) -> Destination {
     }
 }
 
-/// Runs `story` in a town with this many tokens, each with its own app and user. `change` may configure them
+/// Runs `story` in a town with this many tokens, each with its own app and user. `change` may configure the tokens
 /// differently. At the beginning of `story`, no daemon runs.
 pub(crate) fn in_town<T>(
     count: usize,

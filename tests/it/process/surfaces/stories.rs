@@ -61,7 +61,7 @@ async fn tokens_that_wait_for_their_turn_are_neither_overdue_nor_unready() {
     assert!(DOCUMENTED.contains(row), "{row}");
 }
 
-/// An ended grant and an unreachable Entra are two conditions. Both must be shown and counted.
+/// An ended grant and an unreachable Entra are two conditions. Both conditions must be shown and counted.
 #[tokio::test]
 async fn an_outage_after_a_permanent_failure_is_shown_and_counted() {
     let revoked = SITUATIONS.iter().find(|situation| situation.name == "revoked").expect("listed");

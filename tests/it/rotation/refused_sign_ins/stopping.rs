@@ -1,5 +1,5 @@
-//! Tests a daemon that is stopped while it holds a successor and the newest version is a rejected sign-in of another
-//! writer.
+//! Tests a daemon that is stopped while it holds a successor. The newest version is then a sign-in of another writer,
+//! which the issuer rejects.
 
 use std::time::Duration;
 

@@ -63,7 +63,7 @@ pub(super) enum Deed {
     Reload,
     RaceSave,
     SignInRefused,
-    /// A host's clock is set wrong. Some hours later, it is set right.
+    /// A host's clock is set to a wrong time. Some hours later, the clock is corrected.
     SetClock,
     SetClockBack(usize, TimeDelta),
     /// Another token of the process has read the vault, so the process's clock is corrected.

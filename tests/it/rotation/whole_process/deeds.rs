@@ -29,7 +29,7 @@ struct Writer {
     token: usize,
     every_minutes: i64,
     until: Timestamp,
-    /// Whether the script stores a sign-in. If false, it writes an invalid value.
+    /// Whether the script stores a sign-in. If false, the script stores an invalid value.
     signs_in: bool,
     count: i64,
 }
