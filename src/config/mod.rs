@@ -82,7 +82,7 @@ pub struct Config {
     /// The intervals that all tokens share.
     pub policy: Arc<Policy>,
     pub http: HttpSection,
-    /// The tokens in the order of the file. There is at least one.
+    /// The tokens in the order of the file. There is at least one token.
     pub tokens: Vec<ManagedToken>,
     /// The alert destinations in the order of the file.
     pub alerts: Vec<Sink>,

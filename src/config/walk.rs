@@ -32,7 +32,7 @@ impl fmt::Display for Problem {
 pub struct ConfigProblems {
     /// The path of the file.
     pub path: PathBuf,
-    /// The problems. There is at least one.
+    /// The problems. There is at least one problem.
     pub problems: Vec<Problem>,
 }
 

@@ -276,7 +276,7 @@ pub trait Vault: Certificates {
 
 /// Key Vault's certificates, for apps whose private key stays in the vault. `id` is sent as the client request id.
 pub trait Certificates {
-    /// Reads the public part of a certificate's version. Without a version, reads the newest.
+    /// Reads the public part of a certificate's version. Without a version id, reads the newest version.
     ///
     /// # Errors
     /// `VaultError::failure` gives the remedy of each error. The error is `Disabled` if the version is disabled.

@@ -199,8 +199,8 @@ fn parent<'a>(version: &Version, versions: &'a [Version], place: Place<'_>) -> O
 
 /// Whether Perennial wrote the tags together with this version. A tool that copies tags to its own version also copies
 /// the rotation id. Perennial never uses one rotation id for two values, so two versions with the same id show a copy.
-/// If either of the two may be the copy, both count as sign-ins. In this case, neither of them counts as buried by the
-/// other.
+/// If Perennial cannot tell which version is the copy, both count as sign-ins. In this case, neither of them counts as
+/// buried by the other.
 fn is_genuine(version: &Version, versions: &[Version], place: Place<'_>) -> bool {
     let id = version.tags.get(tag::ROTATION_ID);
     let copied_from = |other: &Version| {

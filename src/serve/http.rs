@@ -39,8 +39,8 @@ use crate::status::board::StatusBoard;
 use crate::status::condition::Severity;
 use crate::status::document::Status;
 
-/// The maximum number of connections. Health checks and a scraper need only a few. If all connections are in use, a new
-/// connection replaces an idle one.
+/// The maximum number of connections. Health checks and a scraper need only a few connections. If all connections are
+/// in use, a new connection replaces an idle one.
 pub const CONNECTIONS: usize = 128;
 
 /// The timeout for a request's head and for an idle connection.

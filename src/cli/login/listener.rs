@@ -33,8 +33,8 @@ use crate::login::redirect::{AuthorizationResponse, MAX_BYTES, NotOurs};
 use crate::net::server;
 use crate::net::server::{ClientLimits, Connection};
 
-/// The largest number of connections. A browser opens only a few. The limit is higher because other local programs may
-/// connect and send nothing. If the limit is reached, the listener closes the oldest connection.
+/// The largest number of connections. A browser opens only a few connections. The limit is higher because other local
+/// programs may connect and send nothing. If the limit is reached, the listener closes the oldest connection.
 const CONNECTIONS: usize = 64;
 
 /// The time limit for the head of a request, and for its body.

@@ -145,8 +145,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok(())
     }
 
-    /// Another writer's version is the newest. Redeems that version before Perennial writes its own. If the other
-    /// version works, it continues the chain. Perennial replaces the other version only if it is invalid for good.
+    /// Another writer's version is the newest version. Redeems that version before Perennial writes its own. If the
+    /// other version works, it continues the chain. Perennial replaces the other version only if it is invalid for
+    /// good.
     async fn give_way(
         &mut self,
         state: &mut State,

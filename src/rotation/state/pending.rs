@@ -38,7 +38,7 @@ pub struct PendingSave {
     /// it buries the sign-in that was redeemed.
     pub may_overwrite: Option<VersionId>,
     /// The vault's time at the last read before the write. The read would have shown a sign-in from before this time,
-    /// so the write cannot have buried one.
+    /// so the write cannot have buried such a sign-in.
     pub read_at: Option<Timestamp>,
     /// The version that Perennial wrote, after the vault has acknowledged the write.
     pub written: Option<VersionId>,

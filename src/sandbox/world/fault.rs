@@ -148,7 +148,7 @@ pub enum FaultEffect {
         /// The body of the answer.
         body: String,
     },
-    /// The answer has a harmful body. A caller in memory gets only the status.
+    /// The answer has a harmful body. A caller that calls the world without HTTP gets only the status.
     Hostile {
         /// The HTTP status.
         status: u16,

@@ -211,8 +211,8 @@ impl World {
         made
     }
 
-    /// Returns a version of a certificate, enabled or not. Without a version, returns the newest. Returns `None` if
-    /// there is no such version.
+    /// Returns a version of a certificate, enabled or not. Without a version id, returns the newest version. Returns
+    /// `None` if there is no such version.
     pub fn certificate_of(&self, at: &SecretAddress, version: Option<&str>) -> Option<CertificateVersion> {
         self.lock().vaults.get(&*at.vault)?.certificate(at, version).ok()
     }

@@ -56,7 +56,7 @@ impl World {
         }
     }
 
-    /// Reads a version. Without a version, reads the newest.
+    /// Reads a version. Without a version id, reads the newest version.
     ///
     /// # Errors
     /// Returns a fault or the vault's rejection.
@@ -91,7 +91,7 @@ impl World {
         })
     }
 
-    /// Changes the attributes, content type or tags of a version. Without a version, changes the newest.
+    /// Changes the attributes, content type or tags of a version. Without a version id, changes the newest version.
     ///
     /// # Errors
     /// Returns a fault or the vault's rejection.

@@ -46,7 +46,8 @@ const ALL: [Before; 7] = [
     Before::NewAppSecret,
 ];
 
-/// The number of steps. This is a few more than the longest rotation has. At the last steps, the program is not killed.
+/// The number of steps. The longest rotation has a few steps less than this number. At the last steps, the program is
+/// not killed.
 const STEPS: usize = 22;
 
 /// The step at which the program is to be killed, the steps so far, and the program. Each call has a step before its

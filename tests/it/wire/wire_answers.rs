@@ -90,7 +90,8 @@ impl Row {
         Self { saying: Some(text.to_owned()), ..self }
     }
 
-    /// Marks the rejection as not definite. Perennial reports and records such a rejection only after a second one.
+    /// Marks the rejection as not definite. Perennial reports and records such a rejection only after a second
+    /// rejection.
     fn unconfirmed(self) -> Self {
         Self { marked: false, ..self }
     }

@@ -71,7 +71,7 @@ struct RegisterForm {
     client_id: Option<String>,
     /// A certificate of the vault.
     name: Option<String>,
-    /// The version of the certificate. The default is the newest.
+    /// The version of the certificate. The default is the newest version.
     version: Option<String>,
     /// Instead of a name, the certificate itself: PEM, or DER in base64.
     cer: Option<String>,

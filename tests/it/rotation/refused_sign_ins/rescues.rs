@@ -1,4 +1,5 @@
-//! Tests an invalid value that is newer than a rejected sign-in, and which older versions may replace this value.
+//! Tests an invalid value that is newer than a rejected sign-in. The tests show which older versions may replace this
+//! value.
 
 use super::*;
 
