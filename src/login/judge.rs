@@ -146,7 +146,7 @@ fn shown(oid: Option<&str>) -> String {
     answer::object_id(oid).unwrap_or_else(|| "(unknown)".to_owned())
 }
 
-/// Checks that the user is the configured one and the same as in the vault's tags, as far as these are known. If the
+/// Checks that the user is the configured user and the user in the vault's tags, as far as these two are known. If the
 /// response does not name the user, the check fails.
 fn same_user(expected: &Expected<'_>, whose: &Whose, sign_in_name: Option<&str>) -> Result<(), StepFailure> {
     let name = &expected.grant.name;

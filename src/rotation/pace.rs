@@ -225,8 +225,8 @@ impl Usage {
         self.windows.get(&what)?.ended.front().copied()
     }
 
-    /// Returns the other limit that Entra may count together with this one. For a known user, this is the limit of the
-    /// app's unknown users. For an unknown user, this is the limit of the app's user with the most redemptions.
+    /// Returns the other limit that Entra may count together with this limit. For a known user, this is the limit of
+    /// the app's unknown users. For an unknown user, this is the limit of the app's user with the most redemptions.
     fn rival(&mut self, what: Limited, span: Duration, now: Duration) -> Option<Limited> {
         let Limited::Redemptions(Redeemer { app, user }) = what else { return None };
         let of = |user| Limited::Redemptions(Redeemer { app, user });

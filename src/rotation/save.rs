@@ -6,17 +6,17 @@
 //! The basic rule: *the newest version descends from the newest sign-in that is not known to be dead.* A sign-in is a
 //! version that did not come from a redemption. A person, a script or `login` wrote this version. Each version of a
 //! rotation points at the version that was redeemed for it (tag `redeemed-from`). So the pointers lead from any version
-//! to its sign-in. A sign-in is *buried* if the newest version breaks the rule: a later write made a version the newest
-//! that does not descend from this sign-in.
+//! to its sign-in. A sign-in is *buried* if the newest version breaks the rule: the newest version was written after
+//! this sign-in and does not descend from it.
 //!
-//! The rule covers the whole list. It would not be enough to search the versions between the redeemed one and the
-//! written one, for two reasons. Such a search would miss a sign-in if another writer has rotated after the write that
-//! buried the sign-in. When Perennial restores a buried sign-in, such a search would also mistake an older write of
-//! Perennial for a sign-in. Key Vault cannot write conditionally (docs/azure-facts.md F211). With conditional writes,
-//! no list would be needed.
+//! The rule covers the whole list. It would not be enough to search the versions between the redeemed version and the
+//! written version, for two reasons. Such a search would miss a sign-in if another writer has rotated after the write
+//! that buried the sign-in. When Perennial restores a buried sign-in, such a search would also mistake an older write
+//! of Perennial for a sign-in. Key Vault cannot write conditionally (docs/azure-facts.md F211). With conditional
+//! writes, no list would be needed.
 //!
 //! Invariants: If the newest value is another writer's, Perennial writes only after it has tried to redeem this value.
-//! Perennial disables only its own versions, and only if they are strictly older than the redeemed one.
+//! Perennial disables only its own versions, and only if they are strictly older than the redeemed version.
 
 use std::cmp::Ordering;
 

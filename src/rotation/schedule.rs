@@ -1,6 +1,7 @@
 //! Decides when each step of one token happens: the next step, and the wait after a failure.
 //!
-//! This module is pure: time and randomness are arguments. All it knows about vaults and issuers is in `State`.
+//! This module is pure: time and randomness are arguments. `State` contains all facts about vaults and issuers that it
+//! uses.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -16,7 +16,8 @@
 //!   the process's own mark.
 //!
 //! If another process overwrites the mark before the read of step 3, this read shows the other mark. If another process
-//! overwrites the mark later, its step 2 took too long, so the other process does not redeem the version.
+//! overwrites the mark later, step 2 of the other process took too long, so the other process does not redeem the
+//! version.
 //!
 //! If a process dies, another process replaces its mark. The age of a mark alone does not show that its process has
 //! died, because no process can renew its mark during an outage of the vault. So another process must wait twice before
@@ -44,8 +45,8 @@ pub const SETTLES: Duration = Duration::from_secs(2);
 /// and its successor as lost.
 const STANDS: TimeDelta = TimeDelta::minutes(15);
 /// How long a process must see an old mark unchanged, in a working vault, before it overwrites the mark. After that,
-/// its own mark must stay unchanged for the same time. A process that holds the successor writes its mark again at its
-/// next attempt to save.
+/// the process's own mark must stay unchanged for the same time. A process that holds the successor writes its mark
+/// again at its next attempt to save.
 const SEEN_FOR: TimeDelta = TimeDelta::minutes(5);
 /// If a mark is older than this, its process counts as dead, and another process may replace the mark immediately. The
 /// command `rotate` always ends before its mark is so old.

@@ -52,8 +52,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 
     /// Returns the limits for which the next step needs a permit. The limits that all tokens share are not included.
-    /// Before the first read, the user is unknown unless it is configured, and whether a rotation is due is unknown,
-    /// too. So the token is read first.
+    /// Before the first read, the user is unknown unless the configuration names the user. It is also unknown whether a
+    /// rotation is due. So the token is read first.
     fn needs(&self, state: &State, next: &Next, force: bool) -> Needs {
         if *next != Next::Prove {
             return Needs::default();
@@ -72,8 +72,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Whether the token has all permits for the version that was just read, or gets the missing ones at once. If not,
-    /// the token waits for its turn again.
+    /// Whether the token has all permits for the version that was just read, or gets the missing permits at once. If
+    /// not, the token waits for its turn again.
     pub(super) fn may_go_on(&mut self, state: &mut State, force: bool, attempt: &mut Attempt) -> bool {
         let needs = self.needs(state, &Next::Prove, force);
         let turn = self.turn.get_or_insert_default();

@@ -44,8 +44,8 @@ pub struct PendingSave {
     pub written: Option<VersionId>,
     /// Versions that this save has found to be invalid for good, and that may be replaced.
     pub dead: Vec<VersionId>,
-    /// Versions that need no further check within this save. Examples are a sign-in whose chain has been the newest,
-    /// and a buried sign-in that was rejected.
+    /// Versions that need no further check within this save. Examples are a sign-in whose descendant was the newest
+    /// version during this save, and a buried sign-in that was rejected.
     pub seen: Vec<VersionId>,
     /// The reason why the successor must not be written. For example, the successor of a `strict` token may belong to
     /// another user. In that case, Perennial keeps the successor only in memory.

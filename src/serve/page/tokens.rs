@@ -209,8 +209,8 @@ fn rotates_at(token: &TokenStatus) -> Option<Timestamp> {
     token.rotate_at.filter(|_| !is_dead(token))
 }
 
-/// Renders the token's lifetime as a bar with its age, the planned rotation and the last tenth. The text next to the
-/// bar has the same information.
+/// Renders the token's lifetime as a bar. The bar shows the token's age, the planned rotation and the last tenth of the
+/// lifetime. The text next to the bar has the same information.
 fn bar(token: &TokenStatus, class: &str, now: Timestamp) -> Markup {
     html! {
         svg class=(class) aria-hidden="true" {

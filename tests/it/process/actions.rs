@@ -35,7 +35,7 @@ struct Row {
     name: &'static str,
     when: When,
     cause: fn(&Stage),
-    /// If the text has alternatives, those that apply here, by their first words.
+    /// The first words of each alternative that applies here, if the text has alternatives.
     applies: &'static [&'static str],
 }
 

@@ -114,8 +114,8 @@ async fn two_programs_on_one_token_lose_nothing_and_write_little() {
     let redeemed =
         world.count_calls(Peer::Entra, Some(Operation::Redeem), chrono::DateTime::<chrono::Utc>::MIN_UTC);
     eprintln!("{written} versions written, {by_first} and {by_second} rotations, {redeemed} redemptions");
-    // Both programs may find that the same token is due, and both may save a successor. There must be no more versions
-    // than that, even on a slow machine.
+    // Both programs may find that the same token is due, and both may save a successor. There must be no further
+    // versions, even on a slow machine.
     let due = usize::try_from((world.now() - started_at).num_seconds() / 10).expect("time passes") + 1;
     assert!(written <= 2 * due, "{written} versions where {due} were due");
     for program in &programs {

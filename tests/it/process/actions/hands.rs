@@ -42,7 +42,7 @@ pub(super) type Told<T> = Result<T, String>;
 
 pub(super) struct Person<'a> {
     pub(super) stage: &'a Stage,
-    /// If the text has alternatives, those that apply here, by their first words.
+    /// The first words of each alternative that applies here, if the text has alternatives.
     pub(super) applies: &'a [&'a str],
     /// The output of the last command.
     printed: String,

@@ -148,8 +148,8 @@ impl Simulation {
     }
 
     /// Whether an incident may still be open although its condition has ended. This is allowed if an earlier process
-    /// has reported it, and this process has not seen the token work yet, because only a success ends an incident.
-    /// Other checks limit the time until this success.
+    /// has reported the incident, and this process has not seen the token work yet, because only a success ends an
+    /// incident. Other checks limit the time until this success.
     fn may_be_left(&self, _: &Receiver, incident: &Incident) -> bool {
         // A flapping incident is closed after an hour without a change, and this test checks only once an hour.
         if incident.is_flapping && incident.held_at + TimeDelta::hours(3) > self.world.now() {
