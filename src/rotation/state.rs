@@ -129,7 +129,7 @@ pub struct Blocked {
     pub again_at: Timestamp,
     /// The number of checks for a person's action so far.
     pub checks: u32,
-    /// Whether the failure is certain, by its kind or by a repetition. An alert is sent only for a certain failure.
+    /// Whether the failure is confirmed, by its kind or by a repetition. An alert is sent only for a confirmed failure.
     pub is_confirmed: bool,
 }
 

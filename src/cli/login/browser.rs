@@ -4,8 +4,8 @@ use std::process::{Command, Stdio};
 
 use super::Prompter;
 
-/// Starts the opener with an address. The opener does not inherit the environment variables that contain secrets. A
-/// failure is only a message to the user, because the address was already printed.
+/// Starts the opener with an address. The opener does not inherit the environment variables that contain secrets. If
+/// the opener fails, the user only gets a message, because the address was already printed.
 pub(super) fn open(url: &str, secret_variables: &[&str], voice: Prompter) {
     let browser = std::env::var("BROWSER").ok();
     let mut words = command(browser.as_deref(), std::env::consts::OS, url).into_iter();

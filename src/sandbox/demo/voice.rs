@@ -61,7 +61,7 @@ impl Voice {
         self.line("");
     }
 
-    /// Prints a line without any change.
+    /// Prints a line unchanged.
     pub(super) fn line(&mut self, text: &str) {
         self.said.push_str(text);
         self.said.push('\n');
