@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use azure_core::credentials::TokenCredential;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use chrono::SecondsFormat;
 use reqwest::{Method, Url};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -27,7 +29,9 @@ use crate::net::http::{Answer, Http, exchange};
 use crate::net::no_response::NoResponse;
 use crate::ports::VaultError;
 use crate::ports::client::AppSignIn;
-use crate::ports::directory::{Caller, CreatedSecret, Directory, DirectoryError, Registration};
+use crate::ports::directory::{
+    Caller, CreatedSecret, Directory, DirectoryError, KeyRegistration, NewKey, Registration,
+};
 use crate::process::clock::Timestamp;
 
 /// The time limit of one request, and of the request for its access token.
@@ -197,6 +201,21 @@ impl Graph {
         self.cloud.name.graph().with_path(&[".default"]).into()
     }
 
+    /// Reads an app registration with one of its lists.
+    async fn application(
+        &self,
+        caller: &Caller<'_>,
+        client_id: &str,
+        list: &str,
+        id: Uuid,
+    ) -> Result<Answered, DirectoryError> {
+        let app = format!("applications(appId='{client_id}')");
+        let mut url = self.cloud.graph.with_path(&["v1.0", &app]);
+        url.set_query(Some(&format!("$select=id,appId,displayName,{list}")));
+        let request = GraphRequest { operation: "application", method: Method::GET, url, body: None };
+        self.call(caller, &request, id).await
+    }
+
     /// The URL of an action on an app registration, such as `addPassword`.
     fn action(&self, object_id: Uuid, action: &str) -> Url {
         self.cloud.graph.with_path(&["v1.0", "applications", &object_id.to_string(), action])
@@ -210,13 +229,9 @@ impl Directory for Graph {
         client_id: &str,
         id: Uuid,
     ) -> Result<Registration, DirectoryError> {
-        let app = format!("applications(appId='{client_id}')");
-        let mut url = self.cloud.graph.with_path(&["v1.0", &app]);
         // `keyCredentials` is not requested, because requests with it have a lower rate limit (docs/azure-facts.md
         // F601).
-        url.set_query(Some("$select=id,appId,displayName,passwordCredentials"));
-        let request = GraphRequest { operation: "application", method: Method::GET, url, body: None };
-        let answered = self.call(caller, &request, id).await?;
+        let answered = self.application(caller, client_id, "passwordCredentials", id).await?;
         answers::registration(&answered.answer, &answered.secrets(caller), client_id)
     }
 
@@ -255,6 +270,58 @@ impl Directory for Graph {
         match self.call(caller, &request, id).await {
             // The secret or its app registration no longer exists, so the removal counts as done (docs/azure-facts.md
             // F602).
+            Ok(_) | Err(DirectoryError::Refused { status: 404, .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn keys(
+        &self,
+        caller: &Caller<'_>,
+        client_id: &str,
+        id: Uuid,
+    ) -> Result<KeyRegistration, DirectoryError> {
+        let answered = self.application(caller, client_id, "keyCredentials", id).await?;
+        answers::keys(&answered.answer, &answered.secrets(caller), client_id)
+    }
+
+    async fn add_key(
+        &self,
+        caller: &Caller<'_>,
+        object_id: Uuid,
+        key: &NewKey<'_>,
+        id: Uuid,
+    ) -> Result<Uuid, DirectoryError> {
+        let credential = json!({
+            "type": "AsymmetricX509Cert", "usage": "Verify",
+            "key": STANDARD.encode(key.der), "displayName": key.name,
+        });
+        let proof = key.proof.expose_secret();
+        let request = GraphRequest {
+            operation: "add_key",
+            method: Method::POST,
+            url: self.action(object_id, "addKey"),
+            body: Some(json!({"keyCredential": credential, "passwordCredential": null, "proof": proof})),
+        };
+        let answered = self.call(caller, &request, id).await?;
+        answers::registered(&answered.answer)
+    }
+
+    async fn remove_key(
+        &self,
+        caller: &Caller<'_>,
+        object_id: Uuid,
+        key_id: Uuid,
+        proof: &SecretString,
+        id: Uuid,
+    ) -> Result<(), DirectoryError> {
+        let request = GraphRequest {
+            operation: "remove_key",
+            method: Method::POST,
+            url: self.action(object_id, "removeKey"),
+            body: Some(json!({"keyId": key_id.to_string(), "proof": proof.expose_secret()})),
+        };
+        match self.call(caller, &request, id).await {
             Ok(_) | Err(DirectoryError::Refused { status: 404, .. }) => Ok(()),
             Err(error) => Err(error),
         }

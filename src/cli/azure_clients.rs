@@ -22,6 +22,7 @@ use crate::net::calls::Calls;
 use crate::net::http::{Http, HttpError};
 use crate::process::clock::Clock;
 use crate::process::file::FileError;
+use crate::renewal::certificate::renewer::CertificateRenewer;
 use crate::renewal::renewer::Renewer;
 use crate::renewal::schedule::Target;
 use crate::rotation::holds::Hold;
@@ -164,6 +165,9 @@ impl AzureClients {
 
 /// The renewer of an app that uses these clients.
 pub type AzureRenewer = Renewer<Arc<Entra>, Arc<KeyVault>, Arc<Graph>>;
+
+/// The renewer of an app's certificate that uses these clients.
+pub type AzureCertificateRenewer = CertificateRenewer<Arc<Entra>, Arc<KeyVault>, Arc<Graph>>;
 
 /// Whether this is a virtual machine in Azure. Sends one request to the metadata service and waits for at most a
 /// second. The service rejects this request, but this rejection shows that the service exists. A connection alone is

@@ -25,6 +25,7 @@ use crate::config::{Config, ConfigWarning};
 use crate::login::StepFailure;
 use crate::ports::failure::Remedy;
 use crate::process::clock::Clock;
+use crate::renewal::certificate::renewer::CertificateRenewer;
 use crate::renewal::look::HeldEnd;
 use crate::rotation::holds::Hold;
 use crate::rotation::rotate::Rotator;
@@ -256,15 +257,21 @@ async fn rehearse(
 
 /// Tests whether Perennial could renew the app's client secret.
 async fn renewal(renewer: &AzureRenewer, here: &Deployment) -> CheckStep {
-    match renewer.rehearse(rotation_id()).await {
-        Ok(look) => {
-            let from = match look.held_end() {
-                HeldEnd::At(Some(end)) => {
-                    format!("from {}", (end - renewer.target.policy.before).format("%Y-%m-%d"))
-                }
-                HeldEnd::At(None) | HeldEnd::NotListed => "at once".to_owned(),
-            };
-            CheckStep::ok("renewal", format!("the app's client secret can be renewed, {from}"))
+    let rehearsed = if renewer.app.credential.is_certificate() {
+        let look = CertificateRenewer(renewer.clone()).rehearse(rotation_id()).await;
+        look.map(|look| ("certificate", look.in_use().version.expires))
+    } else {
+        renewer.rehearse(rotation_id()).await.map(|look| match look.held_end() {
+            HeldEnd::At(end) => ("client secret", end),
+            HeldEnd::NotListed => ("client secret", None),
+        })
+    };
+    match rehearsed {
+        Ok((noun, end)) => {
+            let renews_at = end.map(|end| end - renewer.target.policy.before);
+            let from = renews_at
+                .map_or_else(|| "at once".to_owned(), |at| format!("from {}", at.format("%Y-%m-%d")));
+            CheckStep::ok("renewal", format!("the app's {noun} can be renewed, {from}"))
         }
         Err(failure) => {
             let action = failure

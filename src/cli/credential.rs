@@ -1,5 +1,7 @@
 //! `credential`: shows the credential of each app, in the vault and at Entra. `--renew` renews it now.
 
+mod certificate;
+
 use std::sync::Arc;
 
 use clap::Args;
@@ -13,7 +15,8 @@ use super::{ExitCode, Global, Stop, load, out, proof};
 use crate::config::Config;
 use crate::ports::failure::{Failure, Remedy};
 use crate::process::clock::{Clock, rfc3339};
-use crate::renewal::daemon::renew_now;
+use crate::renewal::certificate::renewer::CertificateRenewer;
+use crate::renewal::daemon::{Renewal, renew_now};
 use crate::renewal::look::{CredentialLook, HeldEnd};
 use crate::renewal::report::Standing;
 use crate::renewal::schedule::{RenewalStep, Target};
@@ -32,8 +35,8 @@ Examples:
 
 To name an app, use the name of its [[app]]. If a token has no [[app]], use the
 name of the token. Perennial asks Microsoft Graph only about apps with `renew`.
-A renewal takes at least 15 minutes, since Perennial saves the new secret only
-after Entra has accepted it for 15 minutes.";
+A renewal takes at least 15 minutes, since Perennial uses the new credential
+only after Entra has accepted it for 15 minutes.";
 
 /// What `credential` takes.
 #[derive(Clone, Debug, Args)]
@@ -78,19 +81,24 @@ struct VersionReport {
     id: String,
     stored_at: String,
     expires_at: Option<String>,
-    /// Entra's id of the secret, if Perennial created it.
+    /// Entra's id of the credential, if it is known.
     key_id: Option<Uuid>,
 }
 
 #[derive(Debug, Serialize)]
 struct EntraReport {
     object_id: Uuid,
-    secrets: Vec<SecretReport>,
+    /// The app's client secrets, if the app has one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    secrets: Vec<ListedReport>,
+    /// The app's certificates, if the app has one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    certificates: Vec<ListedReport>,
     renews_at: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
-struct SecretReport {
+struct ListedReport {
     key_id: Uuid,
     name: Option<String>,
     standing: Standing,
@@ -116,8 +124,15 @@ pub async fn run(args: CredentialArgs, global: &Global) -> Result<ExitCode, Stop
             all.push(without_renewal(grant, &clients.rotator(grant, "credential")).await);
             continue;
         };
-        let outcome = if args.renew && !args.dry_run { renew(&renewer).await? } else { Ok(()) };
-        let mut report = with_renewal(grant, &renewer, args.dry_run).await;
+        let is_renewed = args.renew && !args.dry_run;
+        let (outcome, mut report) = if grant.app.credential.is_certificate() {
+            let outcome =
+                if is_renewed { renew(CertificateRenewer(forced(&renewer))).await? } else { Ok(()) };
+            (outcome, certificate::with_renewal(grant, CertificateRenewer(renewer), args.dry_run).await)
+        } else {
+            let outcome = if is_renewed { renew(forced(&renewer)).await? } else { Ok(()) };
+            (outcome, with_renewal(grant, &renewer, args.dry_run).await)
+        };
         if let Err(failure) = outcome {
             report.fail(grant, failure);
         }
@@ -150,14 +165,18 @@ fn name_of(grant: &ManagedToken) -> &str {
 fn no_renewal(grant: &ManagedToken) -> Stop {
     let name = name_of(grant);
     Stop::Usage(format!(
-        "Perennial does not renew the credential of {name}: add `renew = {{}}` to its [[app]], which must have its client_secret in a vault"
+        "Perennial does not renew the credential of {name}: add `renew = {{}}` to its [[app]], which must have its client_secret or client_certificate in a vault"
     ))
 }
 
-/// Renews a client secret. Ctrl-C ends the renewal, and the current secret stays in use.
-async fn renew(renewer: &AzureRenewer) -> Result<Result<(), Failure>, Stop> {
+/// A renewer that renews the credential although it may last.
+fn forced(renewer: &AzureRenewer) -> AzureRenewer {
     let target = Target { is_forced: true, ..renewer.target.clone() };
-    let forced = AzureRenewer { target, ..renewer.clone() };
+    AzureRenewer { target, ..renewer.clone() }
+}
+
+/// Renews a credential. Ctrl-C ends the renewal, and the credential in use stays.
+async fn renew(forced: impl Renewal) -> Result<Result<(), Failure>, Stop> {
     let stop = CancellationToken::new();
     let mut renewing = std::pin::pin!(renew_now(&forced, &stop));
     tokio::select! {
@@ -238,7 +257,7 @@ async fn with_renewal(grant: &ManagedToken, renewer: &AzureRenewer, forced: bool
     state.learn(look, &target);
     let step = target.next(&state, up);
     let first_seen = state.first_seen.take().unwrap_or_default();
-    if let Some(trouble) = state.troubles.into_values().next() {
+    if let Some(trouble) = state.health.troubles.into_values().next() {
         report.fail(grant, trouble.failure);
     }
     let Some(look) = state.look else { return report };
@@ -251,7 +270,7 @@ async fn with_renewal(grant: &ManagedToken, renewer: &AzureRenewer, forced: bool
     report.next = Some(next(&step, &look, &target));
     let strangers = look.strangers(&target.at, &target.policy, &first_seen);
     let strangers = strangers.map(|one| one.key_id).collect();
-    let secret = |one| SecretReport {
+    let secret = |one| ListedReport {
         standing: Standing::of(one, &look, &target, &strangers),
         key_id: one.key_id,
         name: one.name.clone(),
@@ -261,6 +280,7 @@ async fn with_renewal(grant: &ManagedToken, renewer: &AzureRenewer, forced: bool
     report.entra = Some(EntraReport {
         object_id: look.object_id,
         secrets: look.listed.values().map(secret).collect(),
+        certificates: Vec::new(),
         renews_at: end.map(|end| rfc3339(end - target.policy.before)),
     });
     report
@@ -307,7 +327,7 @@ fn report(all: &[AppReport], json: bool) -> std::io::Result<()> {
             None if one.summary.is_none() => row("at Entra", Some("not asked: `renew` is off"))?,
             None => {}
             Some(entra) => {
-                for secret in &entra.secrets {
+                for secret in entra.secrets.iter().chain(&entra.certificates) {
                     let ends = secret.ends_at.as_deref().unwrap_or("never");
                     row(
                         "at Entra",

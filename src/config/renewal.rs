@@ -39,9 +39,18 @@ pub(super) fn policy(
     let table = section.section("renew", RENEW)?;
     let renewable = credential.as_ref().map(|credential| is_renewable(section, credential));
     let default = RenewPolicy::default();
-    let lifetime = span(&table, "lifetime").and_then(|lifetime| match lifetime.unwrap_or(default.lifetime) {
-        lifetime if (LEAST..=MOST).contains(&lifetime) => Ok(lifetime),
-        _ => Err(table.note("lifetime", "must be between 8d and 730d")),
+    let is_certificate = credential.as_ref().is_ok_and(CredentialSource::is_certificate);
+    let lifetime = span(&table, "lifetime").and_then(|lifetime| match lifetime {
+        Some(_) if is_certificate => Err(table.note(
+            "lifetime",
+            "is only for client secrets: the policy of the certificate in the vault sets the validity of new versions",
+        )),
+        // `before` is compared with this. The validity of a certificate is known only in the vault.
+        None if is_certificate => Ok(MOST),
+        lifetime => match lifetime.unwrap_or(default.lifetime) {
+            lifetime if (LEAST..=MOST).contains(&lifetime) => Ok(lifetime),
+            _ => Err(table.note("lifetime", "must be between 8d and 730d")),
+        },
     });
     let before = span(&table, "before").and_then(|before| {
         let before = before.unwrap_or(default.before);
@@ -74,15 +83,17 @@ fn span(table: &Section<'_>, key: &str) -> Checked<Option<TimeDelta>> {
 /// new secret as the next version in the vault.
 fn is_renewable(section: &Section<'_>, credential: &CredentialSource) -> Checked<()> {
     let what = match credential {
-        CredentialSource::Secret(Source::Secret(_)) => return Ok(()),
+        CredentialSource::Secret(Source::Secret(_))
+        | CredentialSource::Certificate(Source::Secret(_))
+        | CredentialSource::VaultKey(_) => return Ok(()),
         CredentialSource::Secret(Source::File(_) | Source::Env(_) | Source::Credential(_)) => {
             "needs a client secret in a vault, where the new secret is stored: client_secret = { secret = \"name\" }"
         }
-        CredentialSource::Certificate(_) | CredentialSource::VaultKey(_) => {
-            "is not available for certificates, only for client secrets: remove `renew`; Perennial warns before the certificate expires"
+        CredentialSource::Certificate(Source::File(_) | Source::Env(_) | Source::Credential(_)) => {
+            "needs a certificate in a vault, where the new version is created: client_certificate = { key = \"name\" }; Perennial warns before this certificate expires"
         }
         CredentialSource::ManagedIdentity(_) | CredentialSource::Assertion(_) => {
-            "is only for client secrets: remove `renew`, since another issuer renews this credential"
+            "is only for client secrets and certificates: remove `renew`, since another issuer renews this credential"
         }
     };
     Err(section.note("renew", what))
@@ -124,19 +135,20 @@ pub(super) type KeyedApp = (String, Arc<ManagedApp>);
 /// replace the other app's secret.
 pub(super) fn collisions(apps: &[KeyedApp], problems: &Problems) {
     let mut renewed: HashMap<(&str, String), &KeyedApp> = HashMap::new();
-    let with_secret = || apps.iter().filter_map(|keyed| Some((keyed, vault_secret(&keyed.1)?)));
-    for (keyed, at) in with_secret().filter(|(keyed, _)| keyed.1.renew.is_some()) {
+    let renewable = || apps.iter().filter_map(|keyed| Some((keyed, renewable_object(&keyed.1)?)));
+    for (keyed, at) in renewable().filter(|(keyed, _)| keyed.1.renew.is_some()) {
         renewed.entry(place(at)).or_insert(keyed);
     }
-    for ((key, app), at) in with_secret() {
+    for ((key, app), at) in renewable() {
         let Some((first, owner)) = renewed.get(&place(at)) else { continue };
         if Arc::ptr_eq(app, owner) {
             continue;
         }
+        let noun = app.credential.noun();
         if !is_same_id(&app.client_id, &owner.client_id) {
             problems.note(
                 key,
-                format!("is the secret of {first}, which Perennial renews for an app with another client_id"),
+                format!("is the {noun} of {first}, which Perennial renews for an app with another client_id"),
             );
         } else if app.renew.is_some() {
             problems.note(key, format!("is already renewed for {first}: use one [[app]] for both"));
@@ -155,6 +167,8 @@ fn is_same_id(one: &ConfigValue, other: &ConfigValue) -> bool {
     }
 }
 
-fn vault_secret(app: &ManagedApp) -> Option<&SecretAddress> {
-    if let CredentialSource::Secret(Source::Secret(at)) = &app.credential { Some(at) } else { None }
+/// The vault object of a credential that Perennial could renew.
+fn renewable_object(app: &ManagedApp) -> Option<&SecretAddress> {
+    let is_assertion = matches!(app.credential, CredentialSource::Assertion(_));
+    app.credential.in_vault().filter(|_| !is_assertion)
 }

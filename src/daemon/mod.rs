@@ -11,9 +11,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+use crate::ports::certificate_store::CertificateStore;
 use crate::ports::directory::Directory;
 use crate::ports::{Issuer, Resource, Vault};
 use crate::process::clock::Clock;
+use crate::renewal::certificate::renewer::CertificateRenewer;
+use crate::renewal::certificate::state::CertificateState;
 use crate::renewal::daemon::keep_renewed;
 use crate::renewal::renewer::Renewer;
 use crate::renewal::report::RenewalReport;
@@ -96,7 +99,7 @@ impl Daemon {
     pub fn renew_by<I, V, D>(&mut self, renewer: Renewer<I, V, D>)
     where
         I: Issuer + Send + Sync + 'static,
-        V: Vault + Send + Sync + 'static,
+        V: Vault + CertificateStore + Send + Sync + 'static,
         D: Directory + Send + Sync + 'static,
     {
         let uses = |of: &Snapshot| Arc::ptr_eq(&of.grant.app, &renewer.app);
@@ -104,8 +107,16 @@ impl Daemon {
         let (publish, clock) = (self.board.renewal_publisher(places), self.clock.clone());
         let target = renewer.target.clone();
         let renewer = Renewer { turns: self.turns.clone(), ..renewer };
-        let told = move |state: &RenewalState| publish(RenewalReport::of(state, &target, clock.now()));
-        self.renewals.spawn(keep_renewed(renewer, self.stop.clone(), self.reloads.subscribe(), told));
+        let (stop, reload) = (self.stop.clone(), self.reloads.subscribe());
+        if renewer.app.credential.is_certificate() {
+            let told = move |state: &CertificateState| {
+                publish(RenewalReport::of_certificate(state, &target, clock.now()))
+            };
+            self.renewals.spawn(keep_renewed(CertificateRenewer(renewer), stop, reload, told));
+        } else {
+            let told = move |state: &RenewalState| publish(RenewalReport::of(state, &target, clock.now()));
+            self.renewals.spawn(keep_renewed(renewer, stop, reload, told));
+        }
     }
 
     /// Adds a task for notifications.

@@ -13,6 +13,7 @@ use crate::net::no_response::NoResponse;
 use crate::ports::client::ClientProof;
 use crate::ports::failure::Failure;
 use crate::process::clock::Timestamp;
+use crate::token::certificate::Thumbprint;
 
 /// The identity that sends a request to the directory.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +66,41 @@ pub struct CreatedSecret {
     pub ends: Timestamp,
 }
 
+/// An app registration, with its certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRegistration {
+    /// The object id of the app registration.
+    pub object_id: Uuid,
+    /// The certificates, in no particular order.
+    pub keys: Vec<ListedKey>,
+}
+
+/// A certificate, as the directory lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedKey {
+    /// Entra's id of the certificate.
+    pub key_id: Uuid,
+    /// The display name, which the creator chose.
+    pub name: Option<String>,
+    /// The hash of the certificate. `None` if its creator gave it another identifier.
+    pub thumbprint: Option<Thumbprint>,
+    /// The beginning of the certificate's validity.
+    pub starts: Option<Timestamp>,
+    /// The end of the certificate's validity.
+    pub ends: Option<Timestamp>,
+}
+
+/// A certificate to register.
+#[derive(Clone, Debug)]
+pub struct NewKey<'a> {
+    /// The certificate in DER form, without a private key.
+    pub der: &'a [u8],
+    /// The display name.
+    pub name: &'a str,
+    /// The proof that a registered certificate of the app has signed (`certificate::KeyProof`).
+    pub proof: &'a SecretString,
+}
+
 /// The credentials of app registrations. Each `id` is sent as the client request id.
 pub trait Directory {
     /// Finds an app registration by the app's client id, and lists its credentials. Idempotent.
@@ -101,6 +137,42 @@ pub trait Directory {
         caller: &Caller<'_>,
         object_id: Uuid,
         key_id: Uuid,
+        id: Uuid,
+    ) -> impl Future<Output = Result<(), DirectoryError>> + Send;
+
+    /// Finds an app registration by the app's client id, and lists its certificates. Idempotent.
+    ///
+    /// # Errors
+    /// `Refused` with the status 404 if the caller's tenant has no such registration.
+    fn keys(
+        &self,
+        caller: &Caller<'_>,
+        client_id: &str,
+        id: Uuid,
+    ) -> impl Future<Output = Result<KeyRegistration, DirectoryError>> + Send;
+
+    /// Registers a certificate. Returns Entra's id of it. Not idempotent: a repeated request may register it twice.
+    ///
+    /// # Errors
+    /// `diagnosis::graph` gives the meaning of a refusal.
+    fn add_key(
+        &self,
+        caller: &Caller<'_>,
+        object_id: Uuid,
+        key: &NewKey<'_>,
+        id: Uuid,
+    ) -> impl Future<Output = Result<Uuid, DirectoryError>> + Send;
+
+    /// Removes a certificate. A certificate that is already gone counts as removed.
+    ///
+    /// # Errors
+    /// `diagnosis::graph` gives the meaning of a refusal.
+    fn remove_key(
+        &self,
+        caller: &Caller<'_>,
+        object_id: Uuid,
+        key_id: Uuid,
+        proof: &SecretString,
         id: Uuid,
     ) -> impl Future<Output = Result<(), DirectoryError>> + Send;
 }

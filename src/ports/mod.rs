@@ -26,6 +26,7 @@ use crate::token::{AccessToken, RefreshToken};
 
 pub mod advice;
 pub mod answer;
+pub mod certificate_store;
 pub mod client;
 pub mod diagnosis;
 pub mod directory;
@@ -321,6 +322,8 @@ pub enum SecretRole {
     Source,
     /// A key in the vault that signs for the app.
     SigningKey,
+    /// A certificate of which Perennial creates new versions.
+    Renewed,
 }
 
 /// What the resource says about an access token.

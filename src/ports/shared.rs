@@ -5,8 +5,11 @@ use std::sync::Arc;
 use secrecy::SecretString;
 use uuid::Uuid;
 
+use super::certificate_store::{CertificateCreation, CertificateStore, ListedCertificate};
 use super::client::{AppSignIn, VaultCertificate};
-use super::directory::{Caller, CreatedSecret, Directory, DirectoryError, Registration};
+use super::directory::{
+    Caller, CreatedSecret, Directory, DirectoryError, KeyRegistration, NewKey, Registration,
+};
 use super::{
     Acceptance, Certificates, IdentityExpiry, Issuer, IssuerError, RefreshRequest, RefreshResponse, Resource,
     ResourceError, SecretUpdate, Vault, VaultError,
@@ -14,6 +17,7 @@ use super::{
 use crate::process::clock::Timestamp;
 use crate::token::AccessToken;
 use crate::token::secret::SecretAddress;
+use crate::token::tags::Tags;
 use crate::token::version::{NewVersion, Stored, Version, VersionId};
 
 impl<T: Issuer + Send + Sync> Issuer for Arc<T> {
@@ -56,6 +60,44 @@ impl<T: Certificates + Send + Sync> Certificates for Arc<T> {
         id: Uuid,
     ) -> Result<Vec<u8>, VaultError> {
         (**self).sign(at, version, digest, id).await
+    }
+}
+
+impl<T: CertificateStore + Send + Sync> CertificateStore for Arc<T> {
+    async fn listed_certificates(
+        &self,
+        at: &SecretAddress,
+        id: Uuid,
+    ) -> Result<Vec<ListedCertificate>, VaultError> {
+        (**self).listed_certificates(at, id).await
+    }
+
+    async fn create_certificate(
+        &self,
+        at: &SecretAddress,
+        id: Uuid,
+    ) -> Result<CertificateCreation, VaultError> {
+        (**self).create_certificate(at, id).await
+    }
+
+    async fn tag_certificate(
+        &self,
+        at: &SecretAddress,
+        version: &VersionId,
+        tags: &Tags,
+        id: Uuid,
+    ) -> Result<(), VaultError> {
+        (**self).tag_certificate(at, version, tags, id).await
+    }
+
+    async fn sign_proof(
+        &self,
+        at: &SecretAddress,
+        version: &VersionId,
+        digest: &[u8; 32],
+        id: Uuid,
+    ) -> Result<Vec<u8>, VaultError> {
+        (**self).sign_proof(at, version, digest, id).await
     }
 }
 
@@ -120,6 +162,36 @@ impl<T: Directory + Send + Sync> Directory for Arc<T> {
         id: Uuid,
     ) -> Result<(), DirectoryError> {
         (**self).remove_secret(caller, object_id, key_id, id).await
+    }
+
+    async fn keys(
+        &self,
+        caller: &Caller<'_>,
+        client_id: &str,
+        id: Uuid,
+    ) -> Result<KeyRegistration, DirectoryError> {
+        (**self).keys(caller, client_id, id).await
+    }
+
+    async fn add_key(
+        &self,
+        caller: &Caller<'_>,
+        object_id: Uuid,
+        key: &NewKey<'_>,
+        id: Uuid,
+    ) -> Result<Uuid, DirectoryError> {
+        (**self).add_key(caller, object_id, key, id).await
+    }
+
+    async fn remove_key(
+        &self,
+        caller: &Caller<'_>,
+        object_id: Uuid,
+        key_id: Uuid,
+        proof: &SecretString,
+        id: Uuid,
+    ) -> Result<(), DirectoryError> {
+        (**self).remove_key(caller, object_id, key_id, proof, id).await
     }
 }
 

@@ -139,7 +139,9 @@ impl VaultError {
     pub fn failure(&self, asked: SecretRole, at: &SecretAddress) -> Failure {
         let about = match asked {
             SecretRole::Own => FailureSubject::Token,
-            SecretRole::Source | SecretRole::SigningKey => FailureSubject::CredentialSource,
+            SecretRole::Source | SecretRole::SigningKey | SecretRole::Renewed => {
+                FailureSubject::CredentialSource
+            }
         };
         let plain = |kind, remedy| Failure {
             action: self.action(asked, at).map(Into::into),
@@ -175,14 +177,18 @@ impl VaultError {
             }
             Self::Disabled => match asked {
                 SecretRole::Own => plain(Kind::TurnedOff, Remedy::Operator),
-                SecretRole::Source | SecretRole::SigningKey => plain(Kind::VaultRefused, Remedy::Operator),
+                SecretRole::Source | SecretRole::SigningKey | SecretRole::Renewed => {
+                    plain(Kind::VaultRefused, Remedy::Operator)
+                }
             },
             // For a soft-deleted secret, Key Vault answers a read with 404, as for a missing secret. Key Vault answers
             // only a write with 409 (docs/azure-facts.md F213). To tell a soft-deleted secret from a missing secret,
             // Perennial would need a permission on deleted secrets that it does not need otherwise.
             Self::NotFound => match asked {
                 SecretRole::Own => plain(Kind::NeverSignedIn, Remedy::Login),
-                SecretRole::Source | SecretRole::SigningKey => plain(Kind::VaultRefused, Remedy::Operator),
+                SecretRole::Source | SecretRole::SigningKey | SecretRole::Renewed => {
+                    plain(Kind::VaultRefused, Remedy::Operator)
+                }
             },
             Self::InTransition => plain(Kind::VaultUnreachable, Remedy::Retry),
         }
@@ -191,7 +197,8 @@ impl VaultError {
     /// The command that fixes the failure. `None` if a user must sign in.
     fn action(&self, asked: SecretRole, at: &SecretAddress) -> Option<String> {
         let (name, vault) = (at.name.as_str(), at.vault_name());
-        let object = if asked == SecretRole::SigningKey { "certificate" } else { "secret" };
+        let is_certificate = matches!(asked, SecretRole::SigningKey | SecretRole::Renewed);
+        let object = if is_certificate { "certificate" } else { "secret" };
         Some(match self {
             Self::Forbidden(Forbidden::Rbac { caller, .. }) => give_role(asked, at, caller.as_deref()),
             Self::Forbidden(Forbidden::Other) => give_role(asked, at, None),
@@ -207,6 +214,11 @@ impl VaultError {
                     SecretRole::SigningKey => (
                         "--certificate-permissions get list --key-permissions sign",
                         "certificate permissions get list and the key permission sign",
+                        "",
+                    ),
+                    SecretRole::Renewed => (
+                        "--certificate-permissions get list create update --key-permissions sign",
+                        "certificate permissions get list create update and the key permission sign",
                         "",
                     ),
                 };
@@ -258,7 +270,7 @@ impl VaultError {
                 "enable its newest version: `az keyvault {object} set-attributes --vault-name {vault} --name {name} --enabled true`"
             ),
             Self::NotFound if asked == SecretRole::Own => return None,
-            Self::NotFound if asked == SecretRole::SigningKey => format!(
+            Self::NotFound if is_certificate => format!(
                 "recover it: `az keyvault certificate recover --vault-name {vault} --name {name}`; if it was never there or was purged, make it: `az keyvault certificate create --vault-name {vault} --name {name} --policy \"$(az keyvault certificate get-default-policy)\"`; or correct its name in the configuration"
             ),
             Self::NotFound => format!(
@@ -298,10 +310,11 @@ fn give_role(asked: SecretRole, at: &SecretAddress, caller: Option<&str>) -> Str
         SecretRole::SigningKey => {
             ("Perennial Key Signer", "; if no role has this name, create it first (docs/app-credentials.md)")
         }
+        SecretRole::Renewed => ("Key Vault Certificates Officer", ""),
     };
-    // A signature needs the certificate and its key, which are two objects, so the role is assigned on the vault.
+    // A certificate and its key are two objects, so the role is assigned on the vault.
     let (object, page) = match asked {
-        SecretRole::SigningKey => (String::new(), String::new()),
+        SecretRole::SigningKey | SecretRole::Renewed => (String::new(), String::new()),
         SecretRole::Own | SecretRole::Source => (format!("/secrets/{name}"), format!(", Secrets, {name}")),
     };
     let on = if object.is_empty() { "the vault".to_owned() } else { format!("secret {name}") };
@@ -316,82 +329,4 @@ fn give_role(asked: SecretRole, at: &SecretAddress, caller: Option<&str>) -> Str
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    use crate::token::secret::SecretName;
-
-    const OID: &str = "0c0ffee0-1111-4111-8111-111111111111";
-
-    fn told(error: &VaultError, asked: SecretRole) -> String {
-        let name = SecretName::parse("pc-token").expect("a name");
-        let at = SecretAddress { vault: "https://contoso.vault.azure.net".into(), name };
-        error.failure(asked, &at).action.map(String::from).unwrap_or_default()
-    }
-
-    #[test]
-    fn every_refusal_names_what_to_type() {
-        for (error, action) in [
-            (
-                VaultError::Forbidden(Forbidden::Rbac { action: None, caller: Some(OID.into()) }),
-                "--role \"Perennial Secret Rotator\" --assignee 0c0ffee0-1111-4111-8111-111111111111 --scope ",
-            ),
-            (
-                VaultError::Forbidden(Forbidden::Other),
-                "role \"Perennial Secret Rotator\" on secret pc-token: Azure portal",
-            ),
-            (
-                VaultError::Forbidden(Forbidden::Policy { caller: Some(OID.into()) }),
-                "--secret-permissions get list set`",
-            ),
-            (
-                VaultError::Forbidden(Forbidden::Firewall { address: Some("192.0.2.7".into()) }),
-                "network-rule add --name contoso --ip-address 192.0.2.7`",
-            ),
-            (VaultError::Forbidden(Forbidden::Connection), "private endpoint"),
-            (VaultError::Deleted, "secret recover --vault-name contoso --name pc-token`"),
-            (VaultError::Disabled, "--enabled true`"),
-            (VaultError::Unreachable(NoResponse::NameUnknown), "https://contoso.vault.azure.net"),
-            (
-                VaultError::Unreachable(NoResponse::Tls(crate::net::no_response::TlsFault::UnknownIssuer)),
-                "ca_file of [cloud]",
-            ),
-            (VaultError::Unavailable { status: 429, retry_after: None }, "if the throttling lasts"),
-            (VaultError::Unavailable { status: 503, retry_after: None }, "https://azure.status.microsoft"),
-            (VaultError::Unauthorized { akv: Some(10022) }, "set name of [cloud] to public"),
-            (
-                VaultError::Unauthorized { akv: Some(10032) },
-                "set tenant_id of [vault] to the tenant of vault contoso",
-            ),
-        ] {
-            let told = told(&error, SecretRole::Own);
-            assert!(told.contains(action), "{error}: {told}");
-        }
-        assert_eq!(told(&VaultError::NotFound, SecretRole::Own), "", "a sign-in");
-    }
-
-    #[test]
-    fn a_source_is_only_to_be_read() {
-        for (error, action) in [
-            (
-                VaultError::Forbidden(Forbidden::Rbac { action: None, caller: Some(OID.into()) }),
-                "--role \"Key Vault Secrets User\" ",
-            ),
-            (
-                VaultError::Forbidden(Forbidden::Policy { caller: Some(OID.into()) }),
-                "--secret-permissions get`",
-            ),
-            (
-                VaultError::NotFound,
-                "recover it: `az keyvault secret recover --vault-name contoso --name pc-token`",
-            ),
-            (
-                VaultError::NotFound,
-                "`az keyvault secret set --vault-name contoso --name pc-token --file /dev/stdin ",
-            ),
-        ] {
-            let told = told(&error, SecretRole::Source);
-            assert!(told.contains(action) && !told.contains("Rotator"), "{error}: {told}");
-        }
-    }
-}
+mod tests;

@@ -9,9 +9,15 @@ use chrono::TimeDelta;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::ports::certificate_store::CertificateStore;
 use crate::ports::directory::Directory;
-use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
+use crate::ports::failure::{Failure, Remedy};
 use crate::ports::{Issuer, Vault};
+use crate::process::clock::Clock;
+use crate::renewal::certificate::renewer::CertificateRenewer;
+use crate::renewal::certificate::schedule::{self as certificate, CertificateStep};
+use crate::renewal::certificate::state::CertificateState;
+use crate::renewal::health::{RenewalHealth, failure};
 use crate::renewal::look::Reason;
 use crate::renewal::renewer::Renewer;
 use crate::renewal::schedule::RenewalStep;
@@ -24,97 +30,195 @@ const WAKE_EVERY: TimeDelta = TimeDelta::minutes(4);
 /// The longest time that a stop waits for the removal of a new secret.
 const REMOVED_WITHIN: Duration = Duration::from_secs(5);
 
-/// Renews an app's client secret whenever it is due, until a stop request. Calls `publish` with each new state. Each
-/// change of `reload` makes the task read the vault and the app registration at once.
-pub async fn keep_renewed<I, V, D>(
-    renewer: Renewer<I, V, D>,
+/// The renewal of one credential, as the loop carries it out.
+pub trait Renewal {
+    type State: Default + Send;
+    type Step: PartialEq + Send + Sync;
+
+    fn clock(&self) -> &Clock;
+
+    /// Decides the next step at an uptime.
+    fn next(&self, state: &Self::State, up: TimeDelta) -> Self::Step;
+
+    /// Returns the uptime until which a step waits. `None` if the step does something.
+    fn waits_until(step: &Self::Step) -> Option<TimeDelta>;
+
+    /// Carries out one step. A failure is recorded in the state.
+    fn carry_out(&self, state: &mut Self::State, step: &Self::Step) -> impl Future<Output = ()> + Send;
+
+    /// Makes the next step a look, at once.
+    fn hurry(state: &mut Self::State);
+
+    /// Undoes what a stop must not leave behind, if the service answers in time.
+    fn withdraw(&self, state: &mut Self::State) -> impl Future<Output = ()> + Send;
+
+    fn health(state: &Self::State) -> &RenewalHealth;
+
+    /// Whether a new credential is under way.
+    fn is_under_way(state: &Self::State) -> bool;
+
+    /// Whether the new credential can be used after this step.
+    fn is_done_by(step: &Self::Step, state: &Self::State) -> bool;
+}
+
+/// Renews an app's credential whenever it is due, until a stop request. Calls `publish` with each new state. Each change
+/// of `reload` makes the task read the vault and the app registration at once.
+pub async fn keep_renewed<R: Renewal>(
+    renewal: R,
     stop: CancellationToken,
     mut reload: watch::Receiver<u64>,
-    publish: impl Fn(&RenewalState),
-) where
-    I: Issuer + Sync,
-    V: Vault + Sync,
-    D: Directory + Sync,
-{
-    let mut state = RenewalState::default();
+    publish: impl Fn(&R::State),
+) {
+    let mut state = R::State::default();
     while !stop.is_cancelled() {
-        let up = renewer.clock.uptime();
-        let next = renewer.target.next(&state, up);
+        let up = renewal.clock().uptime();
+        let next = renewal.next(&state, up);
         publish(&state);
-        match next {
-            RenewalStep::Wait(until) => {
+        match R::waits_until(&next) {
+            Some(until) => {
                 let span = (until - up).min(WAKE_EVERY).to_std().unwrap_or_default();
                 tokio::select! {
-                    () = tokio::time::sleep(renewer.clock.real(span)) => {}
-                    Ok(()) = reload.changed() => state.hurry(),
+                    () = tokio::time::sleep(renewal.clock().real(span)) => {}
+                    Ok(()) = reload.changed() => R::hurry(&mut state),
                     () = stop.cancelled() => {}
                 }
             }
-            next => tokio::select! {
-                () = Box::pin(renewer.step(&mut state, &next)) => {}
+            None => tokio::select! {
+                () = Box::pin(renewal.carry_out(&mut state, &next)) => {}
                 () = stop.cancelled() => {}
             },
         }
     }
-    withdraw(&renewer, &mut state).await;
+    renewal.withdraw(&mut state).await;
 }
 
-/// Renews an app's client secret now, even if it is not due. The renewal takes a quarter of an hour or more. A stop
-/// request ends the renewal, and the old secret stays in use.
+/// Renews an app's credential now, even if it is not due. The renewal takes a quarter of an hour or more. A stop request
+/// ends the renewal, and the old credential stays in use.
 ///
 /// # Errors
-/// Returns why no new secret was saved in the vault.
-pub async fn renew_now<I, V, D>(renewer: &Renewer<I, V, D>, stop: &CancellationToken) -> Result<(), Failure>
-where
-    I: Issuer + Sync,
-    V: Vault + Sync,
-    D: Directory + Sync,
-{
-    let mut state = RenewalState::default();
+/// Returns why Perennial uses no new credential.
+pub async fn renew_now<R: Renewal>(renewal: &R, stop: &CancellationToken) -> Result<(), Failure> {
+    let mut state = R::State::default();
     loop {
-        let up = renewer.clock.uptime();
-        let next = renewer.target.next(&state, up);
-        let is_trying = state.attempt.is_some();
-        match &next {
-            RenewalStep::Wait(until) if is_trying && !stop.is_cancelled() => {
-                let span = (*until - up).to_std().unwrap_or_default();
+        let up = renewal.clock().uptime();
+        let next = renewal.next(&state, up);
+        let is_trying = R::is_under_way(&state);
+        let waits_until = R::waits_until(&next);
+        match waits_until {
+            Some(until) if is_trying && !stop.is_cancelled() => {
+                let span = (until - up).to_std().unwrap_or_default();
                 tokio::select! {
-                    () = tokio::time::sleep(renewer.clock.real(span)) => {}
+                    () = tokio::time::sleep(renewal.clock().real(span)) => {}
                     () = stop.cancelled() => {}
                 }
             }
-            next => Box::pin(renewer.step(&mut state, next)).await,
+            _ => Box::pin(renewal.carry_out(&mut state, &next)).await,
         }
-        if next == RenewalStep::Save && state.attempt.is_none() {
+        if R::is_done_by(&next, &state) {
             return Ok(());
         }
-        let failed = state.troubles.values().next().map(|trouble| trouble.failure.clone());
-        if stop.is_cancelled()
-            || (state.attempt.is_none() && (failed.is_some() || matches!(next, RenewalStep::Wait(_))))
-        {
-            withdraw(renewer, &mut state).await;
+        let failed = R::health(&state).troubles.values().next().map(|trouble| trouble.failure.clone());
+        let is_idle = !R::is_under_way(&state);
+        if stop.is_cancelled() || (is_idle && (failed.is_some() || waits_until.is_some())) {
+            renewal.withdraw(&mut state).await;
             return Err(failed.unwrap_or_else(stopped));
         }
     }
 }
 
 fn stopped() -> Failure {
-    let summary = "the renewal was stopped before the new client secret was saved";
-    Failure::new(Kind::AppCredentialRenewalFailed, Remedy::Operator, FailureSubject::AppCredential, summary)
+    failure(Remedy::Operator, "the renewal was stopped before the new credential could be used")
 }
 
-/// Removes a new secret that is not saved yet, unless Entra answers too late.
-async fn withdraw<I, V, D>(renewer: &Renewer<I, V, D>, state: &mut RenewalState)
+impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewal for Renewer<I, V, D> {
+    type State = RenewalState;
+    type Step = RenewalStep;
+
+    fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    fn next(&self, state: &RenewalState, up: TimeDelta) -> RenewalStep {
+        self.target.next(state, up)
+    }
+
+    fn waits_until(step: &RenewalStep) -> Option<TimeDelta> {
+        if let RenewalStep::Wait(until) = step { Some(*until) } else { None }
+    }
+
+    async fn carry_out(&self, state: &mut RenewalState, step: &RenewalStep) {
+        self.step(state, step).await;
+    }
+
+    fn hurry(state: &mut RenewalState) {
+        state.hurry();
+    }
+
+    async fn withdraw(&self, state: &mut RenewalState) {
+        if let Some(RenewalAttempt::New(new)) = &state.attempt
+            && !new.was_sent
+        {
+            let removal = RenewalStep::Remove(new.key_id, Reason::NotSaved);
+            // If the removal fails, the secret is an orphan, which a later process removes.
+            let _in_time = tokio::time::timeout(REMOVED_WITHIN, Box::pin(self.step(state, &removal))).await;
+        }
+    }
+
+    fn health(state: &RenewalState) -> &RenewalHealth {
+        &state.health
+    }
+
+    fn is_under_way(state: &RenewalState) -> bool {
+        state.attempt.is_some()
+    }
+
+    fn is_done_by(step: &RenewalStep, state: &RenewalState) -> bool {
+        *step == RenewalStep::Save && state.attempt.is_none()
+    }
+}
+
+impl<I, V, D> Renewal for CertificateRenewer<I, V, D>
 where
     I: Issuer + Sync,
-    V: Vault + Sync,
+    V: Vault + CertificateStore + Sync,
     D: Directory + Sync,
 {
-    if let Some(RenewalAttempt::New(new)) = &state.attempt
-        && !new.was_sent
-    {
-        let removal = RenewalStep::Remove(new.key_id, Reason::NotSaved);
-        // If the removal fails, the secret is an orphan, which a later process removes.
-        let _in_time = tokio::time::timeout(REMOVED_WITHIN, Box::pin(renewer.step(state, &removal))).await;
+    type State = CertificateState;
+    type Step = CertificateStep;
+
+    fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    fn next(&self, state: &CertificateState, up: TimeDelta) -> CertificateStep {
+        certificate::next(&self.0.target, state, up)
+    }
+
+    fn waits_until(step: &CertificateStep) -> Option<TimeDelta> {
+        if let CertificateStep::Wait(until) = step { Some(*until) } else { None }
+    }
+
+    async fn carry_out(&self, state: &mut CertificateState, step: &CertificateStep) {
+        self.step(state, step).await;
+    }
+
+    fn hurry(state: &mut CertificateState) {
+        state.hurry();
+    }
+
+    /// A new version stays in the vault. The next process goes on with it.
+    async fn withdraw(&self, _: &mut CertificateState) {}
+
+    fn health(state: &CertificateState) -> &RenewalHealth {
+        &state.health
+    }
+
+    fn is_under_way(state: &CertificateState) -> bool {
+        let is_new = state.look.as_ref().is_some_and(|look| look.newest.version.accepted_at().is_none());
+        is_new || !state.created.is_empty()
+    }
+
+    fn is_done_by(step: &CertificateStep, state: &CertificateState) -> bool {
+        *step == CertificateStep::Mark && state.health.troubles.is_empty()
     }
 }

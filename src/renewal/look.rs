@@ -263,7 +263,7 @@ impl CredentialLook {
         let was_held = |one: &ListedSecret| self.carries(one.key_id) || self.replaced.contains(&one.key_id);
         let is_known = |one: &ListedSecret| {
             let (key_id, name) = (one.key_id.to_string(), one.name.as_deref().unwrap_or_default());
-            policy.known.iter().any(|known| known.eq_ignore_ascii_case(&key_id) || name.starts_with(&**known))
+            policy.knows(&key_id, name)
         };
         self.listed.values().filter(move |one| {
             !(begins_with(one, &prefix)

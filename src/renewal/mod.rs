@@ -8,7 +8,9 @@
 //! Invariants: Perennial saves a secret in the vault only after Entra has accepted it for a quarter of an hour.
 //! Perennial removes only secrets that Perennial created, and never the secret in the newest version.
 
+pub mod certificate;
 pub mod daemon;
+pub mod health;
 pub mod look;
 pub mod renewer;
 pub mod report;

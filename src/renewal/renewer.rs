@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 use tracing::{info, warn};
 use uuid::Uuid;
 
@@ -15,9 +15,10 @@ use crate::ports::directory::{Caller, Directory, DirectoryError};
 use crate::ports::failure::Failure;
 use crate::ports::{Issuer, SecretRole, Vault};
 use crate::process::clock::{Clock, rfc3339};
+use crate::renewal::health::Part;
 use crate::renewal::look::{CredentialLook, Reason, prefix};
 use crate::renewal::schedule::{RenewalStep, Target};
-use crate::renewal::state::{NewSecret, Part, RenewalAttempt, RenewalState};
+use crate::renewal::state::{NewSecret, RenewalAttempt, RenewalState, Trial};
 use crate::rotation::pace::{Limited, hash};
 use crate::rotation::paced::Paced;
 use crate::rotation::rotate::read_client_id;
@@ -81,11 +82,11 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         };
         if let Err(failure) = done {
             warn!(event = "renewal_step_failed", app = %self.name, reason = failure.summary);
-            state.failed(part, failure, self.clock.now(), self.clock.uptime());
+            state.health.failed(part, failure, self.clock.now(), self.clock.uptime());
         }
     }
 
-    fn vaults(&self) -> Paced<'_, V> {
+    pub(super) fn vaults(&self) -> Paced<'_, V> {
         Paced { vault: &self.vault, turns: &self.turns, urgent: false }
     }
 
@@ -141,7 +142,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
     }
 
     /// Returns the names and ids that a message about the app contains.
-    fn subject<'a>(&'a self, client_id: &'a str) -> GraphSubject<'a> {
+    pub(super) fn subject<'a>(&'a self, client_id: &'a str) -> GraphSubject<'a> {
         GraphSubject {
             name: &self.name,
             client_id,
@@ -152,7 +153,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         }
     }
 
-    fn caller<'a>(&'a self, client_id: &'a str, proof: &'a ClientProof) -> Caller<'a> {
+    pub(super) fn caller<'a>(&'a self, client_id: &'a str, proof: &'a ClientProof) -> Caller<'a> {
         match self.target.policy.identity {
             RenewIdentity::Vault => Caller::VaultIdentity,
             RenewIdentity::App => Caller::App { tenant: &self.tenant, client_id, proof },
@@ -178,8 +179,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
                     ends: created.ends,
                     up,
                     since: look.at,
-                    accepted: None,
-                    probed: None,
+                    trial: Trial::default(),
                     was_sent: false,
                 })));
                 Ok(())
@@ -195,14 +195,14 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         }
     }
 
-    /// Tries a secret with a request for a token of the app itself. The request redeems no refresh token.
-    async fn verdict(
+    /// Tries a credential with a request for a token of the app itself. The request redeems no refresh token.
+    pub(super) async fn verdict(
         &self,
         client_id: &str,
-        secret: SecretString,
+        proof: &ClientProof,
         id: Uuid,
     ) -> (CredentialVerdict, Option<Failure>) {
-        let (tenant, scope, proof) = (&*self.tenant, &*self.scope, &ClientProof::Secret(secret));
+        let (tenant, scope) = (&*self.tenant, &*self.scope);
         let answer = self.issuer.authenticate(&AppSignIn { tenant, client_id, proof, scope, id }).await;
         (CredentialVerdict::of(&answer), answer.err().map(|error| error.failure()))
     }
@@ -210,9 +210,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
     async fn probe(&self, state: &mut RenewalState, id: Uuid) -> Result<(), Failure> {
         let (client_id, _) = read_client_id(&self.vaults(), &self.app, &self.name, id).await?;
         let Some(RenewalAttempt::New(new)) = &mut state.attempt else { return Ok(()) };
-        let (verdict, refusal) = self.verdict(&client_id, new.value.clone(), id).await;
-        new.note(verdict, self.clock.uptime());
-        if new.is_settled() {
+        let (verdict, refusal) = self.verdict(&client_id, &ClientProof::Secret(new.value.clone()), id).await;
+        new.trial.note(verdict, self.clock.uptime());
+        if new.trial.is_settled() {
             state.must_look = true;
             info!(event = "client_secret_settled", app = %self.name, key_id = %new.key_id);
         }
@@ -249,13 +249,13 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         let version = saved.map_err(|error| error.failure(SecretRole::Source, at))?;
         info!(event = "client_secret_saved", app = %self.name, key_id = %new.key_id, version = %version.id, expires = rfc3339(new.ends));
         state.attempt = None;
-        state.succeeded(Part::Renewing);
+        state.health.succeeded(Part::Renewing);
         Ok(())
     }
 
     async fn try_held(&self, state: &mut RenewalState, id: Uuid) -> Result<(), Failure> {
         let held = self.held(id).await?;
-        let (verdict, _) = self.verdict(&held.client_id, held.stored.value, id).await;
+        let (verdict, _) = self.verdict(&held.client_id, &ClientProof::Secret(held.stored.value), id).await;
         if let Some(look) = &mut state.look {
             let is_same = held.stored.version.id == look.newest.id;
             look.held_is_accepted = Some(is_same && verdict == CredentialVerdict::Accepted);
@@ -292,7 +292,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
             look.listed.remove(&key_id);
         }
         state.must_look = false;
-        state.succeeded(Part::Removing);
+        state.health.succeeded(Part::Removing);
         if let Some(RenewalAttempt::Unwanted { .. }) = state.attempt.take_if(|attempt| attempt.is_of(key_id))
             && reason.is_failure()
         {

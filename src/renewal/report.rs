@@ -8,11 +8,17 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::ports::directory::ListedSecret;
+use crate::ports::certificate_store::ListedCertificate;
+use crate::ports::directory::{ListedKey, ListedSecret};
 use crate::process::clock::Timestamp;
+use crate::renewal::certificate::look::CertificateLook;
+use crate::renewal::certificate::state::CertificateState;
+use crate::renewal::health::RenewalTrouble;
 use crate::renewal::look::{CredentialLook, HeldEnd};
 use crate::renewal::schedule::Target;
-use crate::renewal::state::{RenewalAttempt, RenewalState, RenewalTrouble};
+use crate::renewal::state::{RenewalAttempt, RenewalState};
+use crate::renewal::times::GIVE_UP_AFTER;
+use crate::token::version::VersionId;
 
 /// A failure that may be temporary is reported if it lasts longer than this.
 const TOLD_AFTER: TimeDelta = TimeDelta::hours(24);
@@ -49,6 +55,18 @@ pub struct RenewalReport {
     pub trouble: Option<RenewalTrouble>,
     /// Secrets of unknown origin on the app.
     pub strangers: Vec<ListedSecret>,
+    /// The newest version of the certificate, if Entra has not accepted it for long.
+    pub unaccepted: Option<UnacceptedVersion>,
+}
+
+/// The newest version of a certificate that Entra does not accept yet. Programs that read the newest version fail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnacceptedVersion {
+    pub newest: VersionId,
+    /// The version that the tokens use.
+    pub used: VersionId,
+    /// When the delay became longer than usual.
+    pub since: Timestamp,
 }
 
 impl RenewalReport {
@@ -68,15 +86,69 @@ impl RenewalReport {
             key_id: look.and_then(CredentialLook::likely_held).map(|one| one.key_id),
             ends,
             renews_at: ends.map(|end| end - target.policy.before),
-            trouble: state.troubles.values().find(|trouble| is_told(trouble, now)).cloned(),
+            trouble: state.health.troubles.values().find(|trouble| is_told(trouble, now)).cloned(),
             strangers: strangers.unwrap_or_default(),
+            unaccepted: None,
         }
+    }
+
+    /// Makes the report of a certificate's renewal at a time.
+    pub fn of_certificate(state: &CertificateState, target: &Target, now: Timestamp) -> Self {
+        let look = state.look.as_ref();
+        let in_use = look.map(CertificateLook::in_use);
+        let ends = in_use.and_then(|one| one.version.expires);
+        let none = BTreeSet::new();
+        let first_seen = state.first_seen.as_ref().unwrap_or(&none);
+        let strangers = look.map(|look| look.strangers(&target.policy, first_seen).map(stranger).collect());
+        Self {
+            stage: stage_of_certificate(state, target, look),
+            key_id: look.zip(in_use).and_then(|(look, one)| look.key_of(one)),
+            ends,
+            renews_at: ends.map(|end| end - target.policy.before),
+            trouble: state.health.troubles.values().find(|trouble| is_told(trouble, now)).cloned(),
+            strangers: strangers.unwrap_or_default(),
+            unaccepted: look.and_then(|look| unaccepted(look, now)),
+        }
+    }
+}
+
+fn unaccepted(look: &CertificateLook, now: Timestamp) -> Option<UnacceptedVersion> {
+    let (newest, used) = (&look.newest.version, &look.in_use().version);
+    let since = newest.created + GIVE_UP_AFTER;
+    (newest.id != used.id && since <= now).then(|| UnacceptedVersion {
+        newest: newest.id.clone(),
+        used: used.id.clone(),
+        since,
+    })
+}
+
+/// Shows a certificate as an unknown credential. A certificate has no hint.
+fn stranger(key: &ListedKey) -> ListedSecret {
+    let ListedKey { key_id, name, starts, ends, .. } = key.clone();
+    ListedSecret { key_id, name, hint: None, starts, ends }
+}
+
+fn stage_of_certificate(
+    state: &CertificateState,
+    target: &Target,
+    look: Option<&CertificateLook>,
+) -> RenewalStage {
+    let Some(look) = look else { return RenewalStage::Starting };
+    let newest = &look.newest.version;
+    match newest.accepted_at() {
+        None if state.trial_of(&newest.id).is_some_and(|trial| trial.probes.is_settled()) => {
+            RenewalStage::Saving
+        }
+        None => RenewalStage::Trying,
+        Some(_) if look.is_due(&target.policy, look.at) => RenewalStage::Due,
+        Some(_) if look.removable(&target.at).is_some() => RenewalStage::Removing,
+        Some(_) => RenewalStage::Waiting,
     }
 }
 
 fn stage(state: &RenewalState, look: Option<&CredentialLook>, target: &Target) -> RenewalStage {
     match (&state.attempt, look) {
-        (Some(RenewalAttempt::New(new)), _) if new.is_settled() => RenewalStage::Saving,
+        (Some(RenewalAttempt::New(new)), _) if new.trial.is_settled() => RenewalStage::Saving,
         (Some(RenewalAttempt::New(_) | RenewalAttempt::Lost { .. }), _) => RenewalStage::Trying,
         (Some(RenewalAttempt::Unwanted { .. }), _) => RenewalStage::Removing,
         (None, None) => RenewalStage::Starting,
@@ -103,6 +175,8 @@ pub enum Standing {
     /// Perennial created the secret, but no version contains it. Either an instance is trying the secret now, or
     /// Perennial removes the secret a day after its creation.
     NotSaved,
+    /// The newest version of the certificate. It is tried until every server of Entra accepts it.
+    Trying,
     /// The secret appeared on the app, and its origin is unknown.
     Unknown,
     /// The secret belongs to other programs or people. Perennial does not change it.
@@ -127,6 +201,22 @@ impl Standing {
         }
     }
 
+    /// Returns what a listed certificate is. `strangers` are the unknown ones (`CertificateLook::strangers`).
+    pub fn of_key(one: &ListedKey, look: &CertificateLook, strangers: &BTreeSet<Uuid>) -> Self {
+        let is = |known: &ListedCertificate| one.thumbprint == Some(known.thumbprint);
+        if is(look.in_use()) {
+            Self::Held
+        } else if is(&look.newest) {
+            Self::Trying
+        } else if look.older.iter().any(is) {
+            Self::Superseded
+        } else if strangers.contains(&one.key_id) {
+            Self::Unknown
+        } else {
+            Self::Other
+        }
+    }
+
     /// Returns the word for people.
     pub fn text(self) -> &'static str {
         match self {
@@ -134,6 +224,7 @@ impl Standing {
             Self::MayBeHeld => "may be in use",
             Self::Superseded => "replaced",
             Self::NotSaved => "not saved",
+            Self::Trying => "being tried",
             Self::Unknown => "unknown",
             Self::Other => "not Perennial's",
         }

@@ -6,14 +6,13 @@
 use chrono::TimeDelta;
 use uuid::Uuid;
 
-use crate::net::backoff;
-use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
-use crate::process::clock::{Timestamp, delta};
+use crate::ports::failure::{Failure, Remedy};
+use crate::process::clock::Timestamp;
+use crate::renewal::health::{Part, failure};
 use crate::renewal::look::{CredentialLook, Reason};
-use crate::renewal::state::{Backoff, NewSecret, Part, RenewalAttempt, RenewalState, RenewalTrouble};
+use crate::renewal::state::{NewSecret, RenewalAttempt, RenewalState};
 use crate::renewal::times::{
-    ATTEMPTS_A_DAY, FIRST_RETRY, GIVE_UP_AFTER, LONGEST_RETRY, LOOK_EVERY, LOOK_IS_FRESH, PROBE_EVERY,
-    SAVED_WITHIN, SETTLED_AFTER,
+    ATTEMPTS_A_DAY, GIVE_UP_AFTER, LOOK_EVERY, LOOK_IS_FRESH, PROBE_EVERY, SAVED_WITHIN, SETTLED_AFTER,
 };
 use crate::token::app::RenewPolicy;
 use crate::token::secret::SecretAddress;
@@ -61,7 +60,7 @@ impl Target {
 
     /// Decides the next step at the uptime `up`.
     pub fn next(&self, state: &RenewalState, up: TimeDelta) -> RenewalStep {
-        if let Some(backoff) = state.backoff
+        if let Some(backoff) = state.health.backoff
             && backoff.until > up
         {
             return RenewalStep::Wait(backoff.until);
@@ -84,11 +83,11 @@ impl Target {
 
     fn next_of_new(&self, new: &NewSecret, look: Option<&CredentialLook>, up: TimeDelta) -> RenewalStep {
         let age = up - new.up;
-        if !new.is_settled() {
+        if !new.trial.is_settled() {
             if age >= GIVE_UP_AFTER {
                 return RenewalStep::Remove(new.key_id, Reason::NotSettled);
             }
-            return match new.probed.map(|probed| probed + PROBE_EVERY) {
+            return match new.trial.probed.map(|probed| probed + PROBE_EVERY) {
                 Some(at) if at > up => RenewalStep::Wait(at),
                 _ => RenewalStep::Probe,
             };
@@ -141,7 +140,7 @@ impl RenewalState {
     /// a new secret that a person has removed.
     pub fn learn(&mut self, look: CredentialLook, target: &Target) {
         self.first_seen.get_or_insert_with(|| look.listed.keys().copied().collect());
-        self.succeeded(Part::Looking);
+        self.health.succeeded(Part::Looking);
         self.attempt = match self.attempt.take() {
             Some(RenewalAttempt::Lost { name, up }) => {
                 match look.listed.values().find(|one| one.name.as_deref() == Some(&*name)) {
@@ -157,12 +156,12 @@ impl RenewalState {
             // The list does not show the secret. If a later list shows the secret, it is treated as an orphan.
             Some(RenewalAttempt::Unwanted { key_id, .. }) if look.listed(key_id).is_none() => None,
             Some(RenewalAttempt::New(new)) if look.carries(new.key_id) => {
-                self.succeeded(Part::Renewing);
+                self.health.succeeded(Part::Renewing);
                 None
             }
-            Some(RenewalAttempt::New(new)) if new.is_settled() && look.listed(new.key_id).is_none() => {
+            Some(RenewalAttempt::New(new)) if new.trial.is_settled() && look.listed(new.key_id).is_none() => {
                 let summary = "the new client secret was removed at Entra before it could be saved";
-                self.failed(Part::Renewing, failure(Remedy::Operator, summary), look.at, look.up);
+                self.health.failed(Part::Renewing, failure(Remedy::Operator, summary), look.at, look.up);
                 None
             }
             // The answer to the save was lost, and the vault may still carry out the save. So the secret is not removed
@@ -175,12 +174,12 @@ impl RenewalState {
         };
         let is_done = self.attempt.is_none() && !target.is_due(&look, look.at);
         if is_done {
-            self.succeeded(Part::Renewing);
+            self.health.succeeded(Part::Renewing);
         } else if self.attempt.is_none() {
             self.blocked(&look, target);
         }
         if look.removable(&target.at).is_none() {
-            self.succeeded(Part::Removing);
+            self.health.succeeded(Part::Removing);
         }
         self.look = Some(look);
         self.must_look = false;
@@ -188,13 +187,13 @@ impl RenewalState {
 
     /// Records the reason if a renewal is due but cannot begin.
     fn blocked(&mut self, look: &CredentialLook, target: &Target) {
-        if self.troubles.contains_key(&Part::Renewing) {
+        if self.health.troubles.contains_key(&Part::Renewing) {
             return;
         }
         if look.is_spent(&target.at, self.created_today(look.up)) {
             let summary =
                 format!("{ATTEMPTS_A_DAY} client secrets were created within a day, and none could be used");
-            self.trouble_since(Part::Renewing, failure(Remedy::Operator, summary), look.at);
+            self.health.trouble_since(Part::Renewing, failure(Remedy::Operator, summary), look.at);
         } else if let Some(version) = target.overwritten(look, look.at) {
             let summary = format!(
                 "another writer replaced the renewed client secret of version {} in {} with a secret that expires soon",
@@ -205,53 +204,22 @@ impl RenewalState {
                 target.at, version.id
             );
             let failure = Failure { action: Some(action.into()), ..failure(Remedy::Operator, summary) };
-            self.trouble_since(Part::Renewing, failure, look.at);
+            self.health.trouble_since(Part::Renewing, failure, look.at);
         }
-    }
-
-    /// Records a failed step at the uptime `up`, and the wait before the next step.
-    pub fn failed(&mut self, part: Part, failure: Failure, now: Timestamp, up: TimeDelta) {
-        let failures = self.backoff.map_or(0, |backoff| backoff.failures);
-        let (first, longest) = (FIRST_RETRY, LONGEST_RETRY);
-        let std = |span: TimeDelta| span.to_std().unwrap_or_default();
-        let wait = backoff::doubled(std(first), std(longest), failures);
-        let wait = backoff::heed(wait, failure.retry_after, std(longest));
-        self.backoff = Some(Backoff { until: up + delta(wait), failures: failures + 1 });
-        self.trouble_since(part, failure, now);
     }
 
     /// Records that Perennial has removed a new secret without using it. This failure is reported immediately.
     pub fn gave_up(&mut self, reason: Reason, now: Timestamp, up: TimeDelta) {
         let summary = format!("a new client secret was removed again: {}", reason.text());
-        self.failed(Part::Renewing, failure(Remedy::Retry, summary), now, up);
-        self.troubles.entry(Part::Renewing).and_modify(|trouble| trouble.is_told_at_once = true);
-    }
-
-    fn trouble_since(&mut self, part: Part, failure: Failure, now: Timestamp) {
-        let since = self.troubles.get(&part).map_or(now, |trouble| trouble.since);
-        let is_told_at_once = failure.remedy != Remedy::Retry;
-        self.troubles.insert(part, RenewalTrouble { failure, is_told_at_once, since });
-    }
-
-    /// Records that a part of the renewal works.
-    pub fn succeeded(&mut self, part: Part) {
-        self.troubles.remove(&part);
-        // The wait stays as long as any part fails.
-        if self.troubles.is_empty() {
-            self.backoff = None;
-        }
+        self.health.failed(Part::Renewing, failure(Remedy::Retry, summary), now, up);
+        self.health.troubles.entry(Part::Renewing).and_modify(|trouble| trouble.is_told_at_once = true);
     }
 
     /// Ends the wait and makes the next step a look.
     pub fn hurry(&mut self) {
-        self.backoff = None;
+        self.health.backoff = None;
         self.must_look = true;
     }
-}
-
-/// A failure of a renewal.
-fn failure(remedy: Remedy, summary: impl Into<String>) -> Failure {
-    Failure::new(Kind::AppCredentialRenewalFailed, remedy, FailureSubject::AppCredential, summary)
 }
 
 #[cfg(test)]

@@ -1,15 +1,15 @@
 //! The state of an app's renewal. The state is only in memory and is lost at a restart. A secret that was created but
 //! not saved before the restart is then an orphan, and Perennial removes it a day after its creation.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use chrono::TimeDelta;
 use secrecy::SecretString;
 use uuid::Uuid;
 
 use crate::ports::client::CredentialVerdict;
-use crate::ports::failure::Failure;
 use crate::process::clock::Timestamp;
+use crate::renewal::health::RenewalHealth;
 use crate::renewal::look::{CredentialLook, Reason};
 use crate::renewal::times::{SETTLED_AFTER, SETTLED_PROBES};
 
@@ -26,10 +26,8 @@ pub struct RenewalState {
     pub created: Vec<TimeDelta>,
     /// The secrets of the first look.
     pub first_seen: Option<BTreeSet<Uuid>>,
-    /// The parts that fail, until they work again.
-    pub troubles: BTreeMap<Part, RenewalTrouble>,
-    /// The wait after failed steps.
-    pub backoff: Option<Backoff>,
+    /// What fails now.
+    pub health: RenewalHealth,
 }
 
 /// A secret that is not in the vault yet.
@@ -66,43 +64,20 @@ pub struct NewSecret {
     pub up: TimeDelta,
     /// The vault's time at the last look before the creation.
     pub since: Timestamp,
-    /// The probes that Entra has accepted since the last rejection. A probe is a request that tries the secret.
-    pub accepted: Option<Accepted>,
-    /// The uptime of the last probe.
-    pub probed: Option<TimeDelta>,
+    /// Its probes.
+    pub trial: Trial,
     /// Whether the secret was sent to the vault. If the state still has the secret after that, the answer may have been
     /// lost.
     pub was_sent: bool,
 }
 
-/// The parts of a renewal that can fail. If several parts fail, the first one in this order is reported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Part {
-    /// Creating, trying or saving a new secret.
-    Renewing,
-    /// Reading the vault or the app registration.
-    Looking,
-    /// Removing an old secret.
-    Removing,
-}
-
-/// A failure of one part of a renewal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RenewalTrouble {
-    pub failure: Failure,
-    /// Whether the failure is reported at once. Other failures are reported only if they last (`report::TOLD_AFTER`).
-    pub is_told_at_once: bool,
-    /// When this part began to fail.
-    pub since: Timestamp,
-}
-
-/// The wait after one or more failed steps.
-#[derive(Clone, Copy, Debug)]
-pub struct Backoff {
-    /// The uptime at which the next step is allowed.
-    pub until: TimeDelta,
-    /// The number of failed steps in a row.
-    pub failures: usize,
+/// The probes of a new credential at Entra.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Trial {
+    /// The probes that Entra has accepted since the last rejection. A probe is a request that tries the credential.
+    pub accepted: Option<Accepted>,
+    /// The uptime of the last probe.
+    pub probed: Option<TimeDelta>,
 }
 
 /// Accepted probes in a row.
@@ -127,8 +102,8 @@ impl RenewalAttempt {
     }
 }
 
-impl NewSecret {
-    /// Whether Entra has accepted the secret for long enough.
+impl Trial {
+    /// Whether Entra has accepted the credential for long enough.
     pub fn is_settled(&self) -> bool {
         self.accepted.is_some_and(|all| all.count >= SETTLED_PROBES && all.last - all.first >= SETTLED_AFTER)
     }

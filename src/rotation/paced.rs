@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::ports::certificate_store::{CertificateCreation, CertificateStore, ListedCertificate};
 use crate::ports::client::VaultCertificate;
 use crate::ports::{Certificates, IdentityExpiry, SecretUpdate, Vault, VaultError};
 use crate::rotation::pace::{Limited, hash};
@@ -11,6 +12,7 @@ use crate::rotation::schedule;
 use crate::rotation::state::LISTED_A_PAGE;
 use crate::rotation::turns::Turns;
 use crate::token::secret::SecretAddress;
+use crate::token::tags::Tags;
 use crate::token::version::{NewVersion, Stored, Version, VersionId};
 
 /// A wrapper of the vault that takes a permit for each request and counts the request. For a new version, the caller
@@ -67,6 +69,46 @@ impl<V: Vault + Sync> Certificates for Paced<'_, V> {
         id: Uuid,
     ) -> Result<Vec<u8>, VaultError> {
         self.counted(at, self.vault.sign(at, version, digest, id)).await
+    }
+}
+
+impl<V: CertificateStore + Sync> CertificateStore for Paced<'_, V> {
+    async fn listed_certificates(
+        &self,
+        at: &SecretAddress,
+        id: Uuid,
+    ) -> Result<Vec<ListedCertificate>, VaultError> {
+        let listed = self.counted(at, self.vault.listed_certificates(at, id)).await?;
+        self.turns.note(Limited::Calls(hash(&at.vault)), listed.len() / LISTED_A_PAGE);
+        Ok(listed)
+    }
+
+    async fn create_certificate(
+        &self,
+        at: &SecretAddress,
+        id: Uuid,
+    ) -> Result<CertificateCreation, VaultError> {
+        self.counted(at, self.vault.create_certificate(at, id)).await
+    }
+
+    async fn tag_certificate(
+        &self,
+        at: &SecretAddress,
+        version: &VersionId,
+        tags: &Tags,
+        id: Uuid,
+    ) -> Result<(), VaultError> {
+        self.counted(at, self.vault.tag_certificate(at, version, tags, id)).await
+    }
+
+    async fn sign_proof(
+        &self,
+        at: &SecretAddress,
+        version: &VersionId,
+        digest: &[u8; 32],
+        id: Uuid,
+    ) -> Result<Vec<u8>, VaultError> {
+        self.counted(at, self.vault.sign_proof(at, version, digest, id)).await
     }
 }
 

@@ -40,6 +40,13 @@ pub struct RenewPolicy {
     pub known: Vec<Arc<str>>,
 }
 
+impl RenewPolicy {
+    /// Whether the configuration names one of the app's other credentials.
+    pub fn knows(&self, key_id: &str, name: &str) -> bool {
+        self.known.iter().any(|known| known.eq_ignore_ascii_case(key_id) || name.starts_with(&**known))
+    }
+}
+
 impl Default for RenewPolicy {
     fn default() -> Self {
         Self {
@@ -95,7 +102,12 @@ impl CredentialSource {
         }
     }
 
-    /// Whether the credential has an expiry that cannot be read from its value.
+    /// Whether the app proves itself by a certificate.
+    pub fn is_certificate(&self) -> bool {
+        matches!(self, Self::Certificate(_) | Self::VaultKey(_))
+    }
+
+    /// Whether the credential expires at a time that its value does not contain.
     pub fn has_unknown_end(&self) -> bool {
         matches!(self, Self::Secret(_))
     }

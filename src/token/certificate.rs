@@ -9,7 +9,7 @@
 use std::fmt;
 
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{KeyPair as _, RSA_PSS_SHA256, RsaKeyPair};
+use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding, RsaKeyPair};
 use aws_lc_rs::{digest, signature};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -26,6 +26,12 @@ use crate::process::clock::Timestamp;
 
 /// The lifetime of an assertion. Microsoft advises five to ten minutes (docs/azure-facts.md F140).
 const ASSERTION_LIVES: TimeDelta = TimeDelta::minutes(5);
+
+/// The audience of a proof: the app id of Azure AD Graph (docs/azure-facts.md F608).
+const KEY_PROOF_AUDIENCE: &str = "00000002-0000-0000-c000-000000000000";
+
+/// The lifetime of a proof (docs/azure-facts.md F608).
+const KEY_PROOF_LIVES: TimeDelta = TimeDelta::minutes(10);
 
 /// Why a value is not a certificate with its private key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -50,6 +56,17 @@ pub enum CertificateError {
     /// None of the certificates belongs to the private key.
     #[error("holds no certificate that belongs to its private key")]
     OtherKey,
+}
+
+/// The SHA-1 hash of a certificate's DER form. Key Vault and Microsoft Graph list certificates by it. It is a name, and
+/// proves nothing.
+pub type Thumbprint = [u8; 20];
+
+/// Returns the SHA-1 hash of a certificate in DER form.
+pub fn thumbprint_of(der: &[u8]) -> Thumbprint {
+    let mut bytes = [0; 20];
+    bytes.copy_from_slice(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, der).as_ref());
+    bytes
 }
 
 /// The public facts of a certificate: the hash by which Entra identifies it, and its validity.
@@ -153,11 +170,19 @@ impl SigningCertificate {
         Err(why)
     }
 
-    /// Signs a text that `Assertion::signing_input` returned.
+    /// Signs a text that `Assertion::signing_input` returned (PS256).
     pub fn sign(&self, input: &str) -> Option<Vec<u8>> {
+        self.sign_by(&RSA_PSS_SHA256, input)
+    }
+
+    /// Signs a text that `KeyProof::signing_input` returned (RS256).
+    pub fn sign_proof(&self, input: &str) -> Option<Vec<u8>> {
+        self.sign_by(&RSA_PKCS1_SHA256, input)
+    }
+
+    fn sign_by(&self, how: &'static dyn RsaEncoding, input: &str) -> Option<Vec<u8>> {
         let mut signature = vec![0; self.key.public_modulus_len()];
-        let random = SystemRandom::new();
-        self.key.sign(&RSA_PSS_SHA256, &random, input.as_bytes(), &mut signature).ok()?;
+        self.key.sign(how, &SystemRandom::new(), input.as_bytes(), &mut signature).ok()?;
         Some(signature)
     }
 }
@@ -248,9 +273,39 @@ impl Assertion<'_> {
             "iat": begins,
             "exp": begins + ASSERTION_LIVES.num_seconds(),
         });
-        let encoded = |part: serde_json::Value| URL_SAFE_NO_PAD.encode(part.to_string());
-        format!("{}.{}", encoded(header), encoded(claims))
+        joined(&header, &claims)
     }
+}
+
+/// The claims of a proof with which Microsoft Graph changes an app's certificates (docs/azure-facts.md F608).
+#[derive(Clone, Copy, Debug)]
+pub struct KeyProof<'a> {
+    /// The signing certificate.
+    pub thumbprint: &'a Thumbprint,
+    /// The object id of the app registration, which is not the client id.
+    pub object_id: Uuid,
+    /// When the proof is signed.
+    pub now: Timestamp,
+}
+
+impl KeyProof<'_> {
+    /// Returns the header and the claims in the form that is signed. Microsoft Graph accepts no padding.
+    pub fn signing_input(&self) -> String {
+        let header = json!({"alg": "RS256", "typ": "JWT", "x5t": URL_SAFE_NO_PAD.encode(self.thumbprint)});
+        let begins = self.now.timestamp();
+        let claims = json!({
+            "aud": KEY_PROOF_AUDIENCE,
+            "iss": self.object_id.to_string(),
+            "nbf": begins,
+            "exp": begins + KEY_PROOF_LIVES.num_seconds(),
+        });
+        joined(&header, &claims)
+    }
+}
+
+fn joined(header: &serde_json::Value, claims: &serde_json::Value) -> String {
+    let encoded = |part: &serde_json::Value| URL_SAFE_NO_PAD.encode(part.to_string());
+    format!("{}.{}", encoded(header), encoded(claims))
 }
 
 /// Returns the SHA-256 hash of the text to sign, for a key that signs digests.

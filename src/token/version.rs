@@ -74,7 +74,10 @@ pub mod tag {
     /// Entra's id of the older client secret that this version's client secret replaces.
     pub const REPLACES: &str = "replaces";
 
-    /// All tags that Perennial writes on a renewed client secret.
+    /// When Entra had accepted this version of a certificate for a quarter of an hour.
+    pub const ACCEPTED_AT: &str = "accepted-at";
+
+    /// All tags of a renewed client secret.
     pub const OF_CLIENT_SECRETS: [&str; 4] = [MANAGED_BY, ISSUED_AT, KEY_ID, REPLACES];
 
     /// All tags that Perennial writes on a refresh token. All other tags are foreign and are copied to the next
@@ -135,6 +138,17 @@ impl Version {
     pub fn redeemed_from(&self) -> Option<VersionId> {
         let from = self.tags.get(tag::REDEEMED_FROM).filter(|_| self.is_ours())?;
         Some(VersionId(from.into()))
+    }
+
+    /// Returns when Entra had accepted this certificate version for long enough. Key Vault may copy the tags of the
+    /// version before, so a time before the creation does not count.
+    pub fn accepted_at(&self) -> Option<Timestamp> {
+        self.tags.get(tag::ACCEPTED_AT).and_then(parsed).filter(|at| *at >= self.created)
+    }
+
+    /// Whether this certificate version can be used at a time, and Entra has accepted it for long enough.
+    pub fn is_accepted(&self, now: Timestamp) -> bool {
+        self.enabled && self.expires.is_none_or(|end| end > now) && self.accepted_at().is_some()
     }
 
     /// Whether this version's tags record a rejection by the issuer. The rejection can be temporary or final
@@ -334,7 +348,7 @@ fn carry_over<'a>(foreign: &'a Tags, tags: &mut Vec<(&'a str, String)>) -> Vec<S
 }
 
 /// Returns the text of the tag `managed-by` for a command.
-fn managed_by(command: &str) -> String {
+pub fn managed_by(command: &str) -> String {
     format!("perennial/{} {command}", env!("CARGO_PKG_VERSION"))
 }
 

@@ -7,6 +7,8 @@
 //! Invariants: The value of a client secret is wrapped before any check. A text from Graph is kept only if it contains
 //! no part of a value that was sent.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use chrono::DateTime;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
@@ -14,9 +16,12 @@ use uuid::Uuid;
 
 use crate::azure::echoes::echoes;
 use crate::net::http::Answer;
-use crate::ports::directory::{CreatedSecret, DirectoryError, ListedSecret, Registration};
+use crate::ports::directory::{
+    CreatedSecret, DirectoryError, KeyRegistration, ListedKey, ListedSecret, Registration,
+};
 use crate::process::clock::Timestamp;
 use crate::process::text;
+use crate::token::certificate::Thumbprint;
 use crate::token::meant;
 
 /// The largest length of a code. The longest known code is `CredentialInvalidLifetimeAsPerAppPolicy`.
@@ -70,6 +75,7 @@ struct ApplicationBody {
     id: Option<String>,
     app_id: Option<String>,
     password_credentials: Option<Vec<CredentialBody>>,
+    key_credentials: Option<Vec<KeyBody>>,
 }
 
 #[derive(Deserialize)]
@@ -79,6 +85,16 @@ struct CredentialBody {
     display_name: Option<String>,
     hint: Option<String>,
     secret_text: Option<String>,
+    start_date_time: Option<String>,
+    end_date_time: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct KeyBody {
+    key_id: Option<String>,
+    custom_key_identifier: Option<String>,
+    display_name: Option<String>,
     start_date_time: Option<String>,
     end_date_time: Option<String>,
 }
@@ -105,6 +121,58 @@ pub(super) fn registration(
     let listed: Option<Vec<ListedSecret>> =
         listed.into_iter().map(|credential| credential.listed(secrets)).collect();
     Ok(Registration { object_id, secrets: listed.ok_or(wrong("a secret has no key id"))? })
+}
+
+/// Reads an app registration with its certificates. As in `registration`, an unreadable entry makes the list invalid.
+pub(super) fn keys(
+    answer: &Answer,
+    secrets: &[&str],
+    client_id: &str,
+) -> Result<KeyRegistration, DirectoryError> {
+    let wrong = DirectoryError::NotUnderstood;
+    let body: ApplicationBody = parsed(answer, "it is not an app registration")?;
+    if !body.app_id.is_some_and(|id| id.eq_ignore_ascii_case(client_id)) {
+        return Err(wrong("it is about another app"));
+    }
+    let object_id = body.id.as_deref().and_then(guid).ok_or(wrong("it has no object id"))?;
+    let listed = body.key_credentials.ok_or(wrong("it has no list of certificates"))?;
+    let listed: Option<Vec<ListedKey>> = listed.into_iter().map(|key| key.listed(secrets)).collect();
+    Ok(KeyRegistration { object_id, keys: listed.ok_or(wrong("a certificate has no key id"))? })
+}
+
+/// Reads the answer about a registered certificate.
+pub(super) fn registered(answer: &Answer) -> Result<Uuid, DirectoryError> {
+    let body: KeyBody = parsed(answer, "it is not a certificate")?;
+    body.key_id.as_deref().and_then(guid).ok_or(DirectoryError::NotUnderstood("it has no key id"))
+}
+
+impl KeyBody {
+    fn listed(self, secrets: &[&str]) -> Option<ListedKey> {
+        let unspoken = |text: &String| !echoes(&[text], secrets);
+        Some(ListedKey {
+            key_id: self.key_id.as_deref().and_then(guid)?,
+            name: self.display_name.filter(unspoken).map(|name| shown(&name)),
+            thumbprint: self.custom_key_identifier.as_deref().and_then(thumbprint),
+            starts: self.start_date_time.as_deref().and_then(time),
+            ends: self.end_date_time.as_deref().and_then(time),
+        })
+    }
+}
+
+/// Reads the identifier of a certificate. Graph shows the hash in hexadecimal digits, in base64, or the hexadecimal
+/// digits in base64 (docs/azure-facts.md F608).
+fn thumbprint(text: &str) -> Option<Thumbprint> {
+    let of_digits = |digits: &str| {
+        let pair = |at: usize| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok();
+        let bytes: Vec<u8> = (0..digits.len()).step_by(2).map(pair).collect::<Option<_>>()?;
+        Thumbprint::try_from(bytes).ok()
+    };
+    let text = text.trim();
+    if text.len() == 2 * size_of::<Thumbprint>() && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return of_digits(text);
+    }
+    let bytes = STANDARD.decode(text).ok()?;
+    Thumbprint::try_from(&*bytes).ok().or_else(|| of_digits(std::str::from_utf8(&bytes).ok()?))
 }
 
 /// Reads the answer about a new client secret.

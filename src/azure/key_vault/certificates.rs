@@ -1,8 +1,7 @@
 //! Certificates and keys of Key Vault, for an app whose private key stays in the vault.
 //!
-//! This file makes two requests that the official client for secrets does not support: it reads the public part of a
-//! certificate, and asks for a signature (docs/azure-facts.md F226). Both requests use the same HTTP client, identity
-//! and table of errors as the requests for secrets.
+//! This file makes the requests about certificates and keys, which the official client for secrets does not support
+//! (docs/azure-facts.md F226). They use the same HTTP client, identity and table of errors as the requests for secrets.
 
 use std::sync::Arc;
 
@@ -22,12 +21,16 @@ use crate::net::address::BaseUrl;
 use crate::net::calls::CallTarget;
 use crate::net::http::{Answer, exchange, http_date};
 use crate::net::no_response::NoResponse;
+use crate::ports::certificate_store::{CertificateCreation, CertificateStore, ListedCertificate};
 use crate::ports::client::VaultCertificate;
 use crate::ports::{Certificates, VaultError};
 use crate::token::meant;
 use crate::token::secret::SecretAddress;
 use crate::token::tags::Tags;
 use crate::token::version::{Version, VersionId};
+
+/// The issuer of certificates that the vault signs itself (docs/azure-facts.md F226).
+const SELF_SIGNED: &str = "Self";
 
 /// The version of the data plane (docs/azure-facts.md F203).
 const API_VERSION: &str = "7.4";
@@ -39,6 +42,10 @@ struct ReadCertificate {
     cer: String,
     attributes: ReadAttributes,
     policy: Option<ReadPolicy>,
+    #[serde(default)]
+    tags: Tags,
+    /// The SHA-1 hash of the certificate.
+    x5t: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -79,7 +86,7 @@ impl ReadCertificate {
             created: instant(self.attributes.created)?,
             enabled: self.attributes.enabled.unwrap_or(true),
             expires: self.attributes.exp.and_then(instant),
-            tags: Tags::new(),
+            tags: self.tags.clone(),
         })
     }
 }
@@ -110,23 +117,9 @@ impl Certificates for KeyVault {
     }
 
     async fn certificate_versions(&self, at: &SecretAddress, id: Uuid) -> Result<Vec<Version>, VaultError> {
-        self.call(&at.vault, |line| async move {
-            let mut versions = Vec::new();
-            let mut next = Some(url(&line, &["certificates", at.name.as_str(), "versions"]));
-            for _ in 0..MAX_PAGES {
-                let Some(url) = next else { return Ok(versions) };
-                let answer = self.request(&line, (Method::GET, url), None, ("list_certificates", id)).await?;
-                let page: ReadPage = parsed(&answer)?;
-                for certificate in &page.value {
-                    versions.push(certificate.version(at).ok_or(VaultError::NotUnderstood)?);
-                }
-                let link = page.next.filter(|link| !link.is_empty());
-                let link = link.map(|link| Url::parse(&link).map_err(|_| VaultError::NotUnderstood));
-                next = link.transpose()?;
-            }
-            Err(VaultError::NotUnderstood)
-        })
-        .await
+        let listed = self.list(at, id).await?;
+        let versions: Option<_> = listed.iter().map(|listed| listed.version(at)).collect();
+        versions.ok_or(VaultError::NotUnderstood)
     }
 
     async fn sign(
@@ -136,16 +129,69 @@ impl Certificates for KeyVault {
         digest: &[u8; 32],
         id: Uuid,
     ) -> Result<Vec<u8>, VaultError> {
-        let version = checked(Some(version))?.unwrap_or_default();
-        let body = json!({"alg": "PS256", "value": URL_SAFE_NO_PAD.encode(digest)}).to_string();
-        let (path, body) = (&["keys", at.name.as_str(), version, "sign"], &body);
+        self.sign_by("PS256", at, version, digest, id).await
+    }
+}
+
+impl CertificateStore for KeyVault {
+    async fn listed_certificates(
+        &self,
+        at: &SecretAddress,
+        id: Uuid,
+    ) -> Result<Vec<ListedCertificate>, VaultError> {
+        let entry = |listed: &ReadCertificate| {
+            let hash = URL_SAFE_NO_PAD.decode(listed.x5t.as_deref()?.trim_end_matches('=')).ok()?;
+            Some(ListedCertificate { version: listed.version(at)?, thumbprint: hash.try_into().ok()? })
+        };
+        let all: Option<_> = self.list(at, id).await?.iter().map(entry).collect();
+        all.ok_or(VaultError::NotUnderstood)
+    }
+
+    async fn create_certificate(
+        &self,
+        at: &SecretAddress,
+        id: Uuid,
+    ) -> Result<CertificateCreation, VaultError> {
+        let name = at.name.as_str();
         self.call(&at.vault, |line| async move {
-            let answer = self.send(&line, Method::POST, path, Some(body.clone()), ("sign", id)).await?;
-            let body: ReadSignature = parsed(&answer)?;
-            let value = body.value.trim_end_matches('=');
-            URL_SAFE_NO_PAD.decode(value).map_err(|_| VaultError::NotUnderstood)
+            let path = ["certificates", name, "policy"];
+            let answer = self.send(&line, Method::GET, &path, None, ("certificate_policy", id)).await?;
+            let policy: serde_json::Value = parsed(&answer)?;
+            if policy["issuer"]["name"].as_str() != Some(SELF_SIGNED) {
+                return Ok(CertificateCreation::OtherIssuer);
+            }
+            let body = json!({"policy": policy}).to_string();
+            let path = ["certificates", name, "create"];
+            self.send(&line, Method::POST, &path, Some(body), ("create_certificate", id)).await?;
+            Ok(CertificateCreation::Begun)
         })
         .await
+    }
+
+    async fn tag_certificate(
+        &self,
+        at: &SecretAddress,
+        version: &VersionId,
+        tags: &Tags,
+        id: Uuid,
+    ) -> Result<(), VaultError> {
+        let path = ["certificates", at.name.as_str(), checked(Some(version))?.unwrap_or_default()];
+        let (path, body) = (&path, &json!({"tags": tags}).to_string());
+        self.call(&at.vault, |line| async move {
+            self.send(&line, Method::PATCH, path, Some(body.clone()), ("tag_certificate", id)).await
+        })
+        .await
+        .map(drop)
+    }
+
+    async fn sign_proof(
+        &self,
+        at: &SecretAddress,
+        version: &VersionId,
+        digest: &[u8; 32],
+        id: Uuid,
+    ) -> Result<Vec<u8>, VaultError> {
+        self.sign_by("RS256", at, version, digest, id).await
     }
 }
 
@@ -176,6 +222,45 @@ fn url(line: &VaultConnection, path: &[&str]) -> Url {
 }
 
 impl KeyVault {
+    async fn sign_by(
+        &self,
+        algorithm: &str,
+        at: &SecretAddress,
+        version: &VersionId,
+        digest: &[u8; 32],
+        id: Uuid,
+    ) -> Result<Vec<u8>, VaultError> {
+        let version = checked(Some(version))?.unwrap_or_default();
+        let body = json!({"alg": algorithm, "value": URL_SAFE_NO_PAD.encode(digest)}).to_string();
+        let (path, body) = (&["keys", at.name.as_str(), version, "sign"], &body);
+        self.call(&at.vault, |line| async move {
+            let answer = self.send(&line, Method::POST, path, Some(body.clone()), ("sign", id)).await?;
+            let body: ReadSignature = parsed(&answer)?;
+            let value = body.value.trim_end_matches('=');
+            URL_SAFE_NO_PAD.decode(value).map_err(|_| VaultError::NotUnderstood)
+        })
+        .await
+    }
+
+    /// Lists all versions of a certificate.
+    async fn list(&self, at: &SecretAddress, id: Uuid) -> Result<Vec<ReadCertificate>, VaultError> {
+        self.call(&at.vault, |line| async move {
+            let mut versions = Vec::new();
+            let mut next = Some(url(&line, &["certificates", at.name.as_str(), "versions"]));
+            for _ in 0..MAX_PAGES {
+                let Some(url) = next else { return Ok(versions) };
+                let answer = self.request(&line, (Method::GET, url), None, ("list_certificates", id)).await?;
+                let page: ReadPage = parsed(&answer)?;
+                versions.extend(page.value);
+                let link = page.next.filter(|link| !link.is_empty());
+                let link = link.map(|link| Url::parse(&link).map_err(|_| VaultError::NotUnderstood));
+                next = link.transpose()?;
+            }
+            Err(VaultError::NotUnderstood)
+        })
+        .await
+    }
+
     async fn send(
         &self,
         line: &Arc<VaultConnection>,

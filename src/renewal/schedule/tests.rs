@@ -4,7 +4,7 @@ use super::*;
 use crate::ports::client::CredentialVerdict;
 use crate::ports::directory::ListedSecret;
 use crate::renewal::samples::{at, key, listed, look, target, version};
-use crate::renewal::state::Accepted;
+use crate::renewal::state::{Accepted, Trial};
 use crate::token::version::Version;
 
 const OURS: &str = "perennial vault/app-secret 0badcafe";
@@ -29,15 +29,14 @@ fn new_secret() -> NewSecret {
         ends: at(320),
         up: ZERO,
         since: at(140),
-        accepted: None,
-        probed: None,
+        trial: Trial::default(),
         was_sent: false,
     }
 }
 
 fn settled() -> NewSecret {
     let accepted = Accepted { first: ZERO, last: minutes(15), count: 16 };
-    NewSecret { accepted: Some(accepted), probed: Some(minutes(15)), ..new_secret() }
+    NewSecret { trial: Trial { accepted: Some(accepted), probed: Some(minutes(15)) }, ..new_secret() }
 }
 
 fn trying(new: NewSecret, look: Option<CredentialLook>) -> RenewalState {
@@ -81,11 +80,11 @@ fn a_new_secret_is_probed_each_minute_for_a_quarter_of_an_hour() {
     let mut new = new_secret();
     let mut up = ZERO;
     let mut probes = 0;
-    while !new.is_settled() {
+    while !new.trial.is_settled() {
         assert_eq!(next(&trying_same(&new), up), RenewalStep::Probe);
-        new.note(CredentialVerdict::Accepted, up);
+        new.trial.note(CredentialVerdict::Accepted, up);
         probes += 1;
-        if !new.is_settled() {
+        if !new.trial.is_settled() {
             assert_eq!(next(&trying_same(&new), up), RenewalStep::Wait(up + minutes(1)));
         }
         up += minutes(1);
@@ -94,8 +93,8 @@ fn a_new_secret_is_probed_each_minute_for_a_quarter_of_an_hour() {
 }
 
 fn trying_same(new: &NewSecret) -> RenewalState {
-    let NewSecret { accepted, probed, .. } = *new;
-    trying(NewSecret { accepted, probed, ..new_secret() }, Some(due()))
+    let trial = new.trial;
+    trying(NewSecret { trial, ..new_secret() }, Some(due()))
 }
 
 #[test]
@@ -107,20 +106,20 @@ fn a_rejection_begins_the_probes_again_and_a_missing_answer_does_not() {
     ] {
         let mut new = new_secret();
         for minute in 0..=16 {
-            new.note(if minute == 8 { verdict } else { CredentialVerdict::Accepted }, minutes(minute));
+            new.trial.note(if minute == 8 { verdict } else { CredentialVerdict::Accepted }, minutes(minute));
         }
-        assert_eq!(new.is_settled(), settles, "{verdict:?}");
+        assert_eq!(new.trial.is_settled(), settles, "{verdict:?}");
     }
     let mut quick = new_secret();
     for second in 0..30 {
-        quick.note(CredentialVerdict::Accepted, TimeDelta::seconds(second));
+        quick.trial.note(CredentialVerdict::Accepted, TimeDelta::seconds(second));
     }
-    assert!(!quick.is_settled(), "many probes in a short time prove little");
+    assert!(!quick.trial.is_settled(), "many probes in a short time prove little");
     let mut rare = new_secret();
     for minute in [0, 10, 20] {
-        rare.note(CredentialVerdict::Accepted, minutes(minute));
+        rare.trial.note(CredentialVerdict::Accepted, minutes(minute));
     }
-    assert!(!rare.is_settled(), "few probes in a long time prove little");
+    assert!(!rare.trial.is_settled(), "few probes in a long time prove little");
 }
 
 #[test]
@@ -204,7 +203,7 @@ fn a_lost_save_is_found_by_its_key_id_and_repeated_otherwise() {
         CredentialLook { up: minutes(17), at, ..look(versions, all, &[1, 3]) }
     };
     state.learn(with(Some(version("v2", Some(key(2)), 140)), at(140)), &target());
-    assert!(state.attempt.is_none() && state.troubles.is_empty());
+    assert!(state.attempt.is_none() && state.health.troubles.is_empty());
 
     state = trying(lost(), None);
     state.learn(with(None, at(140)), &target());
@@ -227,7 +226,7 @@ fn a_secret_that_somebody_removed_before_it_was_saved_is_given_up() {
     let mut look = CredentialLook { up: minutes(16), ..due() };
     look.listed.remove(&key(2));
     state.learn(look.clone(), &target());
-    assert!(state.attempt.is_none() && state.troubles.contains_key(&Part::Renewing));
+    assert!(state.attempt.is_none() && state.health.troubles.contains_key(&Part::Renewing));
 
     let mut state = trying(new_secret(), None);
     state.learn(look, &target());
@@ -239,8 +238,8 @@ fn waits_double_up_to_an_hour_while_a_part_fails() {
     let mut state = RenewalState::default();
     let waits: Vec<i64> = (0..9)
         .map(|_| {
-            state.failed(Part::Renewing, failure(Remedy::Retry, "x"), at(0), ZERO);
-            state.succeeded(Part::Looking);
+            state.health.failed(Part::Renewing, failure(Remedy::Retry, "x"), at(0), ZERO);
+            state.health.succeeded(Part::Looking);
             let RenewalStep::Wait(until) = next(&state, ZERO) else { panic!("it waits") };
             until.num_minutes()
         })
@@ -248,20 +247,20 @@ fn waits_double_up_to_an_hour_while_a_part_fails() {
     assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
     state.hurry();
     assert_eq!(next(&state, ZERO), RenewalStep::Look);
-    state.succeeded(Part::Renewing);
-    state.failed(Part::Renewing, failure(Remedy::Retry, "x"), at(0), ZERO);
+    state.health.succeeded(Part::Renewing);
+    state.health.failed(Part::Renewing, failure(Remedy::Retry, "x"), at(0), ZERO);
     assert_eq!(next(&state, ZERO), RenewalStep::Wait(minutes(1)), "the waits begin again");
 }
 
 #[test]
 fn a_failure_keeps_its_beginning_and_ends_with_its_part() {
     let mut state = RenewalState::default();
-    state.failed(Part::Looking, failure(Remedy::Retry, "a"), at(1), ZERO);
-    state.failed(Part::Looking, failure(Remedy::Retry, "b"), at(2), ZERO);
-    let trouble = &state.troubles[&Part::Looking];
+    state.health.failed(Part::Looking, failure(Remedy::Retry, "a"), at(1), ZERO);
+    state.health.failed(Part::Looking, failure(Remedy::Retry, "b"), at(2), ZERO);
+    let trouble = &state.health.troubles[&Part::Looking];
     assert_eq!((trouble.since, &*trouble.failure.summary), (at(1), "b"));
     state.learn(due(), &target());
-    assert!(state.troubles.is_empty());
+    assert!(state.health.troubles.is_empty());
 }
 
 #[test]
@@ -271,6 +270,6 @@ fn another_writer_is_told_instead_of_more_secrets() {
     let look = CredentialLook { at: at(142), ..look(by_hand, vec![listed(2, OURS, 140)], &[]) };
     state.learn(look, &target());
     assert_eq!(next(&state, ZERO), RenewalStep::Wait(LOOK_EVERY));
-    let summary = &state.troubles[&Part::Renewing].failure.summary;
+    let summary = &state.health.troubles[&Part::Renewing].failure.summary;
     assert!(summary.contains("another writer replaced the renewed client secret of version v1"), "{summary}");
 }

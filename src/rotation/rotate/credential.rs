@@ -19,6 +19,7 @@ use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy, Trace};
 use crate::ports::{Certificates as _, Issuer, Resource, SecretRole, Vault, VaultError};
 use crate::process::clock::Timestamp;
 use crate::process::text;
+use crate::rotation::state::LISTED_A_PAGE;
 use crate::token::app::{CredentialSource, ManagedApp};
 use crate::token::certificate::{self, Assertion, CertificateFacts, SigningCertificate};
 use crate::token::local_secret;
@@ -93,8 +94,32 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     pub(crate) async fn read_credential(&self, id: Uuid) -> Read<AppCredential> {
         let (client_id, calls) =
             read_client_id(&self.vaults(), &self.grant.app, self.grant.name.as_str(), id).await?;
-        let (credential, more) = self.read_version(client_id, None, id).await?;
+        let app = &self.grant.app;
+        let (credential, more) = match app.credential.in_vault() {
+            Some(at) if app.renew.is_some() && app.credential.is_certificate() => {
+                self.read_accepted(client_id, at, id).await?
+            }
+            _ => self.read_version(client_id, None, id).await?,
+        };
         Ok((credential, calls + more))
+    }
+
+    /// Reads the newest version of a renewed certificate that Entra accepts (`Version::is_accepted`). If no version has
+    /// this mark, reads the newest one.
+    async fn read_accepted(&self, client_id: String, at: &SecretAddress, id: Uuid) -> Read<AppCredential> {
+        let now = self.clock.now();
+        let newest = self.vaults().certificate(at, None, id).await;
+        let newest = newest.map_err(|error| error.failure(SecretRole::SigningKey, at))?.version;
+        if newest.is_accepted(now) {
+            let (credential, calls) = self.read_version(client_id, Some(&newest.id), id).await?;
+            return Ok((credential, calls + 1));
+        }
+        let listed = self.vaults().certificate_versions(at, id).await;
+        let listed = listed.map_err(|error| error.failure(SecretRole::SigningKey, at))?;
+        let accepted = listed.iter().filter(|version| version.is_accepted(now));
+        let chosen = accepted.max_by_key(|version| version.created).map_or(&newest.id, |version| &version.id);
+        let (credential, calls) = self.read_version(client_id, Some(chosen), id).await?;
+        Ok((credential, calls + 2 + listed.len() / LISTED_A_PAGE))
     }
 
     /// Reads a version of the credential, or the newest version if `None` is given.

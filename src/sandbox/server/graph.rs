@@ -21,7 +21,7 @@ use super::wire::{HttpCaller, graph_error, set};
 use super::{Routes, shown};
 use crate::process::clock::Timestamp;
 use crate::sandbox::world::{
-    App, AppCertificate, AppSecret, GraphRefusal, Operation, PasswordRequest, Peer, Trouble,
+    App, AppCertificate, AppSecret, GraphRefusal, KeyRequest, Operation, PasswordRequest, Peer, Trouble,
 };
 
 /// The beginning of the `@odata.context` URLs in answers.
@@ -32,6 +32,8 @@ pub(super) fn routes() -> Routes {
         .route("/v1.0/{resource}", get(application))
         .route("/v1.0/applications/{id}/addPassword", post(add_password))
         .route("/v1.0/applications/{id}/removePassword", post(remove_password))
+        .route("/v1.0/applications/{id}/addKey", post(add_key))
+        .route("/v1.0/applications/{id}/removeKey", post(remove_key))
 }
 
 #[derive(Deserialize)]
@@ -52,6 +54,28 @@ struct PasswordBody {
 struct RemovePasswordBody {
     #[serde(rename = "keyId")]
     key_id: Uuid,
+}
+
+#[derive(Deserialize)]
+struct AddKeyBody {
+    #[serde(rename = "keyCredential")]
+    credential: KeyBody,
+    proof: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct KeyBody {
+    display_name: Option<String>,
+    /// The certificate in base64.
+    key: String,
+}
+
+#[derive(Deserialize)]
+struct RemoveKeyBody {
+    #[serde(rename = "keyId")]
+    key_id: Uuid,
+    proof: String,
 }
 
 /// Answers `GET /v1.0/applications(appId='ID')`. The router's patterns do not support such parentheses, so this
@@ -97,6 +121,34 @@ async fn remove_password(caller: HttpCaller, Path(id): Path<String>, body: Bytes
     };
     enter(&caller, Operation::RemovePassword, object_id).await;
     let answer = caller.world().remove_secret(caller.actor(), token(&caller), object_id, key_id);
+    answered(&caller, answer, |()| StatusCode::NO_CONTENT.into_response()).await
+}
+
+async fn add_key(caller: HttpCaller, Path(id): Path<String>, body: Bytes) -> Response {
+    let (object_id, AddKeyBody { credential, proof }) = match asked::<AddKeyBody>(&id, &body) {
+        Ok(asked) => asked,
+        Err(refusal) => return refused(&caller, &refusal),
+    };
+    // A key that is not base64 is no certificate, so Graph rejects it.
+    let der = STANDARD.decode(&credential.key).unwrap_or_default();
+    let request = KeyRequest { der, name: credential.display_name };
+    enter(&caller, Operation::AddKey, object_id).await;
+    let answer = caller.world().add_key(caller.actor(), token(&caller), object_id, &request, &proof);
+    answered(&caller, answer, |added| {
+        let mut body = described_certificate(added, false);
+        body["@odata.context"] = json!(format!("{METADATA}microsoft.graph.keyCredential"));
+        Json(body).into_response()
+    })
+    .await
+}
+
+async fn remove_key(caller: HttpCaller, Path(id): Path<String>, body: Bytes) -> Response {
+    let (object_id, RemoveKeyBody { key_id, proof }) = match asked(&id, &body) {
+        Ok(asked) => asked,
+        Err(refusal) => return refused(&caller, &refusal),
+    };
+    enter(&caller, Operation::RemoveKey, object_id).await;
+    let answer = caller.world().remove_key(caller.actor(), token(&caller), object_id, key_id, &proof);
     answered(&caller, answer, |()| StatusCode::NO_CONTENT.into_response()).await
 }
 
@@ -153,7 +205,7 @@ fn described(app: &App, selected: Option<&str>) -> Value {
     let with_key = selected.is_some() && is_selected("keyCredentials");
     let secrets: Vec<Value> = app.secrets.iter().map(described_secret).collect();
     let certificates: Vec<Value> =
-        app.certificates.iter().map(|known| described_certificate(app, known, with_key)).collect();
+        app.certificates.iter().map(|known| described_certificate(known, with_key)).collect();
     let mut body = json!({
         "id": app.object_id,
         "appId": app.client_id,
@@ -184,14 +236,14 @@ fn described_secret(secret: &AppSecret) -> Value {
     })
 }
 
-fn described_certificate(app: &App, known: &AppCertificate, with_key: bool) -> Value {
+fn described_certificate(known: &AppCertificate, with_key: bool) -> Value {
     let certificate = &known.certificate;
     json!({
         "customKeyIdentifier": certificate.thumbprint(),
-        "displayName": certificate.subject,
+        "displayName": known.name,
         "endDateTime": shown(certificate.not_after),
         "key": with_key.then(|| STANDARD.encode(&certificate.der)),
-        "keyId": Uuid::new_v5(&app.object_id, certificate.thumbprint().as_bytes()),
+        "keyId": known.key_id,
         "startDateTime": shown(certificate.not_before),
         "type": "AsymmetricX509Cert",
         "usage": "Verify",

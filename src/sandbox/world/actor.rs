@@ -6,6 +6,7 @@
 //! Invariant: a call yields exactly once before it takes effect. A call waits at no other point, except for a latency
 //! that the test sets. So a test that polls the futures of two actors by hand decides the order of their effects.
 
+mod certificates;
 mod directory;
 mod errors;
 
@@ -34,7 +35,6 @@ use crate::ports::{
 use crate::token::AccessToken;
 use crate::token::claims::Claims;
 use crate::token::secret::SecretAddress;
-use crate::token::tags::Tags;
 use crate::token::version::{NewVersion, Stored, Version, VersionId};
 
 /// One instance of a program that calls the world. Each call is recorded with the actor's name.
@@ -202,7 +202,7 @@ fn public(found: &CertificateVersion) -> Version {
         created: found.created,
         enabled: found.attributes.enabled,
         expires: found.attributes.expires,
-        tags: Tags::new(),
+        tags: found.tags.clone(),
     }
 }
 

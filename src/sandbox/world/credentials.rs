@@ -95,10 +95,23 @@ pub(super) struct Flapping {
 /// One of an app's certificates.
 #[derive(Clone, Debug)]
 pub struct AppCertificate {
-    /// The public half, as registered.
+    /// Entra's id of the certificate.
+    pub key_id: Uuid,
+    /// The display name. The default is the certificate's subject.
+    pub name: String,
+    /// The registered half.
     pub certificate: PublicCertificate,
     /// When each front end learns of the certificate.
     pub propagation: Propagation,
+    /// The front ends that know of the removal. `None` for a certificate that was not removed.
+    pub removal: Option<Propagation>,
+}
+
+impl AppCertificate {
+    /// Whether Microsoft Graph lists the certificate. Front ends may accept a removed certificate for some time.
+    pub fn is_listed(&self) -> bool {
+        self.removal.is_none()
+    }
 }
 
 /// A federated credential: the app authenticates with tokens of another issuer for this subject.
@@ -179,7 +192,10 @@ impl App {
             .secrets
             .iter()
             .flat_map(|secret| std::iter::once(&secret.propagation).chain(&secret.removal));
-        let certificates = self.certificates.iter().map(|known| &known.propagation);
+        let certificates = self
+            .certificates
+            .iter()
+            .flat_map(|known| std::iter::once(&known.propagation).chain(&known.removal));
         let federated = self.federated.iter().map(|known| &known.propagation);
         secrets.chain(certificates).chain(federated).any(|one| one.is_under_way(now))
     }
@@ -287,7 +303,9 @@ impl World {
         let certificate = PublicCertificate::read(der)?;
         let thumbprint = certificate.thumbprint();
         self.equip(client_id, |app, propagation| {
-            app.certificates.push(AppCertificate { certificate, propagation });
+            let key_id = Uuid::new_v5(&app.object_id, certificate.thumbprint().as_bytes());
+            let name = certificate.subject.clone();
+            app.certificates.push(AppCertificate { key_id, name, certificate, propagation, removal: None });
         })?;
         Some(thumbprint)
     }

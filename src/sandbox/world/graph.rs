@@ -4,6 +4,8 @@
 //! checks. Graph's list changes as soon as a secret is added or removed. Entra's front ends learn of the change later
 //! (`credentials`).
 
+mod keys;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::iter;
@@ -11,7 +13,8 @@ use std::iter;
 use chrono::{Months, TimeDelta};
 use uuid::Uuid;
 
-use super::credentials::AppSecret;
+pub use self::keys::KeyRequest;
+use super::credentials::{AppCertificate, AppSecret};
 use super::directory::App;
 use super::entra::{AccessRecord, Bearer, EntraRefusal};
 use super::ledger::{Operation, Peer};
@@ -60,6 +63,8 @@ pub struct CredentialPolicy {
     pub forbids_secrets: bool,
     /// The longest lifetime of a new client secret.
     pub longest_secret: Option<TimeDelta>,
+    /// The longest validity of a new certificate.
+    pub longest_certificate: Option<TimeDelta>,
 }
 
 /// A request for a new client secret.
@@ -120,7 +125,7 @@ impl fmt::Display for GraphRefusal {
 }
 
 impl World {
-    /// Returns an app registration, without removed secrets, to the bearer of an access token.
+    /// Returns an app registration, without removed credentials, to the bearer of an access token.
     ///
     /// # Errors
     /// Returns a fault or Graph's rejection.
@@ -137,6 +142,7 @@ impl World {
                 let caller = inner.graph_caller(access_token)?;
                 let mut app = inner.registered(caller, |known| known.client_id == app, client_id)?.clone();
                 app.secrets.retain(AppSecret::is_listed);
+                app.certificates.retain(AppCertificate::is_listed);
                 Ok(app)
             },
         )
@@ -196,7 +202,7 @@ impl World {
         });
     }
 
-    /// Sets an app's limits for new client secrets.
+    /// Sets an app's limits for new credentials.
     pub fn set_credential_policy(&self, client_id: &str, policy: CredentialPolicy) {
         self.change_app(client_id, |app| app.policy = policy);
     }

@@ -87,6 +87,8 @@ pub enum Operation {
     CreateCertificate,
     /// A certificate is imported.
     ImportCertificate,
+    /// A certificate version's tags are changed.
+    UpdateCertificate,
     /// The public half of a key is read.
     GetKey,
     /// A digest is signed with a key.
@@ -101,11 +103,15 @@ pub enum Operation {
     AddPassword,
     /// A client secret is removed from an app registration.
     RemovePassword,
+    /// A certificate is added to an app registration.
+    AddKey,
+    /// A certificate is removed from an app registration.
+    RemoveKey,
 }
 
 impl Operation {
-    /// All operations.
-    pub const ALL: [Self; 30] = [
+    /// All services of the world.
+    pub const ALL: [Self; 33] = [
         Self::Redeem,
         Self::Authorize,
         Self::SignIn,
@@ -129,6 +135,7 @@ impl Operation {
         Self::ListCertificateVersions,
         Self::CreateCertificate,
         Self::ImportCertificate,
+        Self::UpdateCertificate,
         Self::GetKey,
         Self::Sign,
         Self::ManagedIdentity,
@@ -136,6 +143,8 @@ impl Operation {
         Self::GetApplication,
         Self::AddPassword,
         Self::RemovePassword,
+        Self::AddKey,
+        Self::RemoveKey,
     ];
 
     /// Returns the name in fault forms and counters.
@@ -164,6 +173,7 @@ impl Operation {
             Self::ListCertificateVersions => "list_certificate_versions",
             Self::CreateCertificate => "create_certificate",
             Self::ImportCertificate => "import_certificate",
+            Self::UpdateCertificate => "update_certificate",
             Self::GetKey => "get_key",
             Self::Sign => "sign",
             Self::ManagedIdentity => "managed_identity",
@@ -171,6 +181,8 @@ impl Operation {
             Self::GetApplication => "get_application",
             Self::AddPassword => "add_password",
             Self::RemovePassword => "remove_password",
+            Self::AddKey => "add_key",
+            Self::RemoveKey => "remove_key",
         }
     }
 }

@@ -44,7 +44,7 @@ pub use self::directory::{App, Consent, Platform, Redirect, Rules, Tenant, User}
 pub use self::entra::{AppProof, EntraRefusal, IdentityRequest, RedeemRequest, TokenAnswer};
 pub use self::fault::{Distortion, Fault, FaultEffect, Hostile, When};
 pub use self::grants::{GrantRecord, Owner, fingerprint};
-pub use self::graph::{CredentialPolicy, GraphRefusal, GraphRole, PasswordRequest};
+pub use self::graph::{CredentialPolicy, GraphRefusal, GraphRole, KeyRequest, PasswordRequest};
 pub use self::identities::HostRefusal;
 pub use self::ledger::{Call, CallOutcome, Operation, Peer, Write};
 pub use self::partner_center::{PartnerCenterRules, PartnerRefusal, Profile};
@@ -71,6 +71,8 @@ struct Inner {
     /// Expired access tokens are removed once there are this many access tokens.
     sweep_access_tokens_at: usize,
     assertions: credentials::Assertions,
+    /// Whether new certificates share a few keys.
+    shares_keys: bool,
     sign_ins: sign_in::SignIns,
     devices: device::Devices,
     vaults: BTreeMap<String, VaultState>,
@@ -118,6 +120,7 @@ impl World {
             access_tokens: BTreeMap::new(),
             sweep_access_tokens_at: 64,
             assertions: credentials::Assertions::default(),
+            shares_keys: false,
             sign_ins: sign_in::SignIns::default(),
             devices: device::Devices::default(),
             vaults: BTreeMap::new(),

@@ -195,7 +195,13 @@ impl World {
         self.put(at, SetRequest { value: value.into(), attributes, content_type: None, tags: Tags::new() });
     }
 
-    /// Makes a person create a certificate in the vault.
+    /// Lets all new certificates share a few keys, so that a simulation can create thousands. The certificates still
+    /// differ.
+    pub fn share_certificate_keys(&self) {
+        self.lock().shares_keys = true;
+    }
+
+    /// Lets a person create a certificate in the vault.
     ///
     /// # Errors
     /// Returns an error if the vault does not exist, the name is in use, or the policy is not valid.

@@ -11,6 +11,8 @@ use crate::process::clock::{Timestamp, rfc3339};
 use crate::process::text;
 use crate::rotation::state::OlderCredential;
 use crate::status::snapshot::Snapshot;
+use crate::token::app::ManagedApp;
+use crate::token::version::VersionId;
 
 /// How long before a credential expires Perennial warns. This leaves time for a maintenance window.
 const EXPIRY_WARNING: TimeDelta = TimeDelta::days(30);
@@ -42,14 +44,17 @@ pub(super) fn reported(of: &Snapshot, now: Timestamp) -> Vec<(Kind, Timestamp, S
     }
     let settled = |older: &&OlderCredential| older.created + SETTLES <= older.tried_at;
     found.extend(of.older_credential.as_deref().filter(settled).map(|older| {
-        let until = older.expires.map_or_else(String::new, |at| format!(" until {}", rfc3339(at)));
-        let summary = format!(
-            "Entra rejects version {} of the app's {noun}; version {} is in use{until}",
-            older.newest, older.used
-        );
+        let summary = unaccepted(&older.newest, &older.used, &of.grant.app, older.expires);
         (Kind::AppCertificateUnregistered, older.created + SETTLES, summary)
     }));
     found
+}
+
+/// Says which version of a credential Entra does not accept, and which one is in use.
+fn unaccepted(newest: &VersionId, used: &VersionId, app: &ManagedApp, ends: Option<Timestamp>) -> String {
+    let until = ends.map_or_else(String::new, |at| format!(" until {}", rfc3339(at)));
+    let noun = app.credential.noun();
+    format!("Entra rejects version {newest} of the app's {noun}; version {used} is in use{until}")
 }
 
 /// Returns the conditions of the renewal of the app's credential.
@@ -69,6 +74,7 @@ pub(super) fn renewal(of: &Snapshot) -> Vec<Symptom> {
         }
     });
     let unknown = report.strangers.iter().filter_map(|one| one.starts).min().map(|since| {
+        let noun = if of.grant.app.credential.is_certificate() { "certificate" } else { "client secret" };
         let names = report.strangers.iter().take(NAMED).map(|one| {
             let name =
                 one.name.as_deref().map_or_else(String::new, |name| format!(" ({})", text::shown(name)));
@@ -79,11 +85,14 @@ pub(super) fn renewal(of: &Snapshot) -> Vec<Symptom> {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        let summary =
-            format!("a client secret appeared on the app that Perennial did not create: {names}{more}");
+        let summary = format!("a {noun} appeared on the app that Perennial did not create: {names}{more}");
         symptom(Kind::AppCredentialUnknown, Remedy::Operator, since, summary)
     });
-    failed.into_iter().chain(unknown).collect()
+    let unaccepted = report.unaccepted.as_ref().map(|found| {
+        let summary = unaccepted(&found.newest, &found.used, &of.grant.app, report.ends);
+        symptom(Kind::AppCertificateUnregistered, Remedy::Operator, found.since, summary)
+    });
+    failed.into_iter().chain(unknown).chain(unaccepted).collect()
 }
 
 /// Returns the condition of an identity for Key Vault whose credential expires soon. All tokens share one incident.

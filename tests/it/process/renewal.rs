@@ -141,7 +141,7 @@ async fn every_refusal_of_graph_is_told_with_its_action() {
     stage.renews("{}");
     stage.grants_the_right();
     let app = &stage.partner.client_id;
-    let forbidden = CredentialPolicy { forbids_secrets: true, longest_secret: None };
+    let forbidden = CredentialPolicy { forbids_secrets: true, ..CredentialPolicy::default() };
     let capped =
         CredentialPolicy { longest_secret: Some(TimeDelta::days(90)), ..CredentialPolicy::default() };
     let coded = |status, code: &str| {

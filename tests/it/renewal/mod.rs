@@ -18,6 +18,7 @@ use secrecy::ExposeSecret as _;
 use crate::support::harness::VAULT;
 
 mod baselines;
+mod certificates;
 mod orders;
 mod simulation;
 

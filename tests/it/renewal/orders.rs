@@ -12,7 +12,7 @@ use perennial::net::no_response::NoResponse;
 use perennial::ports::directory::{Caller, Directory as _};
 use perennial::process::clock::Clock;
 use perennial::renewal::schedule::RenewalStep;
-use perennial::renewal::state::{Accepted, NewSecret, RenewalAttempt, RenewalState};
+use perennial::renewal::state::{Accepted, NewSecret, RenewalAttempt, RenewalState, Trial};
 use perennial::sandbox::world::{Fault, FaultEffect, Operation, Partner, Peer, World};
 use perennial::token::tags::Tags;
 use secrecy::ExposeSecret as _;
@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::{WorldRenewer, check_now, newest_value, orphans, partner_in, policy, renewer, secrets_of};
 use crate::support::harness::base;
 
-type Task = Pin<Box<dyn Future<Output = ()>>>;
+pub(super) type Task = Pin<Box<dyn Future<Output = ()>>>;
 
 /// A participant.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,7 +36,7 @@ enum Who {
 
 /// The failure in a test.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Wrong {
+pub(super) enum Wrong {
     Nothing,
     /// The first participant ends after this many calls.
     Crash(usize),
@@ -118,14 +118,13 @@ async fn settled(renewer: &WorldRenewer, partner: &Partner) -> RenewalState {
         ends,
         up: up - TimeDelta::minutes(16),
         since: look.at,
-        accepted: Some(accepted),
-        probed: Some(up - TimeDelta::seconds(1)),
+        trial: Trial { accepted: Some(accepted), probed: Some(up - TimeDelta::seconds(1)) },
         was_sent: false,
     };
     RenewalState { attempt: Some(RenewalAttempt::New(Box::new(new))), ..RenewalState::default() }
 }
 
-fn finished<T>(task: impl Future<Output = T>) -> T {
+pub(super) fn finished<T>(task: impl Future<Output = T>) -> T {
     let mut task = Box::pin(task);
     let mut context = Context::from_waker(Waker::noop());
     loop {
@@ -135,7 +134,7 @@ fn finished<T>(task: impl Future<Output = T>) -> T {
     }
 }
 
-fn inject(world: &World, wrong: Wrong) {
+pub(super) fn inject(world: &World, wrong: Wrong) {
     let silence = FaultEffect::Transport(NoResponse::TimedOut);
     match wrong {
         Wrong::Lost(peer, operation) => {

@@ -18,7 +18,8 @@ use chrono::TimeDelta;
 use perennial::net::no_response::NoResponse;
 use perennial::process::clock::Clock;
 use perennial::renewal::daemon::keep_renewed;
-use perennial::renewal::state::{Part, RenewalState};
+use perennial::renewal::health::Part;
+use perennial::renewal::state::RenewalState;
 use perennial::sandbox::world::{AppSecret, Fault, FaultEffect, Operation, Partner, Peer, When, World};
 use perennial::token::secret::SecretAddress;
 use tokio::sync::watch;
@@ -189,7 +190,7 @@ impl Simulation {
 
 /// Counts the reasons why new secrets were removed without being used.
 fn note(state: &RenewalState, told: &Mutex<String>, gave_up: &GaveUp) {
-    let trouble = state.troubles.get(&Part::Renewing).map(|trouble| trouble.failure.summary.clone());
+    let trouble = state.health.troubles.get(&Part::Renewing).map(|trouble| trouble.failure.summary.clone());
     let trouble = trouble.filter(|summary| summary.contains("removed again")).unwrap_or_default();
     let mut told = told.lock().expect("no panic");
     if *told != trouble {
@@ -202,18 +203,18 @@ fn note(state: &RenewalState, told: &Mutex<String>, gave_up: &GaveUp) {
 
 /// An instance that crashes after a number of calls.
 #[derive(Clone, Default)]
-struct Victim {
+pub(super) struct Victim {
     handle: Arc<Mutex<Option<AbortHandle>>>,
     calls_left: Arc<AtomicUsize>,
 }
 
 impl Victim {
-    fn arm(&self, handle: AbortHandle, calls: Option<usize>) {
+    pub(super) fn arm(&self, handle: AbortHandle, calls: Option<usize>) {
         self.calls_left.store(calls.unwrap_or(usize::MAX), Ordering::Relaxed);
         *self.handle.lock().expect("no panic") = Some(handle);
     }
 
-    fn count(&self) {
+    pub(super) fn count(&self) {
         if self.calls_left.fetch_sub(1, Ordering::Relaxed) == 1
             && let Some(handle) = self.handle.lock().expect("no panic").take()
         {

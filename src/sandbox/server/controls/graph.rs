@@ -65,18 +65,23 @@ struct PolicyForm {
     forbids_secrets: bool,
     /// The longest lifetime of a new client secret. The default is no limit.
     longest_secret: Option<Span>,
+    /// The longest validity of a new certificate. The default is no limit.
+    longest_certificate: Option<Span>,
 }
 
-/// Sets an app's limits for new client secrets.
+/// Sets an app's limits for new credentials.
 pub(super) async fn set_policy(State(shared): State<Arc<SandboxState>>, body: Bytes) -> Reply {
     let form: PolicyForm = read(&body)?;
     let client_id = app(&shared.world, form.client_id)?;
     let longest_secret = form.longest_secret.map(|Span(longest)| longest);
-    let policy = CredentialPolicy { forbids_secrets: form.forbids_secrets, longest_secret };
+    let longest_certificate = form.longest_certificate.map(|Span(longest)| longest);
+    let policy =
+        CredentialPolicy { forbids_secrets: form.forbids_secrets, longest_secret, longest_certificate };
     shared.world.set_credential_policy(&client_id, policy);
     Ok(Json(json!({
         "client_id": client_id, "forbids_secrets": policy.forbids_secrets,
         "longest_secret": longest_secret.map(|longest| longest.num_seconds()),
+        "longest_certificate": longest_certificate.map(|longest| longest.num_seconds()),
     })))
 }
 

@@ -17,6 +17,13 @@ use crate::token::tags::Tags;
 /// The validity in months of a certificate whose policy names no validity.
 const MONTHS: i64 = 12;
 
+/// The change of a version. Only the tags can be changed.
+#[derive(Deserialize)]
+pub(super) struct TagsBody {
+    #[serde(default)]
+    pub(super) tags: Tags,
+}
+
 #[derive(Deserialize)]
 pub(super) struct CreateBody {
     #[serde(default)]

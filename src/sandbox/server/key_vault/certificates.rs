@@ -8,7 +8,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 
-use super::certificate_bodies::{self as bodies, CreateBody, ImportBody, SignBody};
+use super::certificate_bodies::{self as bodies, CreateBody, ImportBody, SignBody, TagsBody};
 use super::unserved;
 use super::{Admitted, Routes, set};
 use crate::sandbox::world::{CertificateVersion, Operation, Peer};
@@ -25,7 +25,7 @@ pub(super) fn routes() -> Routes {
         .route("/certificates/{name}/pending", get(get_request))
         .route("/certificates/{name}/create", post(create))
         .route("/certificates/{name}/import", post(import))
-        .route("/certificates/{name}/{version}", get(get_version))
+        .route("/certificates/{name}/{version}", get(get_version).patch(update_version))
         .route("/keys/{name}", get(get_newest_key))
         .route("/keys/{name}/", get(get_newest_key))
         .route("/keys/{name}/{version}", get(get_key_version))
@@ -51,6 +51,20 @@ async fn read(by: &Admitted, name: &str, version: Option<&str>) -> Response {
 
 fn shown(by: &Admitted, found: &CertificateVersion) -> Response {
     Json(bodies::certificate(&by.vault, found)).into_response()
+}
+
+async fn update_version(
+    by: Admitted,
+    Path((name, version)): Path<(String, String)>,
+    body: Bytes,
+) -> Response {
+    let tags = match Admitted::read::<TagsBody>(&body) {
+        Ok(TagsBody { tags }) => tags,
+        Err(refusal) => return by.refused(&refusal),
+    };
+    let effect =
+        |at: &SecretAddress| by.caller.world().update_certificate(by.caller.actor(), at, &version, tags);
+    by.call(&name, Operation::UpdateCertificate, effect, |changed| shown(&by, &changed)).await
 }
 
 async fn list_certificates(by: Admitted) -> Response {

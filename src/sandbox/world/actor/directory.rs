@@ -1,16 +1,21 @@
 //! The port for the directory, over the world's Microsoft Graph.
 
+use secrecy::{ExposeSecret as _, SecretString};
 use uuid::Uuid;
 
 use super::super::Trouble;
 use super::super::entra::IdentityRequest;
-use super::super::graph::PasswordRequest;
+use super::super::graph::{KeyRequest, PasswordRequest};
 use super::super::ledger::{Operation, Peer};
 use super::errors::{directory_error, issuer_error};
 use super::{Actor, proof};
-use crate::ports::directory::{Caller, CreatedSecret, Directory, DirectoryError, ListedSecret, Registration};
+use crate::ports::directory::{
+    Caller, CreatedSecret, Directory, DirectoryError, KeyRegistration, ListedKey, ListedSecret, NewKey,
+    Registration,
+};
 use crate::process::clock::Timestamp;
 use crate::token::AccessToken;
+use crate::token::certificate::thumbprint_of;
 
 /// The scope of an app's own token for Microsoft Graph.
 const SCOPE: &str = "https://graph.microsoft.com/.default";
@@ -85,6 +90,57 @@ impl Directory for Actor {
         let token = self.graph_token(caller, id)?;
         match self.world.remove_secret(&self.name, token.expose(), object_id, key_id) {
             Err(Trouble::Refused(refused)) if refused.is_missing_secret() => Ok(()),
+            removed => removed.map_err(directory_error),
+        }
+    }
+
+    async fn keys(
+        &self,
+        caller: &Caller<'_>,
+        client_id: &str,
+        id: Uuid,
+    ) -> Result<KeyRegistration, DirectoryError> {
+        self.enter(Peer::Graph, Operation::GetApplication, client_id).await;
+        let token = self.graph_token(caller, id)?;
+        let app = self.world.registration(&self.name, token.expose(), client_id).map_err(directory_error)?;
+        let listed = app.certificates.iter().map(|known| ListedKey {
+            key_id: known.key_id,
+            name: Some(known.name.clone()),
+            thumbprint: Some(thumbprint_of(&known.certificate.der)),
+            starts: Some(known.certificate.not_before),
+            ends: Some(known.certificate.not_after),
+        });
+        Ok(KeyRegistration { object_id: app.object_id, keys: listed.collect() })
+    }
+
+    async fn add_key(
+        &self,
+        caller: &Caller<'_>,
+        object_id: Uuid,
+        key: &NewKey<'_>,
+        id: Uuid,
+    ) -> Result<Uuid, DirectoryError> {
+        self.enter_graph(Operation::AddKey, object_id).await;
+        let token = self.graph_token(caller, id)?;
+        let request = KeyRequest { der: key.der.to_vec(), name: Some(key.name.to_owned()) };
+        let proof = key.proof.expose_secret();
+        let added = self.world.add_key(&self.name, token.expose(), object_id, &request, proof);
+        added.map(|added| added.key_id).map_err(directory_error)
+    }
+
+    async fn remove_key(
+        &self,
+        caller: &Caller<'_>,
+        object_id: Uuid,
+        key_id: Uuid,
+        proof: &SecretString,
+        id: Uuid,
+    ) -> Result<(), DirectoryError> {
+        self.enter_graph(Operation::RemoveKey, object_id).await;
+        let token = self.graph_token(caller, id)?;
+        let proof = proof.expose_secret();
+        match self.world.remove_key(&self.name, token.expose(), object_id, key_id, proof) {
+            Err(Trouble::Refused(refused)) if refused.is_missing_key() => Ok(()),
             removed => removed.map_err(directory_error),
         }
     }

@@ -208,8 +208,13 @@ fn part<T: DeserializeOwned>(text: &str) -> Option<T> {
 impl AssertionHeader {
     /// Finds the registered certificate that the header names. Some libraries pad the hash.
     fn find<'a>(&self, app: &'a App, by: FrontEnd) -> Option<&'a AppCertificate> {
-        let mut known =
-            app.certificates.iter().filter(|known| known.propagation.has_reached(by.number, by.knows));
+        let is_removed = |known: &AppCertificate| {
+            known.removal.as_ref().is_some_and(|removal| removal.has_reached(by.number, by.now))
+        };
+        let mut known = app
+            .certificates
+            .iter()
+            .filter(|known| known.propagation.has_reached(by.number, by.knows) && !is_removed(known));
         known.find(|known| match (&self.x5t_s256, &self.x5t) {
             (Some(hash), _) => known.certificate.x5t_s256() == hash.trim_end_matches('='),
             (None, Some(hash)) => known.certificate.x5t() == hash.trim_end_matches('='),

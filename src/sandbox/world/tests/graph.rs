@@ -193,14 +193,20 @@ async fn a_policy_forbids_secrets_or_limits_their_lifetime() {
         scene.add(&token, &PasswordRequest { ends, ..PasswordRequest::default() })
     };
     let longest_secret = Some(TimeDelta::days(90));
-    world.set_credential_policy(scene.app(), CredentialPolicy { longest_secret, forbids_secrets: false });
+    world.set_credential_policy(
+        scene.app(),
+        CredentialPolicy { longest_secret, ..CredentialPolicy::default() },
+    );
     let too_long = Some((400, "CredentialInvalidLifetimeAsPerAppPolicy"));
     assert_eq!(code(ends(91)), too_long);
     assert_eq!(code(scene.add(&token, &PasswordRequest::default())), too_long, "two years by default");
     assert_eq!(ends(90).expect("a secret").expires, Some(world.now() + TimeDelta::days(90)));
     assert_eq!(code(ends(0)), Some((400, "Request_BadRequest")));
 
-    world.set_credential_policy(scene.app(), CredentialPolicy { longest_secret, forbids_secrets: true });
+    world.set_credential_policy(
+        scene.app(),
+        CredentialPolicy { longest_secret, forbids_secrets: true, longest_certificate: None },
+    );
     assert_eq!(code(ends(1)), Some((400, "CredentialTypeNotAllowedAsPerAppPolicy")));
     assert_eq!(scene.sign_in_code(scene.app_secret().expose_secret()), None, "old secrets still work");
 }

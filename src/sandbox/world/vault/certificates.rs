@@ -21,7 +21,8 @@ use super::super::certificate::PublicCertificate;
 use super::super::ledger::Operation;
 use super::super::{Inner, World};
 use super::{
-    Action, Attributes, ListPage, SecretVersion, VaultAnswer, VaultRefusal, VaultState, key, rules, seconds,
+    Action, Attributes, ListPage, SecretVersion, UpdateRequest, VaultAnswer, VaultRefusal, VaultState, key,
+    rules, seconds,
 };
 use crate::process::clock::Timestamp;
 use crate::token::secret::SecretAddress;
@@ -260,6 +261,29 @@ impl World {
         })
     }
 
+    /// Replaces the tags of a certificate version. The versions of the secret and of the key have the same tags.
+    ///
+    /// # Errors
+    /// A fault, or the vault's rejection.
+    pub fn update_certificate(
+        &self,
+        actor: &str,
+        at: &SecretAddress,
+        version: &str,
+        tags: Tags,
+    ) -> VaultAnswer<CertificateVersion> {
+        self.vault_call(actor, Operation::UpdateCertificate, at, |vault, inner| {
+            vault.allow(Action::UpdateCertificate)?;
+            rules::check_tags(Some(&tags))?;
+            vault.certificate(at, Some(version))?;
+            let now = seconds(inner.time.now());
+            let found = vault.live_mut(at)?.pick_mut(Some(version))?;
+            let change = UpdateRequest { tags: Some(tags), ..UpdateRequest::default() };
+            rules::apply(found, change, now);
+            vault.certificate(at, Some(version))
+        })
+    }
+
     /// Imports a certificate with its key. The imported version becomes the newest one.
     ///
     /// # Errors
@@ -309,7 +333,8 @@ impl Inner {
         }
         let due = now + vault.issuance;
         let serial = self.rng.u128(..);
-        let (key_of_it, csr) = making::self_signed(at.name.as_str(), &policy, seconds(due), serial)?;
+        let (key_of_it, csr) =
+            making::self_signed(at.name.as_str(), &policy, seconds(due), serial, self.shares_keys)?;
         let pending = self.pending_version(vault, at, key_of_it, policy, (due, true, tags))?;
         self.note_write(writer, at, &pending.version);
         let request = CertificateRequest {

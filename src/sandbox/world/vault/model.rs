@@ -36,15 +36,17 @@ pub enum Action {
     CreateCertificate,
     /// The right to import certificates.
     ImportCertificate,
-    /// The right to read the public halves of keys.
+    /// Changing the tags of certificates.
+    UpdateCertificate,
+    /// Reading the public halves of keys.
     ReadKey,
     /// The right to sign with keys.
     SignWithKey,
 }
 
 impl Action {
-    /// All rights. The role Key Vault Administrator has these rights.
-    pub const ALL: [Self; 14] = [
+    /// All rights, as the role Key Vault Administrator has them.
+    pub const ALL: [Self; 15] = [
         Self::GetSecret,
         Self::ReadMetadata,
         Self::SetSecret,
@@ -57,6 +59,7 @@ impl Action {
         Self::ReadCertificate,
         Self::CreateCertificate,
         Self::ImportCertificate,
+        Self::UpdateCertificate,
         Self::ReadKey,
         Self::SignWithKey,
     ];
@@ -76,6 +79,7 @@ impl Action {
             Self::ReadCertificate => "Microsoft.KeyVault/vaults/certificates/read",
             Self::CreateCertificate => "Microsoft.KeyVault/vaults/certificates/create/action",
             Self::ImportCertificate => "Microsoft.KeyVault/vaults/certificates/import/action",
+            Self::UpdateCertificate => "Microsoft.KeyVault/vaults/certificates/update/action",
             Self::ReadKey => "Microsoft.KeyVault/vaults/keys/read",
             Self::SignWithKey => "Microsoft.KeyVault/vaults/keys/sign/action",
         }

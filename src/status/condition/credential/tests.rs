@@ -9,8 +9,8 @@ use crate::ports::IdentityExpiry;
 use crate::ports::directory::ListedSecret;
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
 use crate::process::clock::Timestamp;
+use crate::renewal::health::RenewalTrouble;
 use crate::renewal::report::{RenewalReport, RenewalStage};
-use crate::renewal::state::RenewalTrouble;
 use crate::rotation::samples;
 use crate::rotation::state::{OlderCredential, State};
 use crate::status::condition::{Severity, conditions};
@@ -104,6 +104,7 @@ fn the_end_of_a_renewed_secret_is_not_reported_and_its_failed_renewal_is() {
         )
     };
     let report = RenewalReport {
+        unaccepted: None,
         stage: RenewalStage::Due,
         key_id: None,
         ends: Some(now() + TimeDelta::days(9)),

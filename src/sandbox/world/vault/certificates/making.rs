@@ -1,6 +1,6 @@
 //! Creates self-signed certificates.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -18,6 +18,9 @@ use crate::process::clock::Timestamp;
 /// The validity of a certificate starts this long before its creation, as in Key Vault (docs/azure-facts.md F226).
 const EARLY: TimeDelta = TimeDelta::minutes(10);
 
+/// The number of keys of `World::share_certificate_keys`.
+const SHARED_KEYS: usize = 8;
+
 /// The longest lifetime of a certificate. In Key Vault, the issuer sets this limit.
 const LONGEST: TimeDelta = TimeDelta::days(3653);
 
@@ -27,6 +30,7 @@ pub(super) fn self_signed(
     policy: &CertificatePolicy,
     now: Timestamp,
     serial: u128,
+    shares_keys: bool,
 ) -> Result<(VersionKey, Vec<u8>), VaultRefusal> {
     let size = match policy.key_size {
         2048 => RsaKeySize::_2048,
@@ -38,24 +42,41 @@ pub(super) fn self_signed(
         return Err(VaultRefusal::bad_parameter("The validity of a certificate is at most ten years."));
     }
     let subject = policy.subject.clone().unwrap_or_else(|| format!("CN={name}"));
-    made(&subject, size, now - EARLY, now + policy.lifetime, serial)
+    let key = if shares_keys && policy.key_size == 2048 {
+        shared_key(serial)
+    } else {
+        KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, size)
+    };
+    key.and_then(|key| made(&subject, &key, now - EARLY, now + policy.lifetime, serial))
         .map_err(|error| VaultRefusal::new(500, "InternalServerError", None, error.to_string()))
+}
+
+/// Returns one of a few keys, which are generated once for all worlds of the process.
+fn shared_key(number: u128) -> Result<KeyPair, rcgen::Error> {
+    static KEYS: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+    let keys = KEYS.get_or_init(|| {
+        let generated = (0..SHARED_KEYS).map(|_| {
+            KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).map(|key| key.serialize_der())
+        });
+        generated.collect::<Result<_, _>>().unwrap_or_default()
+    });
+    let place = usize::try_from(number % SHARED_KEYS as u128).unwrap_or_default();
+    KeyPair::try_from(keys.get(place).ok_or(rcgen::Error::RemoteKeyError)?.as_slice())
 }
 
 fn made(
     subject: &str,
-    size: RsaKeySize,
+    key: &KeyPair,
     from: Timestamp,
     until: Timestamp,
     serial: u128,
 ) -> Result<(VersionKey, Vec<u8>), rcgen::Error> {
-    let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, size)?;
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, common_name(subject));
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    let csr = params.serialize_request(&key)?.der().to_vec();
+    let csr = params.serialize_request(key)?.der().to_vec();
     let at = |time: Timestamp| {
         let seconds = u64::try_from(time.timestamp()).unwrap_or_default();
         date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds)
@@ -65,7 +86,7 @@ fn made(
     // The shift sets the first bit to zero. This bit is the sign, and a serial number must be positive (RFC 5280,
     // 4.1.2.2).
     params.serial_number = Some(SerialNumber::from((serial >> 1).to_be_bytes().to_vec()));
-    let certificate = params.self_signed(&key)?;
+    let certificate = params.self_signed(key)?;
     let certificate =
         PublicCertificate::read(certificate.der()).ok_or(rcgen::Error::CouldNotParseCertificate)?;
     let private: SecretSlice<u8> = key.serialize_der().into();

@@ -1,0 +1,76 @@
+//! Interface to Key Vault's certificates, for an app whose certificate Perennial renews.
+
+use uuid::Uuid;
+
+use crate::ports::VaultError;
+use crate::token::certificate::Thumbprint;
+use crate::token::secret::SecretAddress;
+use crate::token::tags::Tags;
+use crate::token::version::{Version, VersionId};
+
+/// A version of a certificate in the list of all versions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedCertificate {
+    /// The version, with its tags.
+    pub version: Version,
+    /// The hash by which Entra's list identifies the certificate.
+    pub thumbprint: Thumbprint,
+}
+
+/// What the vault does about a new version of a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificateCreation {
+    /// The vault creates the version now. It may take a minute until the version can be read.
+    Begun,
+    /// The policy of the certificate names another issuer than the vault itself. Nothing was created.
+    OtherIssuer,
+}
+
+/// Key Vault's certificates. Each `id` is sent as the client request id.
+pub trait CertificateStore {
+    /// Lists all versions, in no particular order. Sends one request per 25 versions.
+    ///
+    /// # Errors
+    /// By `VaultError::failure`.
+    fn listed_certificates(
+        &self,
+        at: &SecretAddress,
+        id: Uuid,
+    ) -> impl Future<Output = Result<Vec<ListedCertificate>, VaultError>> + Send;
+
+    /// Reads the certificate's policy, and lets the vault create a new version by it. Not idempotent: if the response
+    /// is lost, the version may exist.
+    ///
+    /// # Errors
+    /// By `VaultError::failure`.
+    fn create_certificate(
+        &self,
+        at: &SecretAddress,
+        id: Uuid,
+    ) -> impl Future<Output = Result<CertificateCreation, VaultError>> + Send;
+
+    /// Replaces the tags of a version. Idempotent.
+    ///
+    /// # Errors
+    /// By `VaultError::failure`.
+    fn tag_certificate(
+        &self,
+        at: &SecretAddress,
+        version: &VersionId,
+        tags: &Tags,
+        id: Uuid,
+    ) -> impl Future<Output = Result<(), VaultError>> + Send;
+
+    /// Signs a SHA-256 digest with the private key of a version (RS256). Microsoft Graph requires this algorithm for a
+    /// proof (docs/azure-facts.md F608).
+    ///
+    /// # Errors
+    /// By `VaultError::failure`.
+    fn sign_proof(
+        &self,
+        at: &SecretAddress,
+        version: &VersionId,
+        digest: &[u8; 32],
+        id: Uuid,
+    ) -> impl Future<Output = Result<Vec<u8>, VaultError>> + Send;
+}

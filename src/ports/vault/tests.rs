@@ -1,0 +1,74 @@
+use super::*;
+
+use crate::token::secret::SecretName;
+
+const OID: &str = "0c0ffee0-1111-4111-8111-111111111111";
+
+fn told(error: &VaultError, asked: SecretRole) -> String {
+    let name = SecretName::parse("pc-token").expect("a name");
+    let at = SecretAddress { vault: "https://contoso.vault.azure.net".into(), name };
+    error.failure(asked, &at).action.map(String::from).unwrap_or_default()
+}
+
+#[test]
+fn every_refusal_names_what_to_type() {
+    for (error, action) in [
+        (
+            VaultError::Forbidden(Forbidden::Rbac { action: None, caller: Some(OID.into()) }),
+            "--role \"Perennial Secret Rotator\" --assignee 0c0ffee0-1111-4111-8111-111111111111 --scope ",
+        ),
+        (
+            VaultError::Forbidden(Forbidden::Other),
+            "role \"Perennial Secret Rotator\" on secret pc-token: Azure portal",
+        ),
+        (
+            VaultError::Forbidden(Forbidden::Policy { caller: Some(OID.into()) }),
+            "--secret-permissions get list set`",
+        ),
+        (
+            VaultError::Forbidden(Forbidden::Firewall { address: Some("192.0.2.7".into()) }),
+            "network-rule add --name contoso --ip-address 192.0.2.7`",
+        ),
+        (VaultError::Forbidden(Forbidden::Connection), "private endpoint"),
+        (VaultError::Deleted, "secret recover --vault-name contoso --name pc-token`"),
+        (VaultError::Disabled, "--enabled true`"),
+        (VaultError::Unreachable(NoResponse::NameUnknown), "https://contoso.vault.azure.net"),
+        (
+            VaultError::Unreachable(NoResponse::Tls(crate::net::no_response::TlsFault::UnknownIssuer)),
+            "ca_file of [cloud]",
+        ),
+        (VaultError::Unavailable { status: 429, retry_after: None }, "if the throttling lasts"),
+        (VaultError::Unavailable { status: 503, retry_after: None }, "https://azure.status.microsoft"),
+        (VaultError::Unauthorized { akv: Some(10022) }, "set name of [cloud] to public"),
+        (
+            VaultError::Unauthorized { akv: Some(10032) },
+            "set tenant_id of [vault] to the tenant of vault contoso",
+        ),
+    ] {
+        let told = told(&error, SecretRole::Own);
+        assert!(told.contains(action), "{error}: {told}");
+    }
+    assert_eq!(told(&VaultError::NotFound, SecretRole::Own), "", "a sign-in");
+}
+
+#[test]
+fn a_source_is_only_to_be_read() {
+    for (error, action) in [
+        (
+            VaultError::Forbidden(Forbidden::Rbac { action: None, caller: Some(OID.into()) }),
+            "--role \"Key Vault Secrets User\" ",
+        ),
+        (VaultError::Forbidden(Forbidden::Policy { caller: Some(OID.into()) }), "--secret-permissions get`"),
+        (
+            VaultError::NotFound,
+            "recover it: `az keyvault secret recover --vault-name contoso --name pc-token`",
+        ),
+        (
+            VaultError::NotFound,
+            "`az keyvault secret set --vault-name contoso --name pc-token --file /dev/stdin ",
+        ),
+    ] {
+        let told = told(&error, SecretRole::Source);
+        assert!(told.contains(action) && !told.contains("Rotator"), "{error}: {told}");
+    }
+}

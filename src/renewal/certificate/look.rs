@@ -1,0 +1,151 @@
+//! One look at an app's certificates: the versions in the vault, and what Entra lists.
+//!
+//! Pure. A look contains no private key.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::TimeDelta;
+use uuid::Uuid;
+
+use crate::ports::certificate_store::ListedCertificate;
+use crate::ports::directory::{KeyRegistration, ListedKey};
+use crate::process::clock::Timestamp;
+use crate::renewal::look::prefix;
+use crate::renewal::times::{ATTEMPTS_A_DAY, GRACE};
+use crate::token::app::RenewPolicy;
+use crate::token::certificate::Thumbprint;
+use crate::token::secret::SecretAddress;
+use crate::token::version::VersionId;
+
+/// What the vault and the directory showed at one time.
+#[derive(Clone, Debug)]
+pub struct CertificateLook {
+    /// The clock's uptime when the look began.
+    pub up: TimeDelta,
+    /// The time at which the vault answered, by the vault's clock.
+    pub at: Timestamp,
+    /// The newest version in the vault.
+    pub newest: ListedCertificate,
+    /// All other versions, newest first.
+    pub older: Vec<ListedCertificate>,
+    /// The object id of the app registration.
+    pub object_id: Uuid,
+    /// The certificates that Entra lists, by Entra's id.
+    pub listed: BTreeMap<Uuid, ListedKey>,
+    /// Whether Entra accepted the newest version since this look. `None` if this was not tried.
+    pub newest_is_accepted: Option<bool>,
+}
+
+impl CertificateLook {
+    /// Combines what was read.
+    pub fn of(
+        (up, at): (TimeDelta, Timestamp),
+        newest: ListedCertificate,
+        versions: Vec<ListedCertificate>,
+        registration: KeyRegistration,
+    ) -> Self {
+        let mut older = versions;
+        older.retain(|one| one.version.id != newest.version.id);
+        older.sort_by_key(|one| std::cmp::Reverse(one.version.created));
+        let listed = registration.keys.into_iter().map(|one| (one.key_id, one)).collect();
+        Self { up, at, newest, older, object_id: registration.object_id, listed, newest_is_accepted: None }
+    }
+
+    /// Returns all versions, newest first.
+    pub fn versions(&self) -> impl Iterator<Item = &ListedCertificate> {
+        std::iter::once(&self.newest).chain(&self.older)
+    }
+
+    /// Whether Entra lists a certificate.
+    pub fn is_registered(&self, thumbprint: &Thumbprint) -> bool {
+        self.listed.values().any(|one| one.thumbprint.as_ref() == Some(thumbprint))
+    }
+
+    /// Returns the version that the tokens use: the newest one that Entra accepts. If no version has the mark, this is
+    /// the newest version.
+    pub fn in_use(&self) -> &ListedCertificate {
+        self.versions().find(|one| one.version.is_accepted(self.at)).unwrap_or(&self.newest)
+    }
+
+    /// Returns the version that signs the proof for a change at Entra: a registered one, and preferably the one in use.
+    pub fn signer(&self) -> Option<&ListedCertificate> {
+        let signs = |one: &&ListedCertificate| self.is_usable(one) && self.is_registered(&one.thumbprint);
+        let in_use = Some(self.in_use()).filter(signs);
+        in_use.or_else(|| self.versions().find(signs))
+    }
+
+    fn is_usable(&self, one: &ListedCertificate) -> bool {
+        one.version.enabled && one.version.expires.is_none_or(|end| end > self.at)
+    }
+
+    /// Whether a new version must be created at a time.
+    pub fn is_due(&self, policy: &RenewPolicy, now: Timestamp) -> bool {
+        self.newest.version.expires.is_some_and(|end| end - policy.before <= now)
+    }
+
+    /// Returns the next certificate to remove at Entra: that of a version which a newer accepted version replaced at
+    /// least the grace period ago. Only versions that Perennial used or registered count. The removal also needs that
+    /// Entra accepts the newest version now (`CertificateLook::newest_is_accepted`).
+    pub fn removable(&self, at: &SecretAddress) -> Option<Uuid> {
+        let mut replaced_at = self.newest.version.accepted_at()?;
+        self.is_registered(&self.newest.thumbprint).then_some(())?;
+        // A version may come back under another id. Then its certificate is in use again.
+        let mut kept: BTreeSet<&Thumbprint> = [&self.newest.thumbprint].into();
+        let mut replaced = BTreeMap::new();
+        for one in &self.older {
+            if replaced_at + GRACE > self.at {
+                kept.insert(&one.thumbprint);
+            } else if !kept.contains(&one.thumbprint) {
+                replaced.insert(&one.thumbprint, one.version.accepted_at().is_some());
+            }
+            replaced_at = one.version.accepted_at().map_or(replaced_at, |at| at.min(replaced_at));
+        }
+        let prefix = prefix(at);
+        let is_ours = |one: &ListedKey| one.name.as_deref().is_some_and(|name| name.starts_with(&prefix));
+        let is_replaced = |one: &&ListedKey| {
+            let was_used = one.thumbprint.as_ref().and_then(|hash| replaced.get(hash));
+            was_used.is_some_and(|was_used| *was_used || is_ours(one))
+        };
+        self.listed.values().find(is_replaced).map(|one| one.key_id)
+    }
+
+    /// Whether all attempts of a day are used. Versions of every origin count.
+    pub fn is_spent(&self, by_this_process: usize) -> bool {
+        let is_recent = |one: &&ListedCertificate| one.version.created + TimeDelta::days(1) > self.at;
+        self.versions().filter(is_recent).count().max(by_this_process) >= ATTEMPTS_A_DAY
+    }
+
+    /// Returns the certificates on the app that no version in the vault contains, and that appeared after Perennial
+    /// began to watch the app. `first_seen` are the certificates of the first look of this process.
+    pub fn strangers<'a>(
+        &'a self,
+        policy: &'a RenewPolicy,
+        first_seen: &'a BTreeSet<Uuid>,
+    ) -> impl Iterator<Item = &'a ListedKey> {
+        let ours: BTreeSet<Thumbprint> = self.versions().map(|one| one.thumbprint).collect();
+        let watched_since = self.versions().filter_map(|one| one.version.accepted_at()).min();
+        let is_new = move |one: &ListedKey| {
+            let began_later = watched_since.zip(one.starts).is_some_and(|(since, starts)| starts > since);
+            began_later || !first_seen.contains(&one.key_id)
+        };
+        self.listed.values().filter(move |one| {
+            let is_ours = one.thumbprint.is_some_and(|hash| ours.contains(&hash));
+            let (key_id, name) = (one.key_id.to_string(), one.name.as_deref().unwrap_or_default());
+            !is_ours && !policy.knows(&key_id, name) && is_new(one)
+        })
+    }
+
+    /// Returns Entra's id of the certificate in a version.
+    pub fn key_of(&self, one: &ListedCertificate) -> Option<Uuid> {
+        let listed = self.listed.values().find(|key| key.thumbprint == Some(one.thumbprint));
+        listed.map(|key| key.key_id)
+    }
+
+    /// Returns a version by its id.
+    pub fn version(&self, id: &VersionId) -> Option<&ListedCertificate> {
+        self.versions().find(|one| one.version.id == *id)
+    }
+}
+
+#[cfg(test)]
+mod tests;

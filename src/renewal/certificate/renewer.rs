@@ -1,0 +1,367 @@
+//! Carries out the steps of a certificate's renewal through the ports.
+//!
+//! Owns the order of calls in a step. Knows no timing (`schedule`) and no meaning of a list (`look`). A private key that
+//! stays in the vault signs there.
+
+use secrecy::{ExposeSecret as _, SecretString};
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use crate::ports::certificate_store::{CertificateCreation, CertificateStore, ListedCertificate};
+use crate::ports::client::{ClientProof, CredentialVerdict};
+use crate::ports::diagnosis::GraphProblem;
+use crate::ports::directory::{Directory, DirectoryError, KeyRegistration, NewKey};
+use crate::ports::failure::{Failure, Remedy};
+use crate::ports::{Certificates as _, Issuer, SecretRole, Vault, VaultError};
+use crate::process::clock::rfc3339;
+use crate::renewal::certificate::look::CertificateLook;
+use crate::renewal::certificate::schedule::CertificateStep;
+use crate::renewal::certificate::state::{CertificateState, CertificateTrial};
+use crate::renewal::health::{Part, failure};
+use crate::renewal::look::prefix;
+use crate::renewal::renewer::Renewer;
+use crate::renewal::state::Trial;
+use crate::rotation::rotate::read_client_id;
+use crate::token::app::{CredentialSource, RenewIdentity};
+use crate::token::certificate::{
+    self, Assertion, CertificateFacts, KeyProof, SigningCertificate, thumbprint_of,
+};
+use crate::token::tags::Tags;
+use crate::token::version::{VersionId, managed_by, tag};
+
+/// Renews the certificate of one app.
+#[derive(Clone, Debug)]
+pub struct CertificateRenewer<I, V, D>(pub Renewer<I, V, D>);
+
+/// A version of the certificate, and its private key if that can be read from the vault.
+struct LoadedCertificate {
+    version: VersionId,
+    der: Vec<u8>,
+    key: Option<Box<SigningCertificate>>,
+}
+
+impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> CertificateRenewer<I, V, D> {
+    /// Carries out one step. A failure is recorded in the state.
+    pub async fn step(&self, state: &mut CertificateState, next: &CertificateStep) {
+        let id = Uuid::new_v4();
+        let (part, done) = match next {
+            CertificateStep::Wait(_) => return,
+            CertificateStep::Look => {
+                let looked = self.look(id).await;
+                (Part::Looking, looked.map(|(_, look)| state.learn(look, &self.0.target)))
+            }
+            CertificateStep::Create => (Part::Renewing, self.create(state, id).await),
+            CertificateStep::Register => (Part::Renewing, self.register(state, id).await),
+            CertificateStep::Probe => (Part::Renewing, self.probe(state, id).await),
+            CertificateStep::Mark => (Part::Renewing, self.mark(state, id).await),
+            CertificateStep::TryNewest => (Part::Removing, self.try_newest(state, id).await),
+            CertificateStep::Remove(key_id) => (Part::Removing, self.remove(state, *key_id, id).await),
+        };
+        if let Err(failure) = done {
+            warn!(event = "renewal_step_failed", app = %self.0.name, reason = failure.summary);
+            state.health.failed(part, failure, self.0.clock.now(), self.0.clock.uptime());
+        }
+    }
+
+    /// Reads the vault and the app registration. Also returns the app's client id.
+    /// # Errors
+    /// Returns why one of them could not be read.
+    pub async fn look(&self, id: Uuid) -> Result<(String, CertificateLook), Failure> {
+        let (up, at) = (self.0.clock.uptime(), &self.0.target.at);
+        let client_id = self.client_id(id).await?;
+        let newest = self.0.vaults().certificate(at, None, id).await.map_err(|error| self.vault(&error))?;
+        let versions =
+            self.0.vaults().listed_certificates(at, id).await.map_err(|error| self.vault(&error))?;
+        let now = self.0.clock.now();
+        // A removal must never be early. So the earlier one of two times counts.
+        let now = newest.read_at.map_or(now, |told| told.min(now));
+        let thumbprint = thumbprint_of(&newest.der);
+        let newest = ListedCertificate { version: newest.version, thumbprint };
+        // The app's own sign-in needs the version in use, which only the list of versions shows.
+        let unregistered = KeyRegistration { object_id: Uuid::nil(), keys: Vec::new() };
+        let mut look = CertificateLook::of((up, now), newest, versions, unregistered);
+        let proof = self.own_proof(&look, &client_id, id).await?;
+        let listed = self.0.directory.keys(&self.0.caller(&client_id, &proof), &client_id, id).await;
+        let listed = listed.map_err(|error| error.failure(&self.0.subject(&client_id)))?;
+        look.object_id = listed.object_id;
+        look.listed = listed.keys.into_iter().map(|one| (one.key_id, one)).collect();
+        Ok((client_id, look))
+    }
+
+    /// Looks, and tries to remove a certificate that does not exist. Entra rejects the trial in one way if this caller
+    /// may manage the app's certificates, and in another way if not. So the trial changes nothing.
+    /// # Errors
+    /// Returns why a renewal would fail.
+    pub async fn rehearse(&self, id: Uuid) -> Result<CertificateLook, Failure> {
+        let (client_id, look) = self.look(id).await?;
+        let Some(signer) = look.signer() else { return Err(self.no_signer(&client_id, &look.newest)) };
+        let proof = self.key_proof(&look, signer, id).await?;
+        let own = self.own_proof(&look, &client_id, id).await?;
+        let caller = self.0.caller(&client_id, &own);
+        match self.0.directory.remove_key(&caller, look.object_id, id, &proof, id).await {
+            Ok(()) | Err(DirectoryError::Refused { status: 400, .. }) => Ok(look),
+            Err(error) => Err(error.failure(&self.0.subject(&client_id))),
+        }
+    }
+
+    async fn client_id(&self, id: Uuid) -> Result<String, Failure> {
+        Ok(read_client_id(&self.0.vaults(), &self.0.app, &self.0.name, id).await?.0)
+    }
+
+    fn vault(&self, error: &VaultError) -> Failure {
+        error.failure(SecretRole::Renewed, &self.0.target.at)
+    }
+
+    /// Reads a version, and its private key if the configuration says that it can be read.
+    async fn load(&self, version: &VersionId, id: Uuid) -> Result<LoadedCertificate, Failure> {
+        let at = &self.0.target.at;
+        let found = self.0.vaults().certificate(at, Some(version), id).await;
+        let der = found.map_err(|error| self.vault(&error))?.der;
+        let key = match &self.0.app.credential {
+            CredentialSource::Certificate(_) => {
+                let stored = self.0.vaults().read(at, version, id).await;
+                let stored = stored.map_err(|error| error.failure(SecretRole::Source, at))?;
+                let parsed = SigningCertificate::parse(stored.value.expose_secret().as_bytes());
+                Some(Box::new(
+                    parsed.map_err(|error| unusable(format!("version {version} of {at} {error}")))?,
+                ))
+            }
+            _ => None,
+        };
+        Ok(LoadedCertificate { version: version.clone(), der, key })
+    }
+
+    /// Signs an assertion of the app for its home tenant. Each request needs a new one.
+    async fn assertion(
+        &self,
+        with: &LoadedCertificate,
+        client_id: &str,
+        id: Uuid,
+    ) -> Result<ClientProof, Failure> {
+        let public = CertificateFacts::of_der(&with.der).ok_or_else(|| {
+            unusable(format!("{} holds no certificate that can be parsed", self.0.target.at))
+        })?;
+        let audience = self.0.issuer.assertion_audience(&self.0.tenant);
+        let (thumbprint, now) = (&public.thumbprint, self.0.clock.now());
+        let claims = Assertion { thumbprint, audience: &audience, client_id, now, id: Uuid::new_v4() };
+        let input = claims.signing_input();
+        let signature = match &with.key {
+            Some(key) => key.sign(&input).ok_or_else(cannot_sign)?,
+            None => {
+                let digest = certificate::digest_of(&input);
+                let signed = self.0.vaults().sign(&self.0.target.at, &with.version, &digest, id).await;
+                signed.map_err(|error| self.vault(&error))?
+            }
+        };
+        Ok(ClientProof::Assertion(certificate::signed(&input, &signature)))
+    }
+
+    /// Signs the app's own proof for Entra with the version in use, if the app manages its credentials itself.
+    async fn own_proof(
+        &self,
+        look: &CertificateLook,
+        client_id: &str,
+        id: Uuid,
+    ) -> Result<ClientProof, Failure> {
+        match self.0.target.policy.identity {
+            // The identity that reads the vault sends no proof of the app.
+            RenewIdentity::Vault => Ok(ClientProof::Assertion(SecretString::default())),
+            RenewIdentity::App => {
+                let loaded = self.load(&look.in_use().version.id, id).await?;
+                self.assertion(&loaded, client_id, id).await
+            }
+        }
+    }
+
+    /// Signs the proof for a change of the app's certificates.
+    async fn key_proof(
+        &self,
+        look: &CertificateLook,
+        signer: &ListedCertificate,
+        id: Uuid,
+    ) -> Result<SecretString, Failure> {
+        let loaded = self.load(&signer.version.id, id).await?;
+        let proof =
+            KeyProof { thumbprint: &signer.thumbprint, object_id: look.object_id, now: self.0.clock.now() };
+        let input = proof.signing_input();
+        let signature = match &loaded.key {
+            Some(key) => key.sign_proof(&input).ok_or_else(cannot_sign)?,
+            None => {
+                let digest = certificate::digest_of(&input);
+                let signed =
+                    self.0.vaults().sign_proof(&self.0.target.at, &loaded.version, &digest, id).await;
+                signed.map_err(|error| self.vault(&error))?
+            }
+        };
+        Ok(certificate::signed(&input, &signature))
+    }
+
+    async fn create(&self, state: &mut CertificateState, id: Uuid) -> Result<(), Failure> {
+        let at = &self.0.target.at;
+        state.must_look = true;
+        let created = self.0.vaults().create_certificate(at, id).await;
+        match created {
+            Ok(CertificateCreation::OtherIssuer) => Err(other_issuer(at.vault_name(), at.name.as_str())),
+            // After a lost answer, the version may exist.
+            Ok(CertificateCreation::Begun)
+            | Err(VaultError::Unreachable(_) | VaultError::Unavailable { .. }) => {
+                state.created.push(self.0.clock.uptime());
+                info!(event = "certificate_requested", app = %self.0.name, certificate = %at);
+                created.map(drop).map_err(|error| self.vault(&error))
+            }
+            Err(error) => Err(self.vault(&error)),
+        }
+    }
+
+    async fn register(&self, state: &mut CertificateState, id: Uuid) -> Result<(), Failure> {
+        let Some(look) = &state.look else { return Ok(()) };
+        let client_id = self.client_id(id).await?;
+        let new = &look.newest;
+        let Some(signer) = look.signer() else { return Err(self.no_signer(&client_id, new)) };
+        let loaded = self.load(&new.version.id, id).await?;
+        let proof = self.key_proof(look, signer, id).await?;
+        let own = self.own_proof(look, &client_id, id).await?;
+        let short: String = new.version.id.0.chars().take(8).collect();
+        let name = format!("{}{short}", prefix(&self.0.target.at));
+        let key = NewKey { der: &loaded.der, name: &name, proof: &proof };
+        let registered =
+            self.0.directory.add_key(&self.0.caller(&client_id, &own), look.object_id, &key, id).await;
+        match registered {
+            Ok(key_id) => {
+                info!(event = "certificate_registered", app = %self.0.name, %key_id, version = %new.version.id, name);
+                state.registered = Some((new.version.id.clone(), self.0.clock.uptime()));
+                state.must_look = true;
+                state.health.succeeded(Part::Renewing);
+                Ok(())
+            }
+            Err(error) => {
+                let failure = self.unregistered(&client_id, &error);
+                if error.may_have_happened() {
+                    state.registered = Some((new.version.id.clone(), self.0.clock.uptime()));
+                    state.must_look = true;
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    async fn probe(&self, state: &mut CertificateState, id: Uuid) -> Result<(), Failure> {
+        let Some(look) = &state.look else { return Ok(()) };
+        let version = look.newest.version.id.clone();
+        let client_id = self.client_id(id).await?;
+        let loaded = self.load(&version, id).await?;
+        let proof = self.assertion(&loaded, &client_id, id).await?;
+        let (verdict, refusal) = self.0.verdict(&client_id, &proof, id).await;
+        let (now, up) = (self.0.clock.now(), self.0.clock.uptime());
+        let trial = match state.trial.take().filter(|trial| trial.version == version) {
+            Some(trial) => state.trial.insert(trial),
+            None => state.trial.insert(CertificateTrial { version, since: up, probes: Trial::default() }),
+        };
+        trial.probes.note(verdict, up);
+        if trial.probes.is_settled() {
+            state.must_look = true;
+            info!(event = "certificate_settled", app = %self.0.name, version = %trial.version);
+        }
+        state.report_slow_trial(now, up);
+        match refusal {
+            Some(refusal) if verdict == CredentialVerdict::Untested => Err(refusal),
+            _ => Ok(()),
+        }
+    }
+
+    async fn mark(&self, state: &mut CertificateState, id: Uuid) -> Result<(), Failure> {
+        let Some(look) = &state.look else { return Ok(()) };
+        let (at, version) = (&self.0.target.at, &look.newest.version);
+        let mut tags: Tags = version.tags.clone();
+        tags.insert(tag::ACCEPTED_AT, &rfc3339(look.at));
+        tags.insert(tag::MANAGED_BY, &managed_by(self.0.command));
+        state.must_look = true;
+        let marked = self.0.vaults().tag_certificate(at, &version.id, &tags, id).await;
+        marked.map_err(|error| self.vault(&error))?;
+        info!(event = "certificate_accepted", app = %self.0.name, version = %version.id);
+        state.trial = None;
+        state.health.succeeded(Part::Renewing);
+        Ok(())
+    }
+
+    async fn try_newest(&self, state: &mut CertificateState, id: Uuid) -> Result<(), Failure> {
+        let Some(look) = &mut state.look else { return Ok(()) };
+        let client_id = self.client_id(id).await?;
+        let loaded = self.load(&look.newest.version.id, id).await?;
+        let proof = self.assertion(&loaded, &client_id, id).await?;
+        let (verdict, _) = self.0.verdict(&client_id, &proof, id).await;
+        look.newest_is_accepted = Some(verdict == CredentialVerdict::Accepted);
+        Ok(())
+    }
+
+    async fn remove(&self, state: &mut CertificateState, key_id: Uuid, id: Uuid) -> Result<(), Failure> {
+        let Some(look) = &state.look else { return Ok(()) };
+        let client_id = self.client_id(id).await?;
+        let newest = self.0.vaults().certificate(&self.0.target.at, None, id).await;
+        let newest = newest.map_err(|error| self.vault(&error))?.version;
+        // Another version may have come into use since the look.
+        if newest.id != look.newest.version.id {
+            state.must_look = true;
+            return Ok(());
+        }
+        let proof = self.key_proof(look, &look.newest, id).await?;
+        let own = self.own_proof(look, &client_id, id).await?;
+        state.must_look = true;
+        let caller = self.0.caller(&client_id, &own);
+        let removed = self.0.directory.remove_key(&caller, look.object_id, key_id, &proof, id).await;
+        removed.map_err(|error| error.failure(&self.0.subject(&client_id)))?;
+        info!(event = "certificate_removed", app = %self.0.name, %key_id);
+        state.health.succeeded(Part::Removing);
+        Ok(())
+    }
+
+    /// Why the new version could not be registered. Where Entra rejects the proof, a person can register it.
+    fn unregistered(&self, client_id: &str, error: &DirectoryError) -> Failure {
+        let failure = error.failure(&self.0.subject(client_id));
+        match error.problem() {
+            Some(GraphProblem::Token | GraphProblem::UnknownCode) => Failure {
+                action: Some(self.register_by_hand(client_id).into()),
+                remedy: Remedy::Operator,
+                ..failure
+            },
+            _ => failure,
+        }
+    }
+
+    /// Entra accepts a change only with a proof of a registered certificate.
+    fn no_signer(&self, client_id: &str, new: &ListedCertificate) -> Failure {
+        let summary = format!(
+            "no version of {} is registered at app {client_id} and valid, so version {} cannot be registered",
+            self.0.target.at, new.version.id
+        );
+        Failure {
+            action: Some(self.register_by_hand(client_id).into()),
+            ..failure(Remedy::Operator, summary)
+        }
+    }
+
+    fn register_by_hand(&self, client_id: &str) -> String {
+        let (vault, name) = (self.0.target.at.vault_name(), self.0.target.at.name.as_str());
+        format!(
+            "register the certificate: `az ad app credential reset --id {client_id} --append --keyvault {vault} --cert {name}`"
+        )
+    }
+}
+
+fn other_issuer(vault: &str, name: &str) -> Failure {
+    let summary = format!(
+        "certificate {name} of vault {vault} is issued by another authority than the vault, so Perennial creates no new version"
+    );
+    let action = format!(
+        "create the new version as its issuer requires: `az keyvault certificate show --vault-name {vault} --name {name} --query policy.issuerParameters`; Perennial registers and uses it then"
+    );
+    Failure { action: Some(action.into()), ..failure(Remedy::Operator, summary) }
+}
+
+fn cannot_sign() -> Failure {
+    unusable("the app's certificate could not sign".to_owned())
+}
+
+fn unusable(summary: String) -> Failure {
+    failure(Remedy::Operator, summary)
+}

@@ -1,0 +1,146 @@
+//! Decides the next step of a certificate's renewal, and what a look means for it.
+//!
+//! Pure. The only time is the clock's uptime and the vault's time of the last look, so a wrong host clock changes
+//! nothing.
+
+use chrono::TimeDelta;
+use uuid::Uuid;
+
+use crate::ports::failure::Remedy;
+use crate::process::clock::Timestamp;
+use crate::renewal::certificate::look::CertificateLook;
+use crate::renewal::certificate::state::CertificateState;
+use crate::renewal::health::{Part, failure};
+use crate::renewal::schedule::Target;
+use crate::renewal::times::{
+    ATTEMPTS_A_DAY, GIVE_UP_AFTER, LOOK_EVERY, LOOK_IS_FRESH, PROBE_EVERY, SETTLED_AFTER,
+};
+
+/// The next step of a certificate's renewal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertificateStep {
+    /// Read the vault and the app registration.
+    Look,
+    /// Let the vault create a new version.
+    Create,
+    /// Register the newest version at Entra.
+    Register,
+    /// Try the newest version, which does not have the mark yet.
+    Probe,
+    /// Give the newest version the mark.
+    Mark,
+    /// Try the newest version before an older one is removed at Entra.
+    TryNewest,
+    /// Remove the certificate of an older version at Entra.
+    Remove(Uuid),
+    /// Wait until this uptime.
+    Wait(TimeDelta),
+}
+
+/// Decides the next step at an uptime.
+pub fn next(target: &Target, state: &CertificateState, up: TimeDelta) -> CertificateStep {
+    if let Some(backoff) = state.health.backoff.filter(|backoff| backoff.until > up) {
+        return CertificateStep::Wait(backoff.until);
+    }
+    let is_usable = |look: &&CertificateLook| up - look.up < LOOK_EVERY && !state.must_look;
+    let Some(look) = state.look.as_ref().filter(is_usable) else { return CertificateStep::Look };
+    let is_fresh = up - look.up <= LOOK_IS_FRESH;
+    let when_fresh = |step| if is_fresh { step } else { CertificateStep::Look };
+    if look.newest.version.accepted_at().is_none() {
+        return next_of_new(state, look, up, when_fresh);
+    }
+    if let Some(key_id) = look.removable(&target.at) {
+        match look.newest_is_accepted {
+            Some(false) => {}
+            None => return when_fresh(CertificateStep::TryNewest),
+            Some(true) => return when_fresh(CertificateStep::Remove(key_id)),
+        }
+    }
+    let now = look.at + (up - look.up);
+    if is_due(target, state, look, now) && !look.is_spent(state.created_today(up)) {
+        // The vault may still be creating the version that this process asked for.
+        return match state.created.last().filter(|at| **at + SETTLED_AFTER > up) {
+            Some(_) if look.up + PROBE_EVERY > up => CertificateStep::Wait(look.up + PROBE_EVERY),
+            Some(_) => CertificateStep::Look,
+            None => when_fresh(CertificateStep::Create),
+        };
+    }
+    CertificateStep::Wait(look.up + LOOK_EVERY)
+}
+
+/// Decides the next step for a newest version without the mark.
+fn next_of_new(
+    state: &CertificateState,
+    look: &CertificateLook,
+    up: TimeDelta,
+    when_fresh: impl Fn(CertificateStep) -> CertificateStep,
+) -> CertificateStep {
+    let id = &look.newest.version.id;
+    // The list may lag behind a registration.
+    let was_registered =
+        state.registered.as_ref().is_some_and(|(version, at)| version == id && *at + SETTLED_AFTER > up);
+    if !look.is_registered(&look.newest.thumbprint) && !was_registered {
+        return when_fresh(CertificateStep::Register);
+    }
+    let probes = state.trial_of(id).map(|trial| trial.probes).unwrap_or_default();
+    if probes.is_settled() {
+        return when_fresh(CertificateStep::Mark);
+    }
+    match probes.probed.map(|probed| probed + PROBE_EVERY) {
+        Some(at) if at > up => CertificateStep::Wait(at),
+        _ => CertificateStep::Probe,
+    }
+}
+
+/// Whether a new version must be created at a time. A person can ask for one, once.
+fn is_due(target: &Target, state: &CertificateState, look: &CertificateLook, now: Timestamp) -> bool {
+    (target.is_forced && state.created.is_empty()) || look.is_due(&target.policy, now)
+}
+
+impl CertificateState {
+    /// Takes in a look.
+    pub fn learn(&mut self, look: CertificateLook, target: &Target) {
+        self.first_seen.get_or_insert_with(|| look.listed.keys().copied().collect());
+        self.health.succeeded(Part::Looking);
+        let newest = &look.newest;
+        self.trial
+            .take_if(|trial| trial.version != newest.version.id || newest.version.accepted_at().is_some());
+        let is_marked = newest.version.accepted_at().is_some();
+        let is_due = is_due(target, self, &look, look.at);
+        let was_registered =
+            self.look.as_ref().is_some_and(|before| before.is_registered(&look.newest.thumbprint));
+        if is_marked && !is_due || look.is_registered(&newest.thumbprint) && !was_registered {
+            self.health.succeeded(Part::Renewing);
+        }
+        if is_marked && is_due && look.is_spent(self.created_today(look.up)) {
+            let summary = format!(
+                "the vault created {ATTEMPTS_A_DAY} versions of the certificate within a day, and the newest one ends soon"
+            );
+            self.health.trouble_since(Part::Renewing, failure(Remedy::Operator, summary), look.at);
+        }
+        if look.removable(&target.at).is_none() {
+            self.health.succeeded(Part::Removing);
+        }
+        self.look = Some(look);
+        self.must_look = false;
+    }
+
+    /// Reports a version that Entra has not accepted steadily for long. The probes go on.
+    pub fn report_slow_trial(&mut self, now: Timestamp, up: TimeDelta) {
+        let Some(trial) = self.trial.as_mut().filter(|trial| up - trial.since >= GIVE_UP_AFTER) else {
+            return;
+        };
+        if trial.probes.is_settled() {
+            return;
+        }
+        trial.since = up;
+        let summary = format!(
+            "Entra has not accepted version {} of the certificate steadily within an hour; the version before stays in use",
+            trial.version
+        );
+        self.health.failed(Part::Renewing, failure(Remedy::Operator, summary), now, up);
+    }
+}
+
+#[cfg(test)]
+mod tests;

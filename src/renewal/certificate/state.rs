@@ -1,0 +1,58 @@
+//! The state of a certificate's renewal in memory. A restart loses it, and the next look finds everything again.
+
+use std::collections::BTreeSet;
+
+use chrono::TimeDelta;
+use uuid::Uuid;
+
+use crate::renewal::certificate::look::CertificateLook;
+use crate::renewal::health::RenewalHealth;
+use crate::renewal::state::Trial;
+use crate::token::version::VersionId;
+
+/// The state of the renewal of one app's certificate.
+#[derive(Debug, Default)]
+pub struct CertificateState {
+    /// The last look that succeeded.
+    pub look: Option<CertificateLook>,
+    /// Whether the next step must be a look, because something changed.
+    pub must_look: bool,
+    /// The uptimes at which this process let the vault create versions.
+    pub created: Vec<TimeDelta>,
+    /// The last version that this process registered, and the uptime. The answer may have been lost.
+    pub registered: Option<(VersionId, TimeDelta)>,
+    /// The probes of the newest version.
+    pub trial: Option<CertificateTrial>,
+    /// The certificates that the first look found at Entra.
+    pub first_seen: Option<BTreeSet<Uuid>>,
+    /// What fails now.
+    pub health: RenewalHealth,
+}
+
+/// The probes of a version that Entra may not accept everywhere yet.
+#[derive(Clone, Debug)]
+pub struct CertificateTrial {
+    /// The version.
+    pub version: VersionId,
+    /// The uptime of the first probe, or of the last report that the version is not accepted.
+    pub since: TimeDelta,
+    pub probes: Trial,
+}
+
+impl CertificateState {
+    /// Returns the number of versions that this process let the vault create within a day before an uptime.
+    pub fn created_today(&self, up: TimeDelta) -> usize {
+        self.created.iter().filter(|at| **at + TimeDelta::days(1) > up).count()
+    }
+
+    /// Returns the probes of a version.
+    pub fn trial_of(&self, version: &VersionId) -> Option<&CertificateTrial> {
+        self.trial.as_ref().filter(|trial| trial.version == *version)
+    }
+
+    /// Makes the next step a look, at once.
+    pub fn hurry(&mut self) {
+        self.health.backoff = None;
+        self.must_look = true;
+    }
+}

@@ -1,0 +1,196 @@
+//! Microsoft Graph: the certificates of app registrations.
+//!
+//! A change needs a proof: a token that a registered certificate of the app has signed (docs/azure-facts.md F608).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, TimeDelta};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::super::certificate::PublicCertificate;
+use super::super::credentials::AppCertificate;
+use super::super::directory::App;
+use super::super::ledger::Operation;
+use super::super::{Inner, Trouble, World};
+use super::{GraphRefusal, about};
+use crate::process::clock::Timestamp;
+
+/// The audience of a proof: the app id of Azure AD Graph.
+const PROOF_AUDIENCE: &str = "00000002-0000-0000-c000-000000000000";
+
+/// The longest lifetime of a proof.
+const PROOF_LIVES: f64 = 600.0;
+
+/// The beginning of Graph's text for a certificate that does not exist.
+const NO_KEY: &str = "No key credential found with keyId";
+
+/// A request for a new certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRequest {
+    /// The certificate, in DER form.
+    pub der: Vec<u8>,
+    /// The display name. The default is the certificate's subject.
+    pub name: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ProofHeader {
+    alg: String,
+    x5t: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ProofClaims {
+    aud: String,
+    iss: String,
+    nbf: f64,
+    exp: f64,
+}
+
+impl GraphRefusal {
+    fn bad_proof() -> Self {
+        Self::new(401, "Authentication_MissingOrMalformed", "Access Token missing or malformed.")
+    }
+
+    fn missing_key(key_id: Uuid) -> Self {
+        Self::new(400, "Request_BadRequest", format!("{NO_KEY} '{key_id}'."))
+    }
+
+    /// Whether the certificate to remove does not exist.
+    pub(in crate::sandbox::world) fn is_missing_key(&self) -> bool {
+        self.text.starts_with(NO_KEY)
+    }
+}
+
+impl World {
+    /// Adds a certificate to the app registration with this object id. Returns the registered certificate.
+    ///
+    /// # Errors
+    /// Returns a fault or Graph's rejection.
+    pub fn add_key(
+        &self,
+        actor: &str,
+        access_token: &str,
+        object_id: Uuid,
+        request: &KeyRequest,
+        proof: &str,
+    ) -> Result<AppCertificate, Trouble<GraphRefusal>> {
+        self.call(
+            |inner| about(actor, Operation::AddKey, inner.app_with(object_id)),
+            |inner, _| inner.add_key(access_token, object_id, request, proof),
+        )
+    }
+
+    /// Removes a certificate from the app registration with this object id.
+    ///
+    /// # Errors
+    /// Returns a fault or Graph's rejection. A certificate that is already gone is rejected.
+    pub fn remove_key(
+        &self,
+        actor: &str,
+        access_token: &str,
+        object_id: Uuid,
+        key_id: Uuid,
+        proof: &str,
+    ) -> Result<(), Trouble<GraphRefusal>> {
+        self.call(
+            |inner| about(actor, Operation::RemoveKey, inner.app_with(object_id)),
+            |inner, _| inner.remove_key(access_token, object_id, key_id, proof),
+        )
+    }
+}
+
+impl Inner {
+    /// Returns the client id of the app that the caller may change with this proof.
+    fn proved(&self, access_token: &str, object_id: Uuid, proof: &str) -> Result<String, GraphRefusal> {
+        // An app may change its own certificates without any permission.
+        let caller = self.graph_caller(access_token)?;
+        let own = self.directory.apps.get(&caller.app).filter(|app| app.object_id == object_id);
+        let app = own.map_or_else(|| self.changeable(access_token, object_id), Ok)?;
+        if !is_proof(proof, app, self.time.now()) {
+            return Err(GraphRefusal::bad_proof());
+        }
+        Ok(app.client_id.clone())
+    }
+
+    fn add_key(
+        &mut self,
+        access_token: &str,
+        object_id: Uuid,
+        request: &KeyRequest,
+        proof: &str,
+    ) -> Result<AppCertificate, GraphRefusal> {
+        let client_id = self.proved(access_token, object_id, proof)?;
+        let certificate = PublicCertificate::read(&request.der)
+            .ok_or_else(|| GraphRefusal::new(400, "Request_BadRequest", "Key credential is not valid."))?;
+        let policy = self.directory.apps.get(&client_id).map(|app| app.policy).unwrap_or_default();
+        let lives = certificate.not_after - certificate.not_before;
+        if policy.longest_certificate.is_some_and(|longest| lives > longest) {
+            let text = "Credential lifetime exceeds the max value allowed as per assigned policy.";
+            return Err(GraphRefusal::new(400, "CredentialInvalidLifetimeAsPerAppPolicy", text));
+        }
+        let registered = AppCertificate {
+            key_id: self.fresh_id(),
+            name: request.name.clone().unwrap_or_else(|| certificate.subject.clone()),
+            certificate,
+            propagation: self.propagation(),
+            removal: None,
+        };
+        if let Some(app) = self.directory.apps.get_mut(&client_id) {
+            app.certificates.push(registered.clone());
+        }
+        Ok(registered)
+    }
+
+    fn remove_key(
+        &mut self,
+        access_token: &str,
+        object_id: Uuid,
+        key_id: Uuid,
+        proof: &str,
+    ) -> Result<(), GraphRefusal> {
+        let client_id = self.proved(access_token, object_id, proof)?;
+        let removal = self.propagation();
+        let app = self.directory.apps.get_mut(&client_id);
+        let mut listed = app.into_iter().flat_map(|app| &mut app.certificates).filter(|one| one.is_listed());
+        let found = listed.find(|one| one.key_id == key_id);
+        found.ok_or_else(|| GraphRefusal::missing_key(key_id))?.removal = Some(removal);
+        Ok(())
+    }
+}
+
+/// Whether a registered certificate of the app, which is valid now, signed a proof for this app.
+fn is_proof(text: &str, app: &App, now: Timestamp) -> bool {
+    let Some((signed, signature)) = text.rsplit_once('.') else { return false };
+    let Some((header, claims)) = signed.split_once('.') else { return false };
+    let decoded = |part: &str| URL_SAFE_NO_PAD.decode(part).ok();
+    let (Some(header), Some(claims), Some(signature)) =
+        (decoded(header), decoded(claims), decoded(signature))
+    else {
+        return false;
+    };
+    let (Ok(header), Ok(claims)) =
+        (serde_json::from_slice::<ProofHeader>(&header), serde_json::from_slice::<ProofClaims>(&claims))
+    else {
+        return false;
+    };
+    let time = |seconds: f64| DateTime::from_timestamp_millis((seconds * 1000.0) as i64);
+    let in_time = time(claims.nbf).is_some_and(|from| from <= now + TimeDelta::minutes(5))
+        && time(claims.exp).is_some_and(|until| until > now)
+        && claims.exp - claims.nbf <= PROOF_LIVES;
+    let signs = |one: &AppCertificate| {
+        let known = &one.certificate;
+        let is_named = header.x5t.as_ref().is_none_or(|hash| *hash == known.x5t());
+        one.is_listed()
+            && known.not_before <= now
+            && now < known.not_after
+            && is_named
+            && known.verifies(&header.alg, signed.as_bytes(), &signature)
+    };
+    header.alg == "RS256"
+        && claims.aud == PROOF_AUDIENCE
+        && claims.iss.eq_ignore_ascii_case(&app.object_id.to_string())
+        && in_time
+        && app.certificates.iter().any(signs)
+}

@@ -1,0 +1,203 @@
+//! Every order in which two instances, a person, a crash and a lost answer can meet at the steps that change something.
+
+use std::task::{Context, Waker};
+
+use chrono::TimeDelta;
+use perennial::renewal::certificate::schedule::{CertificateStep, next};
+use perennial::renewal::certificate::state::{CertificateState, CertificateTrial};
+use perennial::renewal::state::{Accepted, Trial};
+use perennial::sandbox::world::{Operation, Peer};
+use perennial::token::version::VersionId;
+
+use super::super::orders::{Task, Wrong, finished, inject};
+use super::super::policy;
+use super::{CertificateScene, WorldCertificateRenewer, certificate_policy, scene_at_rest};
+
+/// The state of the renewal at the beginning.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Stage {
+    /// The version in use is due.
+    Due,
+    /// The newest version is not registered. Key Vault or a person has created it.
+    Unregistered,
+    /// The newest version was tried for long enough.
+    Tried,
+    /// The newest version has been in use for longer than the grace period.
+    Replaced,
+}
+
+/// The participant beside the first instance.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Other {
+    Instance,
+    /// A person, or Key Vault itself, who creates a version.
+    Creator,
+}
+
+fn renewer(scene: &CertificateScene, actor: &str) -> WorldCertificateRenewer {
+    scene.renewer(actor, policy(730, 45), true)
+}
+
+/// Carries out steps until the next one waits or tries a version. An instance that begins to try a version ends here, as
+/// in a crash.
+async fn steps(renewer: WorldCertificateRenewer, mut state: CertificateState) {
+    for _ in 0..8 {
+        let step = next(&renewer.0.target, &state, renewer.0.clock.uptime());
+        if matches!(step, CertificateStep::Wait(_) | CertificateStep::Probe) {
+            return;
+        }
+        renewer.step(&mut state, &step).await;
+    }
+}
+
+/// Marks the newest version by the shipped steps, as after enough probes.
+fn settle(scene: &CertificateScene, actor: &str) {
+    finished(steps(renewer(scene, actor), tried(scene)));
+}
+
+/// The state of an instance that has tried the newest version for long enough.
+fn tried(scene: &CertificateScene) -> CertificateState {
+    let up = scene.clock.uptime();
+    let accepted = Accepted { first: up - TimeDelta::minutes(15), last: up, count: 16 };
+    let probes = Trial { accepted: Some(accepted), probed: Some(up) };
+    let version = VersionId(scene.newest().id.as_str().into());
+    CertificateState {
+        trial: Some(CertificateTrial { version, since: up, probes }),
+        ..CertificateState::default()
+    }
+}
+
+fn create_version(scene: &CertificateScene) {
+    let policy = certificate_policy(TimeDelta::days(90));
+    scene.world.human_creates_certificate(&scene.at, policy).expect("created");
+}
+
+fn scene_of(stage: Stage) -> CertificateScene {
+    let scene = scene_at_rest(TimeDelta::days(90));
+    settle(&scene, "before");
+    scene.clock.set_by(TimeDelta::days(1));
+    if stage == Stage::Due {
+        scene.clock.set_by(TimeDelta::days(50));
+        return scene;
+    }
+    create_version(&scene);
+    if stage != Stage::Unregistered {
+        finished(steps(renewer(&scene, "before"), CertificateState::default()));
+    }
+    if stage == Stage::Replaced {
+        settle(&scene, "before");
+        scene.clock.set_by(TimeDelta::days(8));
+    }
+    scene
+}
+
+fn task(scene: &CertificateScene, stage: Stage, nth: usize) -> Task {
+    let state = if stage == Stage::Tried { tried(scene) } else { CertificateState::default() };
+    Box::pin(steps(renewer(scene, &format!("instance-{nth}")), state))
+}
+
+fn other_task(scene: &CertificateScene, stage: Stage, other: Other) -> Task {
+    match other {
+        Other::Instance => task(scene, stage, 1),
+        Other::Creator => {
+            let (world, at) = (scene.world.clone(), scene.at.clone());
+            Box::pin(async move {
+                tokio::task::yield_now().await;
+                let policy = certificate_policy(TimeDelta::days(90));
+                world.human_creates_certificate(&at, policy).expect("created");
+            })
+        }
+    }
+}
+
+/// Runs both participants in the order that `prefix` begins. Returns the choices made, and out of how many.
+fn run(
+    scene: &CertificateScene,
+    stage: Stage,
+    other: Other,
+    wrong: Wrong,
+    prefix: &[usize],
+) -> Vec<(usize, usize)> {
+    let mut tasks = vec![(0, task(scene, stage, 0)), (1, other_task(scene, stage, other))];
+    inject(&scene.world, wrong);
+    let mut context = Context::from_waker(Waker::noop());
+    let (mut taken, mut polls_of_first) = (Vec::new(), 0);
+    while !tasks.is_empty() {
+        let choice = prefix.get(taken.len()).copied().unwrap_or(0) % tasks.len();
+        taken.push((choice, tasks.len()));
+        let is_first = tasks[choice].0 == 0;
+        polls_of_first += usize::from(is_first);
+        let crashes = is_first && wrong == Wrong::Crash(polls_of_first);
+        let ended = tasks[choice].1.as_mut().poll(&mut context).is_ready();
+        if ended || crashes {
+            drop(tasks.remove(choice));
+        }
+        scene.check_now(&(stage, other, wrong, &taken));
+    }
+    taken
+}
+
+/// A later process brings the newest version into use, and removes what it replaces.
+fn finish(scene: &CertificateScene, told: &dyn std::fmt::Debug) {
+    for _ in 0..3 {
+        scene.clock.set_by(TimeDelta::hours(2));
+        finished(steps(renewer(scene, "later"), CertificateState::default()));
+        scene.check_now(told);
+        settle(scene, "later");
+        scene.check_now(told);
+    }
+    let newest = scene.newest();
+    assert_eq!(scene.in_use().id, newest.id, "the newest version is not in use: {told:?}");
+    assert!(scene.is_accepted(&newest), "{told:?}");
+    scene.clock.set_by(TimeDelta::days(9));
+    for _ in 0..3 {
+        finished(steps(renewer(scene, "last"), CertificateState::default()));
+    }
+    scene.check_now(told);
+    // The one in use, another deployment's, and perhaps a newer version that is under way.
+    let left = scene.registered().len();
+    assert!(left <= 3, "{left} certificates are left: {told:?}");
+}
+
+fn walk(stage: Stage, other: Other, wrong: Wrong) -> usize {
+    let mut orders = 0;
+    let mut prefix: Vec<usize> = Vec::new();
+    loop {
+        let scene = scene_of(stage);
+        let taken = run(&scene, stage, other, wrong, &prefix);
+        finish(&scene, &(stage, other, wrong, &taken));
+        orders += 1;
+        let Some(at) = taken.iter().rposition(|(choice, of)| choice + 1 < *of) else { return orders };
+        prefix = taken[..at].iter().map(|(choice, _)| *choice).collect();
+        prefix.push(taken[at].0 + 1);
+    }
+}
+
+#[test]
+fn every_order_of_two_participants_keeps_the_certificate_in_use() {
+    let began = tokio::time::Instant::now();
+    let operations = [
+        (Peer::KeyVault, Operation::CreateCertificate),
+        (Peer::KeyVault, Operation::UpdateCertificate),
+        (Peer::Graph, Operation::AddKey),
+        (Peer::Graph, Operation::RemoveKey),
+    ];
+    let lost = operations.map(|(peer, operation)| Wrong::Lost(peer, operation));
+    let not_reached = operations.map(|(peer, operation)| Wrong::NotReached(peer, operation));
+    let crashes = (1..12).map(Wrong::Crash);
+    let wrongs: Vec<_> = [Wrong::Nothing].into_iter().chain(lost).chain(not_reached).chain(crashes).collect();
+    let mut orders = 0;
+    for stage in [Stage::Due, Stage::Unregistered, Stage::Tried, Stage::Replaced] {
+        // Two instances have far more orders, so nothing else goes wrong there, and only the shorter stages take part.
+        let two = if matches!(stage, Stage::Tried | Stage::Replaced) {
+            walk(stage, Other::Instance, Wrong::Nothing)
+        } else {
+            0
+        };
+        let counted: usize = wrongs.iter().map(|wrong| walk(stage, Other::Creator, *wrong)).sum();
+        eprintln!("{stage:?}: {counted} and {two} orders, {:.1?}", began.elapsed());
+        orders += counted + two;
+    }
+    eprintln!("{orders} orders in {:.1?}", began.elapsed());
+    assert!(orders > 2_000, "{orders}");
+}
