@@ -259,7 +259,7 @@ impl Kind {
             Self::SecretDeleted => "The token's secret was deleted",
             Self::AppCertificateUnregistered => "Newest app credential not accepted by Entra",
             Self::AppCredentialRenewalFailed => "App credential renewal failed",
-            Self::AppCredentialUnknown => "Unknown client secret on the app",
+            Self::AppCredentialUnknown => "Unknown credential on the app",
         }
     }
 

@@ -148,6 +148,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
             client_id,
             tenant: &self.tenant,
             graph: &self.graph,
+            is_certificate: self.app.credential.is_certificate(),
             identity: self.target.policy.identity,
             vault_client_id: self.vault_client_id.as_deref(),
         }

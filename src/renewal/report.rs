@@ -17,7 +17,7 @@ use crate::renewal::health::RenewalTrouble;
 use crate::renewal::look::{CredentialLook, HeldEnd};
 use crate::renewal::schedule::Target;
 use crate::renewal::state::{RenewalAttempt, RenewalState};
-use crate::renewal::times::GIVE_UP_AFTER;
+use crate::renewal::times::REPORTED_AFTER;
 use crate::token::version::VersionId;
 
 /// A failure that may be temporary is reported if it lasts longer than this.
@@ -114,7 +114,7 @@ impl RenewalReport {
 
 fn unaccepted(look: &CertificateLook, now: Timestamp) -> Option<UnacceptedVersion> {
     let (newest, used) = (&look.newest.version, &look.in_use().version);
-    let since = newest.created + GIVE_UP_AFTER;
+    let since = newest.created + REPORTED_AFTER;
     (newest.id != used.id && since <= now).then(|| UnacceptedVersion {
         newest: newest.id.clone(),
         used: used.id.clone(),

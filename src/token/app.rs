@@ -107,7 +107,7 @@ impl CredentialSource {
         matches!(self, Self::Certificate(_) | Self::VaultKey(_))
     }
 
-    /// Whether the credential expires at a time that its value does not contain.
+    /// Whether the credential has an expiry that cannot be read from its value.
     pub fn has_unknown_end(&self) -> bool {
         matches!(self, Self::Secret(_))
     }

@@ -77,7 +77,7 @@ pub mod tag {
     /// When Entra had accepted this version of a certificate for a quarter of an hour.
     pub const ACCEPTED_AT: &str = "accepted-at";
 
-    /// All tags of a renewed client secret.
+    /// All tags that Perennial writes on a renewed client secret.
     pub const OF_CLIENT_SECRETS: [&str; 4] = [MANAGED_BY, ISSUED_AT, KEY_ID, REPLACES];
 
     /// All tags that Perennial writes on a refresh token. All other tags are foreign and are copied to the next

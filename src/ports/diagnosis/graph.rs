@@ -56,7 +56,7 @@ use GraphProblem as P;
 
 /// All rows of the table. A code is in one row only.
 pub const GRAPH_ROWS: &[GraphRow] = &[
-    row(&["Authorization_RequestDenied"], P::MissingRight, "no right to manage the app's secrets"),
+    row(&["Authorization_RequestDenied"], P::MissingRight, "no right to manage the app's credentials"),
     row(&["Request_ResourceNotFound"], P::NoRegistration, "no such app registration in the caller's tenant"),
     row(
         &["CredentialTypeNotAllowedAsPerAppPolicy"],
@@ -92,6 +92,8 @@ pub struct GraphSubject<'a> {
     pub tenant: &'a str,
     /// Microsoft Graph's base URL.
     pub graph: &'a str,
+    /// Whether the credential is a certificate. Otherwise it is a client secret.
+    pub is_certificate: bool,
     /// The identity that sends the requests.
     pub identity: RenewIdentity,
     /// The client id of the identity that reads the vault. `None` if the configuration does not name it.
@@ -146,11 +148,17 @@ impl GraphProblem {
             Self::SecretsForbidden => format!(
                 "have an Entra administrator exempt app {app} from the app management policy: {policy}; or use a certificate, and remove `renew` from {name}"
             ),
+            Self::LifetimeTooLong if of.is_certificate => format!(
+                "set a shorter validity (validity_in_months) in the policy of the certificate in the vault, and create a new version; the longest validity that the tenant allows: `az rest --method get --url {graph}/v1.0/policies/defaultAppManagementPolicy --query applicationRestrictions.keyCredentials`"
+            ),
             Self::LifetimeTooLong => format!(
                 "set a shorter lifetime in `renew` of {name}; maxLifetime is the longest that the policy allows: {policy}; an app may have a policy of its own: `az rest --method get --url {graph}/v1.0/policies/appManagementPolicies`"
             ),
             Self::Token => format!(
                 "set name of [cloud] to the cloud of tenant {tenant}: public, usgov or china; exempt {graph} from a proxy that changes requests; compare: `az ad app show --id {app}`"
+            ),
+            Self::TooManyCredentials if of.is_certificate => format!(
+                "remove certificates that no program uses: `az ad app credential list --id {app} --cert` shows their key ids, and `az ad app credential delete --id {app} --cert --key-id KEY_ID` removes one"
             ),
             Self::TooManyCredentials => format!(
                 "remove secrets that no program uses: `az ad app credential list --id {app}` shows their key ids, and `az ad app credential delete --id {app} --key-id KEY_ID` removes one"

@@ -13,7 +13,7 @@ use crate::renewal::certificate::state::CertificateState;
 use crate::renewal::health::{Part, failure};
 use crate::renewal::schedule::Target;
 use crate::renewal::times::{
-    ATTEMPTS_A_DAY, GIVE_UP_AFTER, LOOK_EVERY, LOOK_IS_FRESH, PROBE_EVERY, SETTLED_AFTER,
+    ATTEMPTS_A_DAY, CERTIFICATE_LOOK_EVERY, GIVE_UP_AFTER, LOOK_IS_FRESH, PROBE_EVERY, SETTLED_AFTER,
 };
 
 /// The next step of a certificate's renewal.
@@ -42,7 +42,7 @@ pub fn next(target: &Target, state: &CertificateState, up: TimeDelta) -> Certifi
     if let Some(backoff) = state.health.backoff.filter(|backoff| backoff.until > up) {
         return CertificateStep::Wait(backoff.until);
     }
-    let is_usable = |look: &&CertificateLook| up - look.up < LOOK_EVERY && !state.must_look;
+    let is_usable = |look: &&CertificateLook| up - look.up < CERTIFICATE_LOOK_EVERY && !state.must_look;
     let Some(look) = state.look.as_ref().filter(is_usable) else { return CertificateStep::Look };
     let is_fresh = up - look.up <= LOOK_IS_FRESH;
     let when_fresh = |step| if is_fresh { step } else { CertificateStep::Look };
@@ -65,7 +65,7 @@ pub fn next(target: &Target, state: &CertificateState, up: TimeDelta) -> Certifi
             None => when_fresh(CertificateStep::Create),
         };
     }
-    CertificateStep::Wait(look.up + LOOK_EVERY)
+    CertificateStep::Wait(look.up + CERTIFICATE_LOOK_EVERY)
 }
 
 /// Decides the next step for a newest version without the mark.

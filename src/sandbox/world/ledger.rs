@@ -110,7 +110,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// All services of the world.
+    /// All operations.
     pub const ALL: [Self; 33] = [
         Self::Redeem,
         Self::Authorize,

@@ -201,7 +201,7 @@ impl World {
         self.lock().shares_keys = true;
     }
 
-    /// Lets a person create a certificate in the vault.
+    /// Makes a person create a certificate in the vault.
     ///
     /// # Errors
     /// Returns an error if the vault does not exist, the name is in use, or the policy is not valid.

@@ -25,6 +25,7 @@ mod network;
 mod policies;
 mod preload;
 mod renewal;
+mod renewal_certificates;
 mod report;
 mod same_words;
 mod standing;

@@ -41,12 +41,12 @@ impl Stage {
         self.world().add_app_owner(&self.partner.client_id, identity);
     }
 
-    fn graph_calls(&self, operation: Option<Operation>) -> usize {
+    pub(super) fn graph_calls(&self, operation: Option<Operation>) -> usize {
         self.world().count_calls(Peer::Graph, operation, Timestamp::MIN_UTC)
     }
 
     /// Returns a renewer with the shipped adapters and a fast clock.
-    fn renewer(&self) -> AzureRenewer {
+    pub(super) fn renewer(&self) -> AzureRenewer {
         let config = Config::load(&self.config, std::iter::empty()).expect("sound");
         let clock = Clock::running(self.world().now(), SPEED);
         let clients = AzureClients::new(&config, clock).expect("clients");
@@ -58,7 +58,7 @@ impl Stage {
         self.world().app_secrets(&self.partner.client_id).into_iter().filter(AppSecret::is_listed).collect()
     }
 
-    async fn credential(&self) -> Value {
+    pub(super) async fn credential(&self) -> Value {
         let ended = self.run_to_end(&["credential", "app", "--json"]).await;
         let [only] = results(&ended).try_into().expect("one app");
         only

@@ -25,8 +25,8 @@ async fn the_vault_requires_authentication_and_an_api_version() {
 
     assert_eq!(stranger.status(), StatusCode::UNAUTHORIZED);
     let challenge = stranger.headers()["www-authenticate"].to_str().expect("text");
-    let authorization =
-        format!("Bearer authorization=\"{}/{}\"", lab.sandbox.origin, lab.sandbox.vault_identity.tenant_id);
+    let tenant = lab.world().partners()[0].tenant_id.clone();
+    let authorization = format!("Bearer authorization=\"{}/{tenant}\"", lab.sandbox.origin);
     assert_eq!(challenge, format!(r#"{authorization}, resource="https://vault.azure.net""#));
     let greedy = lab.vault("/secrets/partner-refresh-token/versions?api-version=7.4&maxresults=26").await;
     assert_eq!(greedy.status(), StatusCode::BAD_REQUEST);

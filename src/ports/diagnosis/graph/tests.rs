@@ -18,6 +18,7 @@ fn subject() -> GraphSubject<'static> {
         client_id: APP,
         tenant: "contoso.com",
         graph: "https://graph.microsoft.com/",
+        is_certificate: false,
         identity: RenewIdentity::Vault,
         vault_client_id: Some(IDENTITY),
     }
@@ -205,7 +206,8 @@ fn every_action_fits_a_message_and_closes_its_commands() {
     let unknown = "x".repeat(64);
     let errors = codes.chain([unknown.as_str()]).map(|code| refused(400, code));
     for error in errors.chain([DirectoryError::Unavailable { status: 503, retry_after: None }]) {
-        for of in [of, GraphSubject { vault_client_id: Some(IDENTITY), ..of }] {
+        let of_certificate = GraphSubject { is_certificate: true, ..of };
+        for of in [of, of_certificate, GraphSubject { vault_client_id: Some(IDENTITY), ..of }] {
             let action = action(&error, &of);
 
             assert!(action.chars().count() <= 600, "{}: {action}", action.chars().count());

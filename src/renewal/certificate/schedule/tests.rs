@@ -87,15 +87,15 @@ fn a_new_version_is_created_before_the_end_and_never_twice() {
     let created = CertificateState { look: Some(late.clone()), ..created };
     assert_eq!(step(&created, minutes(15)), CertificateStep::Create, "the vault did not create it");
     let spent = CertificateState { created: vec![ZERO; 3], look: Some(late), ..knowing(due()) };
-    assert_eq!(step(&spent, minutes(15)), CertificateStep::Wait(minutes(15) + LOOK_EVERY));
+    assert_eq!(step(&spent, minutes(15)), CertificateStep::Wait(minutes(15) + CERTIFICATE_LOOK_EVERY));
     let lasting = knowing(look(0, vec![version(1, 0, Some(0))], vec![registered(1)]));
-    assert_eq!(step(&lasting, ZERO), CertificateStep::Wait(LOOK_EVERY));
+    assert_eq!(step(&lasting, ZERO), CertificateStep::Wait(CERTIFICATE_LOOK_EVERY));
     let forced = Target { is_forced: true, ..target() };
     assert_eq!(next(&forced, &lasting, ZERO), CertificateStep::Create);
     let made = CertificateState { created: vec![-minutes(20)], ..lasting };
     assert_eq!(
         next(&forced, &made, ZERO),
-        CertificateStep::Wait(LOOK_EVERY),
+        CertificateStep::Wait(CERTIFICATE_LOOK_EVERY),
         "a person asks for one version"
     );
 }
@@ -109,7 +109,7 @@ fn an_old_certificate_is_removed_only_while_entra_accepts_the_newest() {
     };
     assert_eq!(step(&replaced(None), ZERO), CertificateStep::TryNewest);
     assert_eq!(step(&replaced(Some(true)), ZERO), CertificateStep::Remove(key(1)));
-    assert_eq!(step(&replaced(Some(false)), ZERO), CertificateStep::Wait(LOOK_EVERY));
+    assert_eq!(step(&replaced(Some(false)), ZERO), CertificateStep::Wait(CERTIFICATE_LOOK_EVERY));
     assert_eq!(step(&replaced(Some(true)), minutes(6)), CertificateStep::Look);
 }
 

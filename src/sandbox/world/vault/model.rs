@@ -36,16 +36,16 @@ pub enum Action {
     CreateCertificate,
     /// The right to import certificates.
     ImportCertificate,
-    /// Changing the tags of certificates.
+    /// The right to change the tags of certificates.
     UpdateCertificate,
-    /// Reading the public halves of keys.
+    /// The right to read the public halves of keys.
     ReadKey,
     /// The right to sign with keys.
     SignWithKey,
 }
 
 impl Action {
-    /// All rights, as the role Key Vault Administrator has them.
+    /// All rights. The role Key Vault Administrator has these rights.
     pub const ALL: [Self; 15] = [
         Self::GetSecret,
         Self::ReadMetadata,

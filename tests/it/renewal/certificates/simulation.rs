@@ -12,13 +12,14 @@ use chrono::TimeDelta;
 use perennial::net::no_response::NoResponse;
 use perennial::process::clock::Clock;
 use perennial::renewal::daemon::keep_renewed;
-use perennial::sandbox::world::{Fault, FaultEffect, Operation, Peer, When};
+use perennial::sandbox::world::{CertificateVersion, Fault, FaultEffect, Operation, Peer, When};
+use perennial::token::version::tag;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::super::policy;
 use super::super::simulation::{BEFORE, DAYS, Victim};
-use super::{CertificateScene, certificate_policy};
+use super::{CertificateScene, certificate_policy, shown};
 use crate::support::harness::base;
 
 /// The validity of a certificate.
@@ -160,15 +161,22 @@ async fn run(seed: u64, totals: Shared) {
 fn check_left(scene: &CertificateScene, seed: u64) {
     let now = scene.world.now();
     let (registered, all) = (scene.registered(), scene.versions());
-    let replaced = all
-        .iter()
-        .enumerate()
-        .filter(|(place, _)| all[..*place].iter().any(|newer| newer.created + TimeDelta::days(7 + 4) < now));
-    let left: Vec<_> = replaced
-        .filter(|(_, one)| registered.iter().any(|known| known.certificate == one.certificate))
-        .map(|(_, one)| one.created)
-        .collect();
-    assert!(left.is_empty(), "seed {seed}: certificates are left at {now}: {left:?}");
+    let replaced = all.iter().enumerate().filter(|(place, _)| {
+        all[..*place]
+            .iter()
+            .filter_map(|newer| shown(newer).accepted_at())
+            .any(|at| at + TimeDelta::days(7 + 4) < now)
+    });
+    let registration =
+        |one: &CertificateVersion| registered.iter().find(|known| known.certificate == one.certificate);
+    let left: Vec<_> =
+        replaced.filter(|(_, one)| registration(one).is_some()).map(|(_, one)| one.created).collect();
+    let told = |one: &CertificateVersion| {
+        let name = registration(one).map(|known| known.name.clone());
+        format!("{} {:?} {name:?}", one.created, one.tags.get(tag::ACCEPTED_AT))
+    };
+    let told: Vec<String> = all.iter().map(told).collect();
+    assert!(left.is_empty(), "seed {seed}: certificates are left at {now}: {left:?} of {told:#?}");
 }
 
 #[test]
