@@ -230,3 +230,6 @@ impl Standing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,10 @@ mod credential;
 mod redeeming;
 mod saving;
 mod turn;
+#[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use self::credential::{AppCredential, own_scope, read_client_id};
 

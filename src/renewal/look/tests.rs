@@ -160,3 +160,98 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn each_reason_says_whether_a_renewal_failed_by_it() {
+    use Reason::{AnswerLost, NotNeeded, NotSaved, NotSettled, NotTried, Orphaned, Superseded};
+    for (reason, is_of_attempt, is_failure, words) in [
+        (Superseded, false, false, "a newer one"),
+        (Orphaned, false, false, "no version in the vault"),
+        (AnswerLost, true, false, "the answer to its creation"),
+        (NotSettled, true, true, "Entra did not accept it"),
+        (NotSaved, true, true, "could not be saved"),
+        (NotNeeded, true, false, "stored first"),
+        (NotTried, true, false, "Entra rejects the app"),
+    ] {
+        assert_eq!((reason.is_of_attempt(), reason.is_failure()), (is_of_attempt, is_failure), "{reason:?}");
+        assert!(reason.text().contains(words), "{reason:?}");
+    }
+}
+
+#[test]
+fn a_listed_secret_may_be_the_held_one_if_its_hint_begins_the_value() {
+    let all = [("1ab", true), ("1ax", false), ("", true)];
+    let hinted = |(nth, (hint, _)): (u8, &(&str, bool))| ListedSecret {
+        hint: Some((*hint).to_owned()),
+        ..listed(nth, "x", 0)
+    };
+    let mut secrets: Vec<_> = (0u8..).zip(&all).map(hinted).collect();
+    secrets.push(ListedSecret { hint: None, ..listed(9, "x", 0) });
+    let registration = Registration { object_id: key(77), secrets };
+    let newest = version("v1", None, 3);
+    let first = version("v0", Some(key(1)), 1);
+
+    let look = CredentialLook::of((TimeDelta::zero(), at(0)), newest, [first], "1abcdef", registration);
+
+    let fits: BTreeSet<Uuid> = [key(0), key(2), key(9)].into();
+    assert_eq!((look.may_be_held, look.object_id), (fits, key(77)));
+    assert_eq!((look.watched_since, look.carried.len(), look.listed.len()), (Some(at(1)), 1, 4));
+}
+
+#[test]
+fn a_held_secret_without_a_name_is_likely_only_if_one_hint_fits() {
+    let likely = |versions, all: Vec<ListedSecret>, fits: &[u8]| {
+        look(versions, all, fits).likely_held().map(|one| one.key_id)
+    };
+    let unnamed = || vec![version("v1", None, 0)];
+    let [one, two] = [listed(1, "a", 0), listed(2, "b", 0)];
+
+    assert_eq!(likely(vec![version("v1", Some(key(1)), 0)], vec![one.clone()], &[1]), Some(key(1)));
+    assert_eq!(likely(unnamed(), vec![one.clone(), two.clone()], &[2]), Some(key(2)));
+    assert_eq!(likely(unnamed(), vec![one.clone(), two.clone()], &[1, 2]), None);
+    assert_eq!(likely(unnamed(), vec![one.clone()], &[]), None);
+    assert_eq!(likely(unnamed(), vec![ListedSecret { hint: None, ..one }], &[1]), None, "it proves nothing");
+}
+
+#[test]
+fn attempts_are_counted_for_a_day_whoever_made_them() {
+    let hour = TimeDelta::hours(1);
+    let created = |starts| ListedSecret { starts, ..listed(3, OURS, 0) };
+    let attempts = |one: ListedSecret| {
+        let look = CredentialLook { at: at(10), ..look(vec![version("v1", None, 0)], vec![one], &[]) };
+        (look.attempts_today(&target().at), [0, 1, 2, 3].map(|own| look.is_spent(&target().at, own)))
+    };
+    let few = [false, false, false, true];
+
+    assert_eq!(attempts(created(Some(at(9) + hour))), (1, few));
+    assert_eq!(attempts(created(Some(at(9)))), (0, few));
+    assert_eq!(attempts(created(None)), (1, few), "it may be new");
+    assert_eq!(attempts(ListedSecret { name: Some("by hand".into()), ..created(None) }), (0, few));
+    let three = (1..4).map(|nth| listed(nth, OURS, 10)).collect();
+    let spent = CredentialLook { at: at(10), ..look(vec![version("v1", None, 0)], three, &[]) };
+    assert!(spent.is_spent(&target().at, 0));
+}
+
+#[test]
+fn only_an_enabled_version_whose_secret_lasts_shows_another_writer() {
+    let older = version("v1", Some(key(1)), 0);
+    let off = Version { enabled: false, ..older.clone() };
+    let newest = version("v2", None, 1);
+    let of = |versions: Vec<Version>, now| {
+        let look = look(versions, vec![listed(1, OURS, 0)], &[]);
+        look.overwritten(&policy(), now).is_some()
+    };
+
+    assert!(of(vec![newest.clone(), older.clone()], at(134)));
+    assert!(!of(vec![newest.clone(), older.clone()], at(135)), "it is due");
+    assert!(!of(vec![newest, off], at(2)));
+    assert!(!of(vec![older], at(2)), "it is the newest one");
+    // A person may go back once or twice.
+    let named = |count: u8| {
+        let versions = [version("v9", Some(key(9)), 9)].into_iter();
+        let versions = versions.chain((0..count).map(|nth| version(&format!("v{nth}"), Some(key(nth)), 1)));
+        let all = (0..count).map(|nth| listed(nth, OURS, 0)).collect();
+        look(versions.collect(), all, &[]).overwritten(&policy(), at(10)).is_some()
+    };
+    assert!(!named(2) && named(3));
+}

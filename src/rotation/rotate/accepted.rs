@@ -124,3 +124,6 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

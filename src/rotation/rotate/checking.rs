@@ -138,3 +138,6 @@ fn is_unread_otherwise(state: &mut State, failure: Failure) -> bool {
     }
     is_other
 }
+
+#[cfg(test)]
+mod tests;

@@ -189,21 +189,4 @@ pub(super) fn leaves_unspent(error: &IssuerError) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_is_unspent_only_if_entra_cannot_have_redeemed_it() {
-        let unavailable = |status| IssuerError::Unavailable { status, retry_after: None };
-        for (error, unspent) in [
-            (IssuerError::NoRefreshToken, true),
-            (unavailable(429), true),
-            (unavailable(503), false),
-            (IssuerError::Unreachable(NoResponse::Connect), true),
-            (IssuerError::Unreachable(NoResponse::TimedOut), false),
-            (IssuerError::Unreachable(NoResponse::Cut), false),
-        ] {
-            assert_eq!(leaves_unspent(&error), unspent, "{error:?}");
-        }
-    }
-}
+mod tests;

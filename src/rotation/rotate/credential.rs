@@ -391,20 +391,4 @@ pub(super) fn unreadable(summary: String) -> Failure {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_credential_is_tried_with_the_resource_of_the_tokens_scope() {
-        for (scope, own) in [
-            (
-                "https://api.partnercenter.microsoft.com/user_impersonation",
-                "https://api.partnercenter.microsoft.com/.default",
-            ),
-            ("https://graph.microsoft.com/.default offline_access", "https://graph.microsoft.com/.default"),
-            ("api://app/a b", "api://app/.default"),
-        ] {
-            assert_eq!(own_scope(scope), own);
-        }
-    }
-}
+mod tests;

@@ -234,3 +234,6 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

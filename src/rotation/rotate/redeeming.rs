@@ -228,26 +228,4 @@ fn budget_spent() -> Failure {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rejected_credential_is_waited_for_only_while_it_is_new() {
-        let now = Timestamp::UNIX_EPOCH;
-        let waits = |advice, age: Option<TimeDelta>| {
-            let about = FailureSubject::AppCredential;
-            let failure = Failure::new(Kind::AppCredentialRefused, Remedy::Operator, about, "as told");
-            let failure = Failure { advice: Some(advice), ..failure };
-            let told = unless_fresh(failure, age.map(|age| now - age), now);
-            assert_eq!(told.remedy == Remedy::Retry, !told.is_definite, "{told:?}");
-            !told.is_definite
-        };
-        let second = TimeDelta::seconds(1);
-
-        for advice in [Advice::ClientSecret, Advice::Assertion, Advice::FederatedCredential] {
-            assert!(waits(advice, Some(CREDENTIAL_SETTLES - second)), "{advice:?}");
-            assert!(!waits(advice, Some(CREDENTIAL_SETTLES)) && !waits(advice, None), "{advice:?}");
-        }
-        assert!(!waits(Advice::AppId, Some(second)), "time does not end it");
-    }
-}
+mod tests;

@@ -268,3 +268,6 @@ fn let_go(state: &mut State, newest: Version) {
     state.clear_failures();
     state.phase = Phase::Current;
 }
+
+#[cfg(test)]
+mod tests;

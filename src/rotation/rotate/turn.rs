@@ -114,3 +114,6 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Paced { vault: &self.vault, turns: &self.turns, urgent: self.hold.is_successor() }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -299,3 +299,80 @@ proptest! {
         prop_assert!(versions.iter().any(|version| version.id == sign_in_of(&versions[0], &versions).id));
     }
 }
+
+#[test]
+fn versions_of_one_second_may_have_any_order_except_beside_the_version_whose_place_is_known() {
+    let (own, other, third) = (foreign("own", 5), foreign("other", 5), foreign("third", 5));
+    let (before, after) = (foreign("before", 4), foreign("after", 6));
+    for first in [true, false] {
+        let place = Place { of: &own.id, first };
+        for (one, two, expected) in [
+            (&before, &own, true),
+            (&own, &before, false),
+            (&own, &after, true),
+            (&before, &after, true),
+            (&after, &before, false),
+            (&own, &other, first),
+            (&other, &own, !first),
+            (&other, &third, true),
+            (&third, &other, true),
+        ] {
+            assert_eq!(place.may_precede(one, two), expected, "{first}: {} {}", one.id, two.id);
+        }
+    }
+}
+
+#[test]
+fn two_copies_of_one_second_are_both_sign_ins() {
+    let copy = |name: &str| Version { id: id(name), ..ours("x", 5, "r") };
+    let versions = [foreign("r", 0), copy("a"), copy("b"), ours("w", 7, "a")];
+
+    assert_eq!(after_list(&pending(copy("a"), "w"), &versions), AfterList::Buried(copy("b")));
+    assert_eq!(sign_in_of(&versions[3], &versions).id, id("a"));
+}
+
+#[test]
+fn a_pointer_to_a_younger_version_or_to_none_is_ignored() {
+    for from in ["younger", "gone"] {
+        let versions = [foreign("younger", 9), ours("w", 5, from)];
+        assert_eq!(sign_in_of(&versions[1], &versions).id, id("w"), "{from}");
+    }
+    let same_second = [foreign("s", 5), ours("w", 5, "s")];
+    assert_eq!(sign_in_of(&same_second[1], &same_second).id, id("s"));
+}
+
+#[test]
+fn a_version_without_a_rotation_id_counts_as_a_sign_in() {
+    let mut unnamed = ours("w", 5, "s");
+    unnamed.tags.remove(tag::ROTATION_ID);
+    let versions = [foreign("s", 0), unnamed];
+
+    assert_eq!(sign_in_of(&versions[1], &versions).id, id("w"));
+}
+
+#[test]
+fn at_most_two_versions_are_retired_the_oldest_first() {
+    let mut versions = vec![foreign("s", -90)];
+    versions.extend((0..4).map(|nth| ours(&format!("o{nth}"), -60 + nth, "s")));
+    versions.extend([ours("same", -10, "s"), ours("r", -10, "o3"), ours("w", 0, "r")]);
+    versions[2].enabled = false;
+    versions.swap(1, 4);
+
+    let settled_now = after_list(&pending(versions[6].clone(), "w"), &versions);
+
+    assert_eq!(settled_now, settled(&["o0", "o2"]));
+    let without_redeemed: Vec<Version> =
+        versions.iter().filter(|version| version.id != id("r")).cloned().collect();
+    assert_eq!(after_list(&pending(versions[6].clone(), "w"), &without_redeemed), settled(&[]));
+}
+
+#[test]
+fn predecessors_are_never_younger_and_come_with_their_sign_ins() {
+    let versions =
+        [foreign("s", 0), ours("o", 5, "s"), foreign("same", 9), foreign("x", 9), foreign("younger", 10)];
+
+    let tried: Vec<(&str, &str)> =
+        predecessors(&versions[3], &versions).iter().map(|(one, root)| (&*one.id.0, &*root.id.0)).collect();
+
+    assert_eq!(tried, [("same", "same"), ("o", "s")]);
+}

@@ -102,3 +102,6 @@ impl Timing {
         watch.correct(now);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,8 @@ use crate::rotation::state::PendingSave;
 use crate::rotation::told::Marks;
 use crate::token::version::VersionId;
 
+mod failures;
+
 fn at(hours: i64) -> Timestamp {
     Timestamp::from_timestamp(1_760_000_000 + hours * 3600, 0).expect("in range")
 }

@@ -71,3 +71,6 @@ fn told_on(version: &Version) -> Option<Inherited> {
     }
     version.tags.get(tag::REFUSED_KIND).and_then(Kind::parse).map(Inherited::Refused)
 }
+
+#[cfg(test)]
+mod tests;

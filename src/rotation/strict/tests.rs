@@ -128,3 +128,101 @@ fn each_failure_says_what_happened_and_what_to_do() {
     assert!(lost.is_definite && lost.summary.contains("with its successor was lost"), "{lost:?}");
     assert!(!lost_answer(refused(Remedy::Retry), &mark).is_definite);
 }
+
+#[test]
+fn each_obstacle_to_a_claim_has_its_kind_and_subject() {
+    let (_, mark) = sample();
+    for (failure, kind, remedy, about) in [
+        (elsewhere(&mark), Kind::Unsaved, Remedy::Retry, FailureSubject::Grant),
+        (no_calls_left(), Kind::Overdue, Remedy::Retry, FailureSubject::Saving),
+        (too_slow(), Kind::VaultUnreachable, Remedy::Retry, FailureSubject::Saving),
+        (no_room(), Kind::VaultRefused, Remedy::Operator, FailureSubject::Saving),
+    ] {
+        assert_eq!((failure.kind, failure.remedy, failure.about), (kind, remedy, about));
+        assert_eq!(is_elsewhere(&failure), kind == Kind::Unsaved, "{kind:?}");
+    }
+    let unshown = Failure { about: FailureSubject::Token, ..elsewhere(&mark) };
+    assert!(!is_elsewhere(&unshown), "this process could not save");
+}
+
+#[test]
+fn a_mark_taken_over_is_contested_unless_it_is_ones_own_or_very_old() {
+    let (version, before) = sample();
+    let ours = Mark::new(&version, Uuid::from_u128(2), "run", now());
+    for (what, before, claim, minutes, expected) in [
+        ("no mark before", None, None, 0, false),
+        ("another process's", Some(&before), None, 0, true),
+        ("another process's, beside a claim", Some(&before), Some(Uuid::nil()), 0, true),
+        ("its own", Some(&before), Some(BY), 0, false),
+        ("an old one", Some(&before), None, 359, true),
+        ("a very old one", Some(&before), None, 360, false),
+    ] {
+        let mut state = State { claim, ..State::unknown(now()) };
+        let at = now() + TimeDelta::minutes(minutes);
+        assert_eq!(is_contest(&mut state, before, &ours, at), expected, "{what}");
+        assert_eq!(state.sighted.map(|seen| *seen), expected.then(|| (ours.clone(), at)), "{what}");
+    }
+}
+
+#[test]
+fn a_trial_has_too_many_tags_and_the_same_value() {
+    let (version, _) = sample();
+    let stored = Stored { version, value: "rt".into(), read_at: None };
+
+    let new = trial(&stored, now());
+
+    assert!(new.tags.len() > MAX_TAGS && !new.tags.contains(tag::REDEEMING));
+    assert_eq!((secrecy::ExposeSecret::expose_secret(&new.value), new.expires), ("rt", now()));
+}
+
+#[test]
+fn a_token_is_not_spent_for_another_user_than_the_configured_one() {
+    let wrong = |configured: Option<&str>, noted: Option<&str>, is_ours: bool| {
+        let grant = ManagedToken { user_oid: configured.map(str::to_owned), ..samples::grant("t") };
+        let mut version = samples::version("v", now());
+        if is_ours {
+            version.tags.insert(tag::MANAGED_BY, "perennial");
+        }
+        if let Some(noted) = noted {
+            version.tags.insert(tag::USER_OID, noted);
+        }
+        let failure = wrong_user(&grant, &version);
+        assert!(failure.as_ref().is_none_or(|failure| failure.kind == Kind::WrongIdentity));
+        failure.is_some()
+    };
+
+    assert!(wrong(Some("a"), Some("b"), true));
+    assert!(!wrong(Some("a"), Some("A"), true) && !wrong(Some("a"), Some("b"), false));
+    assert!(!wrong(None, Some("b"), true) && !wrong(Some("a"), None, true));
+}
+
+#[test]
+fn a_dropped_only_copy_is_reported_with_the_obstacle_and_nothing_else_is() {
+    let pending = samples::pending(samples::version("v", now()), now());
+    let mut unsaved = State { phase: Phase::Unsaved(Box::new(pending)), ..State::unknown(now()) };
+    assert!(lost(&mut unsaved, now()).is_none() && unsaved.is_unsaved());
+    unsaved.pending().expect("held").successor.is_only_copy = true;
+    let mut hindered = samples::failed(unsaved.clone(), too_slow(), now(), 1);
+
+    let failure = lost(&mut unsaved, now()).expect("it is lost");
+    assert_eq!((failure.kind, failure.remedy), (Kind::LoginRequired, Remedy::Login));
+    assert!(failure.summary.contains("is lost; the stored token"), "{failure:?}");
+    assert!(matches!(unsaved.phase, Phase::Unproved { due_at } if due_at == now()));
+    let failure = lost(&mut hindered, now()).expect("it is lost");
+    assert!(failure.summary.contains("is lost (Key Vault answers too slowly"), "{failure:?}");
+}
+
+#[test]
+fn a_full_version_loses_only_as_many_tags_as_a_mark_needs() {
+    let (version, mark) = sample();
+    let full = |own: &[&str]| {
+        let mut tags: Tags = own.iter().map(|name| (*name, "x")).collect();
+        (tags.len()..MAX_TAGS).for_each(|nth| tags.insert(&format!("foreign-{nth}"), "x"));
+        tags
+    };
+    let put = mark.put(&full(&[tag::REFUSED_CODE, tag::PROVED_AT])).expect("there is room");
+    assert!(put.contains(tag::PROVED_AT) && !put.contains(tag::REFUSED_CODE));
+    let again = mark.put(&put).expect("it replaces itself");
+    assert_eq!(again, put);
+    assert_eq!(unmarked(&version), Tags::new());
+}
