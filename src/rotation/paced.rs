@@ -146,3 +146,6 @@ impl<V: Vault + Sync> Vault for Paced<'_, V> {
         self.counted(at, self.vault.update(at, version, change, id)).await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -181,6 +181,7 @@ mod tests {
         let mut tags = Tags::new();
         let mut marks = Marks::default();
         assert!(marks.add(0xffff_ffff) && marks.add(7) && !marks.add(7));
+        assert!(marks.contains(7) && !marks.contains(8));
         marks.put(&mut tags);
         assert_eq!(tags.get(tag::TOLD), Some("00000007 ffffffff"));
         assert_eq!(Marks::on(&tags), marks);
@@ -195,6 +196,31 @@ mod tests {
         assert_eq!(Marks::on(&tags).0, [7]);
         Marks::default().put(&mut tags);
         assert!(!tags.contains(tag::TOLD));
+    }
+
+    #[test]
+    fn a_tag_holds_28_marks() {
+        let mut marks = Marks::default();
+        assert_eq!((0..40).filter(|mark| marks.add(*mark)).count(), 28);
+        assert!(marks.remove(3) && !marks.remove(3) && marks.add(39));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_change_of_ones_own_marks_is_news() {
+        let all = ToldOfAll::new(2);
+        let (own, other) = (all.of(0), all.of(1));
+        let is_news = async |told: &Told| {
+            tokio::time::timeout(std::time::Duration::from_secs(1), told.changed()).await.is_ok()
+        };
+
+        all.note(0, 7);
+        assert!(is_news(&own).await && !is_news(&other).await);
+        all.note(0, 7);
+        all.forget(8);
+        assert!(!is_news(&own).await, "nothing changed");
+        all.forget(7);
+        assert!(is_news(&own).await && !is_news(&other).await);
+        assert!(!is_news(&Told::default()).await, "there are no sinks");
     }
 
     #[test]

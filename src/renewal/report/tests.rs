@@ -37,8 +37,8 @@ fn a_renewal_is_in_one_stage() {
         (None, Some(held()), RenewalStage::Waiting),
         (None, Some(due()), RenewalStage::Due),
         (Some(lost), Some(due()), RenewalStage::Trying),
-        (Some(new(15)), Some(due()), RenewalStage::Trying),
-        (Some(new(16)), Some(due()), RenewalStage::Saving),
+        (Some(new(14)), Some(due()), RenewalStage::Trying),
+        (Some(new(15)), Some(due()), RenewalStage::Saving),
         (Some(unwanted), None, RenewalStage::Removing),
     ] {
         let state = RenewalState { attempt, look, ..RenewalState::default() };

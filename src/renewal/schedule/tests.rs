@@ -273,3 +273,125 @@ fn another_writer_is_told_instead_of_more_secrets() {
     let summary = &state.health.troubles[&Part::Renewing].failure.summary;
     assert!(summary.contains("another writer replaced the renewed client secret of version v1"), "{summary}");
 }
+
+#[test]
+fn a_secret_that_was_given_up_is_told_at_once_and_delays_the_next_step() {
+    let mut state = RenewalState::default();
+    state.gave_up(Reason::NotSettled, at(1), minutes(5));
+    let trouble = &state.troubles[&Part::Renewing];
+
+    assert!(trouble.is_told_at_once && trouble.since == at(1));
+    let summary = "a new client secret was removed again: Entra did not accept it steadily within an hour";
+    assert_eq!(&*trouble.failure.summary, summary);
+    assert_eq!(next(&state, minutes(5)), RenewalStep::Wait(minutes(6)));
+    assert_eq!(next(&state, minutes(6)), RenewalStep::Look);
+}
+
+#[test]
+fn only_a_failure_that_may_pass_is_told_later() {
+    for (remedy, at_once) in [(Remedy::Retry, false), (Remedy::Operator, true), (Remedy::Login, true)] {
+        let mut state = RenewalState::default();
+        state.failed(Part::Looking, failure(remedy, "x"), at(0), ZERO);
+        assert_eq!(state.troubles[&Part::Looking].is_told_at_once, at_once, "{remedy:?}");
+    }
+}
+
+#[test]
+fn a_pause_that_entra_asks_for_delays_the_next_step_by_at_most_an_hour() {
+    for (asked, waits) in [(30, 1), (600, 10), (7_200, 60)] {
+        let mut state = RenewalState::default();
+        let retry_after = Some(std::time::Duration::from_secs(asked));
+        state.failed(Part::Looking, Failure { retry_after, ..failure(Remedy::Retry, "x") }, at(0), ZERO);
+        assert_eq!(next(&state, ZERO), RenewalStep::Wait(minutes(waits)), "{asked}");
+    }
+}
+
+#[test]
+fn an_unwanted_secret_is_removed_after_a_look_at_the_present() {
+    let unwanted = || Some(RenewalAttempt::Unwanted { key_id: key(2), reason: Reason::NotTried });
+    for (look, must_look, expected) in [
+        (None, false, RenewalStep::Look),
+        (Some(due()), true, RenewalStep::Look),
+        (Some(due()), false, RenewalStep::Remove(key(2), Reason::NotTried)),
+    ] {
+        let state = RenewalState { attempt: unwanted(), look, must_look, ..RenewalState::default() };
+        assert_eq!(next(&state, minutes(1)), expected);
+    }
+    for (lists_it, is_over) in [(true, false), (false, true)] {
+        let mut look = due();
+        if !lists_it {
+            look.listed.remove(&key(2));
+        }
+        let mut state = RenewalState { attempt: unwanted(), ..RenewalState::default() };
+        state.learn(look, &target());
+        assert_eq!(state.attempt.is_none(), is_over);
+    }
+}
+
+#[test]
+fn the_age_of_a_new_secret_and_of_a_look_count_from_their_own_beginning() {
+    let hour = minutes(60);
+    let young = trying(NewSecret { up: hour, ..new_secret() }, Some(due()));
+    assert_eq!(next(&young, minutes(119)), RenewalStep::Probe);
+    assert_eq!(next(&young, minutes(120)), RenewalStep::Remove(key(2), Reason::NotSettled));
+    let probed = trying(NewSecret { probed: Some(minutes(3)), ..new_secret() }, Some(due()));
+    assert_eq!(next(&probed, minutes(4)), RenewalStep::Probe);
+    // The secret becomes due between two looks.
+    let early = CredentialLook { at: at(135) - minutes(2), up: hour, ..due() };
+    assert_eq!(next(&at_rest(early.clone()), minutes(61)), RenewalStep::Wait(hour + LOOK_EVERY));
+    assert_eq!(next(&at_rest(early.clone()), minutes(62)), RenewalStep::Create);
+    assert_eq!(next(&at_rest(early), minutes(66)), RenewalStep::Look);
+}
+
+#[test]
+fn a_forced_renewal_is_due_and_ignores_another_writer() {
+    let by_hand = vec![version("v2", None, 141), version("v1", Some(key(2)), 140)];
+    let look = CredentialLook { at: at(142), ..look(by_hand, vec![listed(2, OURS, 140)], &[]) };
+    let forced = Target { is_forced: true, ..target() };
+    assert!(forced.is_due(&look, look.at));
+    assert!(target().overwritten(&look, look.at).is_some() && forced.overwritten(&look, look.at).is_none());
+    let fine = self::look(vec![version("v1", Some(key(1)), 0)], vec![listed(1, OURS, 0)], &[1]);
+    assert!(forced.is_due(&fine, at(1)) && !target().is_due(&fine, at(1)));
+}
+
+#[test]
+fn three_secrets_that_could_not_be_used_are_told_once() {
+    let spent = || {
+        let mut look = due();
+        look.listed.extend([3, 4].map(|nth| (key(nth), listed(nth, OURS, 140))));
+        look
+    };
+    let mut state = RenewalState::default();
+    state.learn(spent(), &target());
+    let summary = |state: &RenewalState| state.troubles[&Part::Renewing].failure.summary.to_string();
+    assert_eq!(summary(&state), "3 client secrets were created within a day, and none could be used");
+
+    state.failed(Part::Renewing, failure(Remedy::Retry, "another failure"), at(141), ZERO);
+    state.learn(spent(), &target());
+    assert_eq!(summary(&state), "another failure", "it says more");
+    assert_eq!(state.created_today(ZERO), 0);
+    state.created = vec![ZERO, minutes(1)];
+    assert_eq!(state.created_today(TimeDelta::days(1)), 1, "for exactly a day");
+}
+
+#[test]
+fn a_failure_ends_only_when_what_failed_works() {
+    let fine = || {
+        let one = look(vec![version("v1", Some(key(1)), 0)], vec![listed(1, OURS, 0)], &[1]);
+        CredentialLook { at: at(1), ..one }
+    };
+    let superseded = || {
+        let versions = vec![version("v2", Some(key(2)), 140), version("v1", Some(key(1)), 0)];
+        let look = look(versions, vec![listed(1, OURS, 0), listed(2, OURS, 140)], &[2]);
+        CredentialLook { at: at(147), ..look }
+    };
+    for (look, parts) in [(fine(), &[][..]), (superseded(), &[Part::Removing]), (due(), &[Part::Renewing])] {
+        let mut state = RenewalState::default();
+        for part in [Part::Renewing, Part::Looking, Part::Removing] {
+            state.failed(part, failure(Remedy::Retry, "x"), at(0), ZERO);
+        }
+        state.learn(look, &target());
+        assert_eq!(state.troubles.keys().copied().collect::<Vec<_>>(), parts);
+        assert_eq!(state.backoff.is_none(), parts.is_empty(), "the wait ends with the last failure");
+    }
+}

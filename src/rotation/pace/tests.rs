@@ -202,3 +202,95 @@ fn a_permit_moves_to_the_user_that_an_answer_names() {
 
     assert_eq!((usage.busy(from), usage.busy(to)), (0, 3));
 }
+
+#[test]
+fn a_window_without_requests_and_pause_is_removed_and_others_stay() {
+    let mut usage = Usage::default();
+    let user = |nth| redemptions(nth, Some(nth));
+    for nth in 0..FEW as u64 {
+        usage.take(user(nth), false, NOW).expect("room");
+    }
+    usage.give_back(user(0), true, NOW);
+    usage.give_back(user(1), false, NOW);
+    usage.give_back(user(2), true, NOW + SECOND);
+    usage.give_back(user(3), false, NOW);
+    usage.pause(user(3), NOW + 2 * LOOP_SPAN);
+    usage.give_back(user(4), false, NOW);
+    usage.pause(user(4), NOW + LOOP_SPAN);
+
+    usage.take(user(1_000), false, NOW + LOOP_SPAN).expect("room");
+
+    let stays = [0, 1, 2, 3, 4, 5].map(|nth| usage.windows.contains_key(&user(nth)));
+    assert_eq!(stays, [false, false, true, true, false, true]);
+    assert_eq!(usage.sweep_at, 2 * (FEW - 3));
+    usage.give_back(user(5), false, NOW);
+    usage.take(user(1_001), false, NOW + LOOP_SPAN).expect("room");
+    assert!(usage.windows.contains_key(&user(5)), "the next sweep comes when the windows have doubled");
+}
+
+#[test]
+fn few_windows_are_not_swept() {
+    let mut usage = Usage::default();
+    for nth in 0..FEW as u64 {
+        usage.take(redemptions(nth, Some(nth)), false, NOW).expect("room");
+        usage.give_back(redemptions(nth, Some(nth)), false, NOW);
+    }
+    assert_eq!(usage.windows.len(), FEW);
+}
+
+#[test]
+fn steps_of_all_vaults_and_of_one_vault_reserve_some_for_held_successors() {
+    for what in [Limited::Steps, Limited::Vault(1)] {
+        let mut usage = Usage::default();
+        let mut taken = [0, 0];
+        for (count, urgent) in taken.iter_mut().zip([false, true]) {
+            while usage.take(what, urgent, NOW).is_ok() {
+                *count += 1;
+            }
+        }
+        assert_eq!(taken, [56, 8], "{what:?}");
+        usage.give_back(what, true, NOW);
+        assert_eq!(usage.take(what, true, NOW), Ok(()), "an answered step no longer counts");
+    }
+}
+
+#[test]
+fn requests_without_a_permit_count_like_others() {
+    let mut usage = Usage::default();
+    usage.note(Limited::Calls(1), 2_600, NOW);
+
+    assert_eq!(take_all(&mut usage, Limited::Calls(1), true, NOW), 66);
+    assert_eq!(take_all(&mut usage, Limited::Calls(1), true, NOW + VAULT_SPAN), 2_666);
+}
+
+#[test]
+fn the_window_of_an_unknown_user_goes_with_its_last_permit_unless_it_is_paused() {
+    let (from, to) = (redemptions(1, None), redemptions(1, Some(7)));
+    let stays = |permits: usize, pause: bool| {
+        let mut usage = Usage::default();
+        (0..permits).for_each(|_| usage.take(from, false, NOW).expect("room"));
+        if pause {
+            usage.pause(from, NOW + SECOND);
+        }
+        usage.carry(from, to);
+        assert_eq!((usage.busy(from), usage.busy(to)), (permits - 1, 1));
+        usage.windows.contains_key(&from)
+    };
+
+    assert!(!stays(1, false) && stays(2, false) && stays(1, true));
+}
+
+#[test]
+fn the_next_permit_comes_when_the_first_answer_of_either_rival_is_over() {
+    let mut usage = Usage::default();
+    let (user, unknown) = (redemptions(1, Some(7)), redemptions(1, None));
+    for second in 0..7 {
+        for (what, at) in [(user, NOW + (second + 5) * SECOND), (unknown, NOW + second * SECOND)] {
+            usage.take(what, false, at).expect("room");
+            usage.give_back(what, true, at);
+        }
+    }
+
+    assert_eq!(usage.take(user, false, NOW + 20 * SECOND), Err(Some(NOW + LOOP_SPAN)));
+    assert_eq!(usage.take(user, false, NOW + LOOP_SPAN), Ok(()));
+}

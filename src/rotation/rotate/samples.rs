@@ -7,6 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use rcgen::{CertificateParams, PKCS_RSA_SHA256, RsaKeySize, date_time_ymd};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -26,6 +27,7 @@ use crate::rotation::samples;
 use crate::rotation::schedule::{Next, Timing};
 use crate::rotation::state::State;
 use crate::rotation::turns::Turns;
+use crate::token::app::{CredentialSource, ManagedApp};
 use crate::token::claims::{Claim, Claims};
 use crate::token::managed::ManagedToken;
 use crate::token::secret::{SecretAddress, Source};
@@ -415,6 +417,27 @@ pub(crate) fn ours(id: &str, value: &str, minutes: i64, from: &str) -> Stored {
         (tag::ROTATION_ID, id),
     ]);
     stored
+}
+
+/// Returns an app with this credential.
+pub(crate) fn with(credential: CredentialSource) -> Arc<ManagedApp> {
+    ManagedApp { credential, ..(*samples::app(Source::Secret(samples::address("app-secret")))).clone() }
+        .into()
+}
+
+/// Returns the versions of a certificate that are valid in these months of 2026.
+pub(crate) fn certificates(months: &[(u8, u8)]) -> Vec<VaultCertificate> {
+    let key = rcgen::KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).expect("a key");
+    let made = months.iter().enumerate().map(|(nth, (first, last))| {
+        let mut params = CertificateParams::new(["app".into()]).expect("a name");
+        (params.not_before, params.not_after) =
+            (date_time_ymd(2026, *first, 1), date_time_ymd(2026, *last, 1));
+        let der = params.self_signed(&key).expect("signed").der().to_vec();
+        let nth = i64::try_from(nth).expect("few");
+        let version = stored(&format!("c{nth}"), "", nth - 100).version;
+        VaultCertificate { version, der, is_exportable: Some(false), read_at: None }
+    });
+    made.collect()
 }
 
 /// Returns the failure of a vault that is overloaded.

@@ -136,6 +136,56 @@ mod tests {
     }
 
     #[test]
+    fn times_after_now_are_forgotten_except_those_of_this_second() {
+        let mut recent = Recent::default();
+        assert!(recent.is_empty());
+        for seconds in [0, 1, 2] {
+            recent.note(at(seconds));
+        }
+        recent.forget_after(at(0));
+
+        assert!(!recent.is_empty());
+        assert_eq!(recent.room_at(3, 1, at(0)), at(0), "two are left");
+        assert_eq!(recent.room_at(2, 1, at(0)), at(0) + DAY);
+    }
+
+    #[test]
+    fn an_event_counts_for_exactly_a_day() {
+        let mut recent = Recent::default();
+        recent.note(at(0));
+        let last = at(0) + DAY - TimeDelta::milliseconds(1);
+        assert_eq!(recent.room_at(1, 1, last), at(0) + DAY);
+        assert_eq!(recent.spread_at(1, last), last + DAY, "one a day");
+        recent.note(at(0) + DAY);
+        assert_eq!(recent.0.len(), 1, "the first one is over");
+        assert_eq!(recent.room_at(1, 5, at(0) + DAY), at(0) + DAY, "five never fit, so they need not wait");
+    }
+
+    #[test]
+    fn checks_have_room_for_a_burst_and_then_for_one_call_each_minute() {
+        let mut room = WatchRoom::default();
+        assert_eq!(room.room_at(1_000, at(0)), at(0));
+        (0..86).for_each(|_| room.note(at(0)));
+        assert_eq!(room.room_at(1, at(0)), at(0));
+        assert_eq!(room.room_at(2, at(0)), at(0) + WatchRoom::EACH);
+        room.note(at(0));
+        assert_eq!(room.room_at(1, at(0)), at(0) + WatchRoom::EACH);
+        assert_eq!(room.room_at(3, at(0)), at(0) + WatchRoom::EACH * 3);
+        assert_eq!(room.room_at(1_000, at(0)), at(0) + WatchRoom::EACH * 87, "a burst is the most");
+        let later = at(0) + WatchRoom::EACH * 100;
+        assert_eq!(room.room_at(87, later), later, "the room comes back");
+        room.note(later);
+        assert_eq!(room.room_at(87, later), later + WatchRoom::EACH);
+
+        let mut wrong = WatchRoom::default();
+        (0..200).for_each(|_| wrong.note(at(0) + DAY));
+        wrong.correct(at(0));
+        assert_eq!(wrong.room_at(1, at(0)), at(0) + WatchRoom::EACH);
+        room.correct(later);
+        assert_eq!(room.room_at(87, later), later + WatchRoom::EACH, "a right time stays");
+    }
+
+    #[test]
     fn fractions_of_a_second_are_rounded_up() {
         let mut recent = Recent::default();
         recent.note(at(0) + TimeDelta::milliseconds(500));

@@ -106,6 +106,8 @@ fn limits_grow_with_the_proofs_that_the_policy_asks_for() {
     };
 
     assert_eq!(of(6, 168), (24, 12, 60));
+    assert_eq!(of(3, 6), (24, 24, 96), "12 steps are too many for the usual limits");
+    assert_eq!(of(3, 8), (24, 12, 60));
     assert_eq!(of(1, 168), (48, 48, 192));
     assert_eq!(of(1, 1), (96, 96, 384));
 }

@@ -121,3 +121,52 @@ fn busy(turns: &Turns, redeemer: Redeemer) -> (usize, usize) {
     let busy = |what| state.usage.busy(what);
     (busy(Limited::Redemptions(redeemer)), busy(WRITES))
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_keeps_its_last_permit_when_another_one_is_missing() {
+    let redeemer = Redeemer::of(&crate::rotation::samples::grant("a"), None, None);
+    let redemptions = Limited::Redemptions(redeemer);
+    let needs = Needs { redemption: Some(redeemer), new_version: Some(1) };
+    for (first, (held, others), (missing, all)) in [
+        (Needs { redemption: None, ..needs }, (WRITES, 199), (redemptions, 14)),
+        (Needs { new_version: None, ..needs }, (redemptions, 13), (WRITES, 200)),
+    ] {
+        let turns = turns();
+        use_up(&turns, held, others).await;
+        use_up(&turns, missing, all).await;
+        let mut turn = turns.complete(Turn::default(), first, 1, false).await;
+
+        assert!(!turns.add_at_once(&mut turn, needs), "{missing:?}");
+
+        assert!(turn.covers(first) && !turn.covers(needs), "{missing:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permit_belongs_to_its_limit_until_the_answer_names_a_user() {
+    let turns = turns();
+    let unknown = Redeemer::of(&crate::rotation::samples::grant("a"), None, None);
+    let named = Limited::Redemptions(unknown.with_user("u"));
+    let mut permit = turns.take(Limited::Redemptions(unknown), false).await.expect("limited");
+    assert!(permit.is(Limited::Redemptions(unknown)) && !permit.is(named) && !permit.is(WRITES));
+
+    permit.belongs_to("u");
+
+    assert!(permit.is(named) && !permit.is(Limited::Redemptions(unknown)));
+    let mut write = turns.take(WRITES, false).await.expect("limited");
+    write.belongs_to("u");
+    assert!(write.is(WRITES), "only a redemption has a user");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_a_limited_time_is_urgent_and_ends() {
+    let turns = turns();
+    use_up(&turns, WRITES, 200).await;
+    let since = tokio::time::Instant::now();
+    assert!(turns.take_within(Duration::from_secs(9), WRITES).await.is_err());
+    assert_eq!(since.elapsed().as_secs(), 9);
+
+    assert!(turns.take_within(Duration::from_secs(9), WRITES).await.is_ok_and(|permit| permit.is_some()));
+    assert_eq!(since.elapsed().as_secs(), 10);
+    assert!(Turns::default().take_within(Duration::ZERO, WRITES).await.is_ok_and(|permit| permit.is_none()));
+}

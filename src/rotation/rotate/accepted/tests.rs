@@ -5,8 +5,10 @@ use std::time::Duration;
 use super::*;
 use crate::ports::VaultError;
 use crate::ports::failure::Kind;
-use crate::rotation::rotate::samples::{Lab, Peers, start, stored, unavailable};
+use crate::rotation::rotate::samples::{Lab, Peers, certificates, start, stored, unavailable, with};
+use crate::rotation::samples::address;
 use crate::rotation::schedule::Next;
+use crate::token::app::CredentialSource;
 
 const WRONG_SECRET: u32 = 7_000_215;
 
@@ -208,4 +210,27 @@ async fn only_three_older_secrets_that_are_valid_are_tried() {
     assert_eq!(calls, ["app: list", "app: read a5", "app: read a4", "app: read a3"]);
     assert!(search.found.is_none() && search.is_certain);
     assert_eq!(search.calls, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_certificate_is_replaced_by_an_older_one_before_the_redemption() {
+    let peers = Peers::new();
+    peers.all().certificates = certificates(&[(1, 6), (1, 2)]);
+    let key = || with(CredentialSource::VaultKey(address("key")));
+    let mut rotator = peers.rotator(|grant| grant.app = key());
+
+    let state = rotator.step(State::unknown(start()), Next::Prove).await.state;
+
+    let calls = peers.calls();
+    let found = ["certificate", "certificates", "certificate c0", "sign c0", "authenticate with YzA"];
+    assert_eq!(calls[2..7], found);
+    assert_eq!((calls[7].as_str(), state.is_unsaved()), ("sign c0", true));
+    assert_eq!(state.older_credential.map(|older| older.used), Some(VersionId("c0".into())));
+
+    peers.all().certificates.remove(0);
+    let mut rotator = peers.rotator(|grant| grant.app = key());
+    let state = rotator.step(State::unknown(start()), Next::Prove).await.state;
+    assert_eq!(state.failure().map(|failure| failure.kind), Some(Kind::AppCredentialRefused));
+    let calls = peers.calls();
+    assert!(!calls.iter().any(|call| call.starts_with("redeem")), "{calls:?}");
 }

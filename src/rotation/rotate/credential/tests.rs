@@ -2,35 +2,14 @@
 
 use std::sync::Arc;
 
-use rcgen::{CertificateParams, PKCS_RSA_SHA256, RsaKeySize, date_time_ymd};
-
 use super::*;
-use crate::rotation::rotate::samples::{Peers, start, stored, unavailable};
+use crate::rotation::rotate::samples::{Peers, certificates, start, stored, unavailable, with};
 use crate::rotation::samples::{address, app};
 
 const GUID: &str = "33333333-3333-4333-8333-333333333333";
 
 fn place() -> Source {
     Source::Secret(address("app-secret"))
-}
-
-fn with(credential: CredentialSource) -> Arc<ManagedApp> {
-    ManagedApp { credential, ..(*app(place())).clone() }.into()
-}
-
-/// Returns the versions of a certificate that are valid in these months of 2026.
-fn certificates(months: &[(u8, u8)]) -> Vec<VaultCertificate> {
-    let key = rcgen::KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).expect("a key");
-    let made = months.iter().enumerate().map(|(nth, (first, last))| {
-        let mut params = CertificateParams::new(["app".into()]).expect("a name");
-        (params.not_before, params.not_after) =
-            (date_time_ymd(2026, *first, 1), date_time_ymd(2026, *last, 1));
-        let der = params.self_signed(&key).expect("signed").der().to_vec();
-        let nth = i64::try_from(nth).expect("few");
-        let version = stored(&format!("c{nth}"), "", nth - 100).version;
-        VaultCertificate { version, der, is_exportable: Some(false), read_at: None }
-    });
-    made.collect()
 }
 
 #[test]
@@ -69,6 +48,7 @@ async fn each_secret_in_a_vault_costs_a_call() {
         assert_eq!((counted, peers.calls().len()), (calls, calls), "{what}");
         assert_eq!(credential.calls_to_prove(), proof, "{what}");
         rotator.client_proof(&credential, "tenant", Uuid::nil()).await.expect(what);
+        peers.calls();
     }
     let unreadable = peers.rotator(|grant| grant.app = with(CredentialSource::Secret(local)));
     let failure = unreadable.read_credential(Uuid::nil()).await.expect_err("there is no such file");

@@ -104,8 +104,8 @@ fn calls_that_a_wrong_clock_counted_are_forgotten() {
     let timing = Timing::new(&Policy::default().into(), &TokenName::new("a"), 0.0);
     let mut state = State::unknown(now());
     for noted in [&mut state.redemptions, &mut state.partner_center_calls, &mut state.vault_calls] {
-        noted.note(now());
         noted.note(now() + DAY * 300);
+        noted.note(now());
     }
     (0..200).for_each(|_| state.watch.note(now() + DAY * 300));
 
