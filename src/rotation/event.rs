@@ -178,6 +178,27 @@ mod tests {
     use crate::process::telemetry::Captured;
 
     #[test]
+    fn the_events_of_a_command_are_logged_by_name() {
+        let kept = Captured::default();
+        let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(kept.clone());
+        let failure = Failure::new(Kind::LoginRequired, Remedy::Login, FailureSubject::Grant, "x");
+        let failed = Event::Failed { failure: failure.into(), is_new: true, attempts: None, saving: false };
+        let now = crate::process::clock::Timestamp::UNIX_EPOCH;
+        let mut state = State::unknown(now);
+        state.listed = 7;
+        let stepped = Stepped { state, events: vec![Event::TurnedOff, Event::VersionChanged, failed] };
+
+        let subscriber = tracing_subscriber::registry().with(lines);
+        let state = tracing::subscriber::with_default(subscriber, || stepped.logged(&TokenName::new("a")));
+
+        assert_eq!(state.listed, 7);
+        let text = kept.take();
+        for name in ["turned_off", "version_changed", "attempt_failed"] {
+            assert!(text.contains(&format!("event=\"{name}\"")), "{name}: {text}");
+        }
+    }
+
+    #[test]
     fn an_error_is_logged_only_for_a_new_failure_that_somebody_must_fix() {
         let token = TokenName::new("a");
         for (remedy, is_new, level) in [

@@ -33,6 +33,8 @@ mod redeeming;
 mod saving;
 mod turn;
 #[cfg(test)]
+mod lab;
+#[cfg(test)]
 pub(crate) mod samples;
 #[cfg(test)]
 mod tests;

@@ -41,7 +41,7 @@ fn a_renewal_is_in_one_stage() {
         (Some(new(15)), Some(due()), RenewalStage::Saving),
         (Some(unwanted), None, RenewalStage::Removing),
     ] {
-        let state = RenewalState { attempt, look, ..RenewalState::default() };
+        let state = RenewalState { look, attempt, ..RenewalState::default() };
         assert_eq!(RenewalReport::of(&state, &target(), at(140)).stage, expected);
     }
 }
@@ -94,6 +94,8 @@ fn a_failure_that_may_pass_is_told_after_a_day_and_the_most_important_one_first(
 
 #[test]
 fn each_secret_on_the_app_is_one_thing_to_perennial() {
+    use Standing::{Held, MayBeHeld, NotSaved, Other, Superseded, Unknown};
+
     let all = vec![
         listed(1, OURS, 0),
         listed(2, OURS, 10),
@@ -108,7 +110,6 @@ fn each_secret_on_the_app_is_one_thing_to_perennial() {
         let of = |one: &ListedSecret| Standing::of(one, look, &target(), &strangers);
         look.listed.values().map(of).collect::<Vec<_>>()
     };
-    use Standing::{Held, MayBeHeld, NotSaved, Other, Superseded, Unknown};
 
     let named = look(versions(true), all.clone(), &[2]);
     assert_eq!(standings(&named), [Superseded, Held, NotSaved, Unknown, Other]);

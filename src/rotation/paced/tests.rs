@@ -14,11 +14,10 @@ fn turns() -> Turns {
 
 /// Returns the number of requests that the vault's limit still counts.
 async fn counted(turns: &Turns) -> usize {
+    let calls = Limited::Calls(hash(&address("x").vault));
     let mut free = Vec::new();
-    while let Ok(permit) =
-        turns.take_within(Duration::from_millis(1), Limited::Calls(hash(&address("x").vault))).await
-    {
-        free.push(permit);
+    for _ in 0..2_666 {
+        free.extend(turns.take_within(Duration::from_millis(1), calls).await.ok());
     }
     2_666 - free.len()
 }

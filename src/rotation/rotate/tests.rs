@@ -2,7 +2,8 @@
 
 use chrono::TimeDelta;
 
-use super::samples::{Lab, Peers, USER, ours, start, stored, unavailable};
+use super::lab::Lab;
+use super::samples::{Peers, USER, ours, start, stored, unavailable};
 use super::*;
 use crate::rotation::samples::failed;
 use crate::token::version::tag;

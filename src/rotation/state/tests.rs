@@ -126,3 +126,81 @@ fn a_clock_correction_moves_the_waits_of_both_slots_by_the_same_span() {
     assert_eq!((blocked.next_check_at, blocked.again_at, outage.retry_at), (now + DAY, now + DAY, now + DAY));
     assert_eq!((blocked.since, outage.since), (now, now));
 }
+
+#[test]
+fn a_save_needs_room_for_its_list_once_it_has_written() {
+    let now = Timestamp::UNIX_EPOCH;
+    let version = samples::version("v", now);
+    let mut state = State { listed: 60, ..samples::proved(version.clone(), now) };
+    assert_eq!((state.calls_of_a_list(), state.calls_of_a_rotation(), state.calls_of_a_save()), (3, 10, 1));
+
+    state.phase = Phase::Unsaved(Box::new(samples::pending(version, now)));
+    assert_eq!(state.calls_of_a_save(), 1);
+    state.pending().expect("held").written = Some(VersionId("w".into()));
+
+    assert_eq!(state.calls_of_a_save(), 5);
+}
+
+#[test]
+fn the_vault_is_watched_while_a_person_or_another_process_must_act_or_a_token_may_be_lost() {
+    let now = Timestamp::UNIX_EPOCH;
+    let proved = samples::proved(samples::version("v", now), now);
+    let failed =
+        |kind, remedy, about| samples::failed(proved.clone(), Failure::new(kind, remedy, about, "x"), now, 1);
+    let unsaved = |is_only_copy| {
+        let mut pending = samples::pending(samples::version("v", now), now);
+        pending.successor.is_only_copy = is_only_copy;
+        State { phase: Phase::Unsaved(Box::new(pending)), ..proved.clone() }
+    };
+    let grant = FailureSubject::Grant;
+    for (state, is_watching, stake) in [
+        (proved.clone(), false, Stake::Nothing),
+        (failed(Kind::LoginRequired, Remedy::Login, grant), true, Stake::Nothing),
+        (failed(Kind::EntraUnreachable, Remedy::Retry, grant), false, Stake::Nothing),
+        (failed(Kind::Unsaved, Remedy::Retry, grant), true, Stake::Nothing),
+        (unsaved(false), false, Stake::Successor),
+        (unsaved(true), true, Stake::Successor),
+    ] {
+        assert_eq!((state.is_watching(), state.stake()), (is_watching, stake), "{:?}", state.failure());
+    }
+}
+
+#[test]
+fn a_vault_without_a_version_to_update_or_without_an_answer_is_away() {
+    let now = Timestamp::UNIX_EPOCH;
+    let away = |kind, remedy| {
+        let failure = Failure::new(kind, remedy, FailureSubject::Token, "x");
+        samples::failed(samples::proved(samples::version("v", now), now), failure, now, 1)
+    };
+    for (kind, is_away, is_off) in [
+        (Kind::VaultUnreachable, true, false),
+        (Kind::VaultIdentity, true, false),
+        (Kind::SecretDeleted, true, false),
+        (Kind::NeverSignedIn, true, false),
+        (Kind::TurnedOff, false, true),
+        (Kind::LoginRequired, false, false),
+    ] {
+        assert_eq!(away(kind, Remedy::Retry).vault_is_away(), is_away, "{kind:?}");
+        let blocked = away(kind, Remedy::Operator);
+        assert_eq!((blocked.vault_is_away(), blocked.is_off()), (is_away, is_off), "{kind:?}");
+    }
+}
+
+#[test]
+fn versions_of_another_writer_a_day_apart_are_no_incident() {
+    let now = Timestamp::UNIX_EPOCH + DAY * 10;
+    let second = TimeDelta::seconds(1);
+    let noted = |rotated: Option<Timestamp>, seen: Option<Timestamp>| {
+        let mut state = samples::proved(samples::version("v", now), now);
+        state.foreign_rotated_at = rotated;
+        state.foreign_writer = seen.map(|seen_at| ForeignWriter { since: seen_at - DAY * 2, seen_at });
+        state.note_foreign_version(now);
+        state.foreign_writer.filter(|writer| writer.seen_at == now).map(|writer| writer.since)
+    };
+
+    assert_eq!(noted(Some(now - DAY), None), None);
+    assert_eq!(noted(Some(now - DAY + second), None), Some(now));
+    assert_eq!(noted(None, Some(now - DAY)), None);
+    assert_eq!(noted(None, Some(now - DAY + second)), Some(now - DAY * 3 + second));
+    assert_eq!(noted(Some(now), Some(now - DAY)), Some(now), "a new incident");
+}

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::*;
 use crate::ports::VaultError;
 use crate::ports::failure::Kind;
-use crate::rotation::rotate::samples::{Lab, Peers, certificates, start, stored, unavailable, with};
+use crate::rotation::rotate::lab::Lab;
+use crate::rotation::rotate::samples::{Peers, certificates, start, stored, unavailable, with};
 use crate::rotation::samples::address;
 use crate::rotation::schedule::Next;
 use crate::token::app::CredentialSource;
@@ -22,7 +23,9 @@ fn secrets(count: i64, rejected: &[&str]) -> Peers {
             stored
         })
         .collect();
-    rejected.iter().for_each(|secret| peers.reject(secret, "invalid_client", WRONG_SECRET));
+    for secret in rejected {
+        peers.reject(secret, "invalid_client", WRONG_SECRET);
+    }
     peers
 }
 

@@ -4,7 +4,8 @@ use chrono::TimeDelta;
 
 use super::*;
 use crate::ports::failure::Kind;
-use crate::rotation::rotate::samples::{Lab, Peers, start, stored, unavailable};
+use crate::rotation::rotate::lab::Lab;
+use crate::rotation::rotate::samples::{Peers, start, stored, unavailable};
 use crate::rotation::samples::{address, failed};
 use crate::rotation::schedule::{Next, WATCH_EVERY};
 use crate::token::app::ManagedApp;
@@ -60,9 +61,9 @@ async fn a_change_of_the_token_is_news() {
         let mut all = peers.all();
         let tags = &mut all.versions.last_mut().expect("one").version.tags;
         if is_on {
-            tags.insert(tag::REFUSED_AT, "2026-03-01T00:00:00Z")
+            tags.insert(tag::REFUSED_AT, "2026-03-01T00:00:00Z");
         } else {
-            tags.remove(tag::REFUSED_AT)
+            tags.remove(tag::REFUSED_AT);
         }
     };
     for (known_mark, new_mark, is_news) in
@@ -226,7 +227,7 @@ fn a_read_that_fails_for_another_reason_is_news() {
         let found = is_unread_otherwise(&mut state, failure(kind, remedy, now_about, "now"));
 
         assert_eq!(found, is_news, "{what}");
-        let summary = state.failure().map(|failure| failure.summary.to_string());
+        let summary = state.failure().map(|failure| failure.summary.clone());
         assert_eq!(summary.as_deref(), Some(if is_updated { "now" } else { "before" }), "{what}");
     }
     let unblocked = &mut State::unknown(start());

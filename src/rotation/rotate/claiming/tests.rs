@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use super::*;
 use crate::ports::failure::{Kind, Remedy};
-use crate::rotation::rotate::samples::{Lab, Peers, USER, start, stored, unavailable};
+use crate::rotation::rotate::lab::Lab;
+use crate::rotation::rotate::samples::{Peers, USER, start, stored, unavailable};
 use crate::rotation::schedule::Next;
 use crate::token::version::{MAX_TAGS, tag};
 
@@ -131,7 +132,7 @@ async fn a_rejected_token_whose_earlier_answer_was_lost_is_lost() {
 
     lab.step(Next::Prove).await;
 
-    let summary = lab.state.failure().map(|failure| failure.summary.to_string()).unwrap_or_default();
+    let summary = lab.state.failure().map(|failure| failure.summary.clone()).unwrap_or_default();
     assert!(summary.contains("the answer with its successor was lost"), "{summary}");
 }
 

@@ -189,5 +189,6 @@ async fn a_missing_identity_of_the_host_is_retried_only_if_it_may_come_back() {
         let failure = proof.expect_err("the host has none");
         assert_eq!((failure.remedy, failure.about), (remedy, FailureSubject::CredentialSource));
         assert_eq!(failure.summary, format!("no token of managed identity m: {why}"));
+        assert!(failure.action.is_some_and(|action| action.contains("managed identity m to this host")));
     }
 }

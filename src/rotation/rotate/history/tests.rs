@@ -4,7 +4,8 @@ use chrono::TimeDelta;
 
 use super::*;
 use crate::process::clock::Timestamp;
-use crate::rotation::rotate::samples::{Lab, Peers, ours, start, stored, unavailable};
+use crate::rotation::rotate::lab::Lab;
+use crate::rotation::rotate::samples::{Peers, ours, start, stored, unavailable};
 use crate::rotation::schedule::Next;
 use crate::rotation::strict::Mark;
 use crate::token::version::tag;

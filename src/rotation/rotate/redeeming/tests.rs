@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::*;
-use crate::rotation::rotate::samples::{Lab, Peers, USER, ours, start, stored};
+use crate::rotation::rotate::lab::Lab;
+use crate::rotation::rotate::samples::{Peers, USER, ours, start, stored};
 use crate::rotation::samples::grant;
 use crate::rotation::schedule::Next;
 use crate::rotation::turns::Turns;
@@ -73,7 +74,7 @@ async fn a_token_is_redeemed_24_times_a_day() {
     }
 
     assert_eq!((redeemed, lab.kind()), (24, Some(Kind::Overdue)));
-    let summary = lab.state.failure().map(|failure| failure.summary.to_string());
+    let summary = lab.state.failure().map(|failure| failure.summary.clone());
     assert_eq!(summary.as_deref(), Some("daily redemption limit reached for this token"));
 }
 
@@ -118,9 +119,8 @@ async fn an_answer_without_a_user_keeps_the_known_one_of_the_chain() {
         ("a sign-in may be another user's", stored("v1", "rt", -30), None),
     ] {
         stored.version.tags.insert(tag::USER_OID, USER);
-        let mut all = peers.all();
-        (all.user, all.versions[0]) = (None, stored);
-        drop(all);
+        peers.all().user = None;
+        peers.all().versions[0] = stored;
         let mut rotator = peers.rotator(|_| {});
         let mut state = State::unknown(start());
         state.facts_of(&VersionId("v1".into())).user_oid = Some(OTHER.into());

@@ -1,9 +1,8 @@
 //! Tests of a save together with other writers and with failures of the vault.
 
-use chrono::TimeDelta;
-
 use super::*;
-use crate::rotation::rotate::samples::{Lab, Peers, USER, ours, start, stored, unavailable};
+use crate::rotation::rotate::lab::Lab;
+use crate::rotation::rotate::samples::{Peers, USER, ours, start, stored, unavailable};
 use crate::rotation::schedule::Next;
 use crate::token::managed::Verify;
 use crate::token::version::tag;
@@ -215,15 +214,15 @@ async fn a_buried_sign_in_that_is_rejected_stays_below_the_save() {
 #[tokio::test(start_paused = true)]
 async fn a_restored_sign_in_is_not_replaced_by_the_one_below() {
     let peers = Peers::new();
-    let second = start() - TimeDelta::minutes(60);
+    peers.all().versions = vec![stored("u", "older", -900), stored("v0", "rt", 0)];
     let mut lab = held(&peers).await;
     peers.all().meanwhile.push_back(("write rt+", stored("v1", "sign-in", 0)));
-    peers.all().versions[0].version.created = second + TimeDelta::minutes(60);
 
     lab.step(Next::Save).await;
 
     let redeemed = lab.calls.iter().filter(|call| call.starts_with("redeem")).count();
     assert_eq!((redeemed, lab.state.is_unsaved()), (1, false), "{:?}", lab.calls);
+    assert_eq!(peers.newest_value(), "sign-in+");
 }
 
 #[tokio::test(start_paused = true)]
@@ -286,4 +285,20 @@ async fn without_a_successor_a_save_does_nothing() {
     assert_eq!(lab.step(Next::Save).await, [""; 0]);
 
     assert!(lab.calls.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_version_is_not_redeemed_again_after_a_restore() {
+    let peers = Peers::new();
+    let mut lab = held(&peers).await;
+    peers.store("v1", "theirs", 0);
+    peers.reject("theirs", "invalid_grant", 50_173);
+    peers.fail("tag", unavailable());
+    peers.all().meanwhile.push_back(("write rt+", stored("v2", "sign-in", 0)));
+
+    lab.step(Next::Save).await;
+
+    let redeemed: Vec<&String> = lab.calls.iter().filter(|call| call.starts_with("redeem")).collect();
+    assert_eq!(redeemed, ["redeem theirs with s1", "redeem sign-in with s1"]);
+    assert_eq!(peers.newest_value(), "sign-in+");
 }

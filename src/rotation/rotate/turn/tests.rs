@@ -5,7 +5,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::*;
-use crate::rotation::rotate::samples::{Lab, Peers, ours, start};
+use crate::rotation::rotate::lab::Lab;
+use crate::rotation::rotate::samples::{Peers, ours, start};
 use crate::rotation::samples::{grant, proved, version};
 use crate::rotation::turns::Turns;
 

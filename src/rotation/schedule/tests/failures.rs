@@ -253,12 +253,15 @@ fn an_outage_or_a_failure_decides_when_a_held_successor_is_saved() {
 fn times_are_spread_by_the_sample_of_a_process() {
     let policy: Arc<Policy> = Policy::default().into();
     let of = |sample| Timing::new(&policy, &TokenName::new("a"), sample);
-    let hours = |span: TimeDelta| span.num_minutes() as f64 / 60.0;
+    let hours = |span: TimeDelta| span.as_seconds_f64() / 3_600.0;
 
     assert!((hours(of(0.0).prove_every) - 6.0).abs() < 0.02);
     assert!((hours(of(1.0).prove_every) - 5.88).abs() < 0.02);
     assert!((hours(of(1.0).rotate_after() - of(0.0).rotate_after()) - 168.0 * 0.02).abs() < 0.02);
     assert_eq!(of(0.0).limits(), Limits::of(&policy));
+    let short = Policy { lifetime: Duration::from_secs(60), ..Policy::default() };
+    let short = Timing::new(&short.into(), &TokenName::new("a"), 0.0);
+    assert_eq!(short.policy().lifetime, Duration::from_secs(60));
     let version = version(&[(tag::ISSUED_AT, "2025-10-01T00:00:00Z")]);
     assert_eq!(rfc3339(of(0.0).expires_at(&version)), "2025-12-30T00:00:00Z");
 }
