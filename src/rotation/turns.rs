@@ -106,8 +106,9 @@ impl Turns {
         {
             turn.redemption = self.take(Limited::Redemptions(redeemer), urgent).await;
         }
+        // The turn has the permit for the redemption now.
         if let Some(vault) = needs.new_version
-            && !turn.covers(Needs { redemption: None, ..needs })
+            && !turn.covers(needs)
         {
             turn.new_version = self.take(Limited::NewVersions(vault), urgent).await;
         }

@@ -31,6 +31,9 @@ fn a_mark_is_read_back_and_leaves_other_tags_alone() {
 
     assert_eq!(Mark::on(&version), Some(mark.clone()));
     assert_eq!(unmarked(&version), Tags::new());
+    let tags = Tags::from([("team", "a")]);
+    let tagged = marked(&Version { tags: tags.clone(), ..version.clone() }, &mark);
+    assert_eq!(unmarked(&tagged), tags);
     let renewed = mark.renewed(now() + minutes(5));
     assert_eq!(Mark::on(&marked(&version, &renewed)), Some(renewed));
 }

@@ -299,3 +299,16 @@ async fn a_rejection_is_noted_once_and_a_failed_note_is_told() {
     assert_eq!(note(&mut lab).await, (1, 0));
     assert_eq!(note(&mut lab).await, (0, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_rescue_takes_no_sign_in_of_the_second_of_one_that_may_work_again() {
+    let peers = useless(DAY_OLD);
+    peers.all().versions[1] = stored("v1", "second", -6_000);
+    peers.reject("first", "invalid_grant", 53_003);
+    let mut lab = Lab::new(&peers, |_| {});
+
+    lab.step(Next::Prove).await;
+
+    assert_eq!(lab.held(), None);
+    assert!(!lab.calls.contains(&"redeem second with s1".to_owned()), "{:?}", lab.calls);
+}

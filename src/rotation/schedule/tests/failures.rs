@@ -265,3 +265,26 @@ fn times_are_spread_by_the_sample_of_a_process() {
     let version = version(&[(tag::ISSUED_AT, "2025-10-01T00:00:00Z")]);
     assert_eq!(rfc3339(of(0.0).expires_at(&version)), "2025-12-30T00:00:00Z");
 }
+
+#[test]
+fn a_rejection_is_recorded_only_on_its_own_version_and_once_it_is_certain() {
+    let refused = of(Kind::LoginRequired, Remedy::Login, FailureSubject::Grant);
+    let state = samples::failed(current(ours()), refused, at(0), 1);
+    let recorded = |change: &dyn Fn(&mut State)| {
+        let mut state = state.clone();
+        change(&mut state);
+        matches!(timing().next(&state, at(1)), Next::UpdateTags(_))
+    };
+    let blocked = |state: &mut State, change: &dyn Fn(&mut Blocked)| {
+        change(state.blocked.as_mut().expect("refused"));
+    };
+
+    assert!(recorded(&|_| {}));
+    assert!(!recorded(&|state| blocked(state, &|known| known.version = Some(VersionId("other".into())))));
+    assert!(!recorded(&|state| blocked(state, &|known| known.is_confirmed = false)));
+    assert!(!recorded(&|state| blocked(state, &|known| known.failure.kind = Kind::TurnedOff)), "it is off");
+    assert!(!recorded(&|state| state.phase = unsaved(false).phase));
+    assert!(!recorded(&|state| state.newest = None));
+    assert!(!recorded(&|state| state.mark_after = Some(at(1) + MINUTE)));
+    assert!(recorded(&|state| state.mark_after = Some(at(1))));
+}
