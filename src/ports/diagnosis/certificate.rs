@@ -99,3 +99,6 @@ impl Subject<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

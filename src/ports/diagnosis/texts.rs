@@ -280,3 +280,6 @@ impl Advice {
 fn known(id: Option<&str>) -> String {
     id.map(|id| format!(" {id}")).unwrap_or_default()
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -191,6 +191,24 @@ fn a_login_of_a_user_is_never_the_remedy() {
     assert_eq!(DirectoryError::NoToken(Box::new(found)).failure(&subject()).remedy, Remedy::Operator);
 }
 
+#[test]
+fn a_missing_token_for_graph_says_nothing_about_a_stored_token() {
+    let found = Failure {
+        token_condemned: true,
+        never_was_a_token: true,
+        vault: Some("https://contoso.vault.azure.net".into()),
+        ..Failure::new(Kind::LoginRequired, Remedy::Login, FailureSubject::Grant, "x")
+    };
+
+    let failure = DirectoryError::NoToken(Box::new(found)).failure(&subject());
+
+    assert_eq!((failure.token_condemned, failure.never_was_a_token, failure.vault), (false, false, None));
+    assert_eq!(
+        (failure.kind, failure.about),
+        (Kind::AppCredentialRenewalFailed, FailureSubject::AppCredential)
+    );
+}
+
 /// A message shows at most 600 characters of an action (`alert::forms`).
 #[test]
 fn every_action_fits_a_message_and_closes_its_commands() {
