@@ -14,6 +14,8 @@ use crate::status::samples::snapshot;
 use crate::token::managed::ManagedToken;
 use crate::token::secret::Source;
 
+mod limits;
+
 pub(super) fn now() -> Timestamp {
     Timestamp::from_timestamp(1_770_000_000, 0).expect("in range")
 }

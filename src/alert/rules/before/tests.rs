@@ -11,6 +11,7 @@ use crate::alert::sink::Sink;
 use crate::rotation::samples;
 use crate::rotation::state::State;
 use crate::status::samples::snapshot;
+use crate::token::managed::ManagedToken;
 use crate::token::tags::Tags;
 use crate::token::version::{Version, tag};
 
@@ -135,4 +136,126 @@ fn marks_on_the_version_before_a_sign_in_are_inherited() {
     );
     assert_eq!(Inherited::before(&sign_in, &[old, sign_in.clone()]), None);
     assert_eq!(Inherited::before(&sign_in, std::slice::from_ref(&sign_in)), Some(Inherited::FirstSignIn));
+}
+
+fn id_of_sink(sink: &str) -> Uuid {
+    Cause::sink(sink, &samples::grant("a").deployment).incident(Kind::AlertUndeliverable)
+}
+
+/// Draws a token that works and carries these marks of the previous process.
+fn marked(name: &str, marked: &[u32]) -> Snapshot {
+    let mut marks = Marks::default();
+    for mark in marked {
+        marks.add(*mark);
+    }
+    let state = State {
+        inherited: Some(Inherited::Told(marks)),
+        ..samples::proved(samples::version("v", now()), now())
+    };
+    let grant = ManagedToken { secret: samples::address(name), ..samples::grant(name) };
+    snapshot(grant, &state, now() + TimeDelta::hours(4), now())
+}
+
+#[test]
+fn a_delivery_failure_that_any_sink_reported_is_known_after_a_restart() {
+    let sinks: [Arc<str>; 3] = ["chat".into(), "mail".into(), "pager".into()];
+    let told_by_mail = marked("a", &[mark(id_of_sink("chat"), "mail")]);
+    let other = marked("b", &[]);
+    let known = |sink, of: &[Snapshot]| was_undeliverable(sink, of, &sinks);
+
+    assert!(known("chat", std::slice::from_ref(&told_by_mail)));
+    assert!(!known("mail", std::slice::from_ref(&told_by_mail)), "chat failed, and mail did not");
+    assert!(!known("chat", std::slice::from_ref(&other)) && !known("chat", &[]));
+    assert!(!was_undeliverable("chat", std::slice::from_ref(&told_by_mail), &sinks[..1]), "mail is gone");
+    let third = [other.clone(), other.clone(), told_by_mail.clone()];
+    assert!(known("chat", &third));
+    let fourth = [other.clone(), other.clone(), other, told_by_mail];
+    assert!(!known("chat", &fourth), "only the first three tokens carry such a mark");
+}
+
+#[test]
+fn incidents_that_are_about_no_token_end_at_every_sink_that_was_told() {
+    let host = Cause::host(&samples::grant("a").deployment).incident(Kind::ClockSkew);
+    let login = Cause::token(&samples::address("a")).incident(Kind::LoginRequired);
+    let incidents = [host, login, id_of_sink("chat"), id_of_sink("mail")];
+    let of = marked("a", &incidents.map(|incident| mark(incident, "chat")));
+    let ended = |tokens: &[&str]| {
+        let tokens = tokens.iter().map(|token| (*token).to_owned()).collect();
+        let ledger = SinkState::new(Sink { tokens, ..chat() }, now());
+        let due =
+            ledger.beside(vec!["chat".into(), "mail".into()]).due(std::slice::from_ref(&of), &[], now());
+        due.into_iter().map(|told| (told.condition.cause, told.condition.tokens)).collect::<BTreeSet<_>>()
+    };
+    let of_token = ("token:https://contoso.vault.azure.net/secrets/a".to_owned(), vec!["a".to_owned()]);
+    let shared = [("host".to_owned(), vec![]), ("sink:mail".to_owned(), vec![])];
+
+    assert_eq!(ended(&["another"]), shared.clone().into());
+    assert_eq!(ended(&[]), shared.into_iter().chain([of_token]).collect());
+}
+
+/// A pager gets at most eight ends at once, and people get one message in any case.
+#[test]
+fn the_ends_of_many_incidents_are_spread_at_a_sink_that_keeps_incidents() {
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+    for (sink, rounds) in [(pager(), vec![8, 8, 8]), (chat(), vec![10, 0, 0])] {
+        let of = |name: &&str| {
+            let incident = Cause::token(&samples::address(name)).incident(Kind::LoginRequired);
+            marked(name, &[mark(incident, &sink.name)])
+        };
+        let all: Vec<Snapshot> = names.iter().map(of).collect();
+        let mut ledger = SinkState::new(sink, now());
+        let mut ended = BTreeSet::new();
+        for round in rounds {
+            let due = ledger.due(&all, &[], now());
+            assert_eq!(due.len(), round);
+            for change in &due {
+                assert!(ended.insert(change.condition.id), "no end is sent twice");
+                ledger.note(change, now());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_first_sign_in_may_have_been_missed_in_more_than_one_way() {
+    let kinds: BTreeSet<Kind> =
+        ended(pager(), &works(Some(Inherited::FirstSignIn)), &[]).into_iter().collect();
+
+    assert_eq!(kinds, UNMARKED.into_iter().chain([Kind::NeverSignedIn]).collect());
+}
+
+#[test]
+fn a_sink_is_sent_no_end_about_a_token_that_is_not_its_own() {
+    let elsewhere = Sink { tokens: vec!["b".into()], ..pager() };
+    for inherited in [None, Some(Inherited::FirstSignIn), Some(Inherited::Refused(Kind::LoginRequired))] {
+        let ends = ended(elsewhere.clone(), &works(inherited.clone()), &[]);
+        assert_eq!(ends, [], "{inherited:?}");
+    }
+}
+
+#[test]
+fn an_incident_that_this_process_reported_ends_as_its_own() {
+    let sink = chat();
+    let noted = [works(Some(told_before(&sink, Kind::LoginRequired)))];
+    let mut ledger = SinkState::new(sink, now() - TimeDelta::hours(1));
+    assert_eq!(ledger.due(&noted, &[refused()], now()), [], "it is adopted");
+
+    let later = now() + TimeDelta::hours(1);
+    let [over] = ledger.due(&noted, &[], later).try_into().expect("one end");
+
+    assert_eq!((over.what, over.lasted), (EventKind::Resolved, Some(TimeDelta::hours(1))));
+    assert_eq!(over.condition.summary, refused().summary);
+}
+
+#[test]
+fn an_incident_of_the_previous_process_began_when_this_process_started_at_the_latest() {
+    let of = works(Some(told_before(&chat(), Kind::LoginRequired)));
+    let since = |started| {
+        let due = SinkState::new(chat(), started).due(std::slice::from_ref(&of), &[], now());
+        due.iter().map(|told| (told.condition.since, told.lasted)).collect::<Vec<_>>()
+    };
+    let hour = TimeDelta::hours(1);
+
+    assert_eq!(since(now() - hour), [(now() - hour, None)]);
+    assert_eq!(since(now() + hour), [(now(), None)], "the clock was set back");
 }

@@ -64,3 +64,83 @@ fn an_incident_that_ends_rarely_does_not_flap() {
     });
     assert_eq!(ends.count(), 10);
 }
+
+/// Begins and ends an incident of this severity every ten minutes, until the sink was told of the flapping at minute 50.
+fn flapping(severity: Severity) -> (SinkState, Condition) {
+    let of = Condition { severity, ..refused() };
+    let mut ledger = SinkState::new(chat(), now());
+    let mut last = Vec::new();
+    for nth in 0..6 {
+        let holding = if nth % 2 == 0 { vec![of.clone()] } else { Vec::new() };
+        last = told(&mut ledger, &holding, now() + TimeDelta::minutes(nth * 10));
+    }
+    assert_eq!(last, [(EventKind::Flapping, Kind::LoginRequired)]);
+    (ledger, of)
+}
+
+#[test]
+fn a_flapping_incident_that_gets_graver_is_reported_at_once() {
+    let (mut ledger, mild) = flapping(Severity::Warning);
+    let at = now() + TimeDelta::minutes(51);
+
+    assert_eq!(told(&mut ledger, &[mild], at), []);
+    assert_eq!(told(&mut ledger, &[refused()], at), [(EventKind::Changed, Kind::LoginRequired)]);
+    assert_eq!(told(&mut ledger, &[], at), [], "it flaps still");
+}
+
+#[test]
+fn a_report_of_flapping_does_not_say_how_long_the_incident_lasted() {
+    let mut ledger = SinkState::new(chat(), now());
+    let mut lasted = Vec::new();
+    for nth in 0..6 {
+        let at = now() + TimeDelta::minutes(nth * 10);
+        let holding = if nth % 2 == 0 { vec![refused()] } else { Vec::new() };
+        for change in ledger.due(&[], &holding, at) {
+            lasted.push((change.what, change.lasted.map(|lasted| lasted.num_minutes())));
+            ledger.note(&change, at);
+        }
+    }
+
+    assert_eq!(lasted[1], (EventKind::Resolved, Some(10)));
+    assert_eq!(lasted.last(), Some(&(EventKind::Flapping, None)));
+}
+
+#[test]
+fn the_quiet_hour_of_a_flapping_incident_is_no_longer_after_the_clock_was_set_back() {
+    let (mut ledger, _) = flapping(Severity::Critical);
+    let hour = TimeDelta::hours(1);
+
+    // All that happened is now in the future.
+    assert_eq!(told(&mut ledger, &[], now()), []);
+    assert_eq!(told(&mut ledger, &[], now() + hour - TimeDelta::seconds(1)), []);
+    assert_eq!(told(&mut ledger, &[], now() + hour), [(EventKind::Resolved, Kind::LoginRequired)]);
+}
+
+#[test]
+fn the_third_end_within_exactly_six_hours_is_no_flapping() {
+    for (first, what) in [(-1, EventKind::Resolved), (0, EventKind::Resolved), (1, EventKind::Flapping)] {
+        let mut ledger = SinkState::new(chat(), now());
+        let last = TimeDelta::hours(6);
+        let mut events = Vec::new();
+        for end in [TimeDelta::seconds(first), TimeDelta::hours(3), last] {
+            told(&mut ledger, &[refused()], now() + end - TimeDelta::minutes(1));
+            events = told(&mut ledger, &[], now() + end);
+        }
+        assert_eq!(events, [(what, Kind::LoginRequired)], "the first end at second {first}");
+    }
+}
+
+#[test]
+fn one_more_day_of_flapping_is_reported_anew() {
+    let (mut ledger, flaps) = flapping(Severity::Critical);
+    let at = |minute| now() + TimeDelta::minutes(minute);
+
+    assert_eq!(told(&mut ledger, &[], at(110)), [(EventKind::Resolved, Kind::LoginRequired)]);
+    let mut events = Vec::new();
+    for nth in 12..18 {
+        let holding = if nth % 2 == 0 { vec![flaps.clone()] } else { Vec::new() };
+        events.extend(told(&mut ledger, &holding, at(nth * 10)).into_iter().map(|(what, _)| what));
+    }
+    let [opened, resolved] = [EventKind::Opened, EventKind::Resolved];
+    assert_eq!(events, [opened, resolved, opened, resolved, opened, EventKind::Flapping]);
+}
