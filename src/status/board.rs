@@ -199,14 +199,11 @@ impl StatusBoard {
         let snapshots = self.snapshots.borrow();
         let mut holding = conditions(&snapshots, skew, now);
         self.date_clock_skew(&mut holding, now);
-        let known = holding.len();
         holding.extend(condition::untried(&snapshots, self.clock.uptime() - self.since, now));
         if let Some(of) = snapshots.first() {
             holding.extend(self.deliveries.conditions(&of.grant.deployment, now));
         }
-        if holding.len() > known {
-            condition::sort(&mut holding);
-        }
+        condition::sort(&mut holding);
         draw(&snapshots, holding, now)
     }
 
@@ -272,38 +269,4 @@ fn differ(mut before: Snapshot, now: &Snapshot) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    use crate::ports::failure::{Failure, FailureSubject, Remedy};
-    use crate::rotation::samples;
-
-    #[test]
-    fn a_check_that_finds_nothing_new_is_no_news_to_the_sinks() {
-        let clock = Clock::host();
-        let (now, grant) = (clock.now(), Arc::new(samples::grant("a")));
-        let timing = Timing::new(&grant.policy, &grant.name, 0.0);
-        let board = StatusBoard::new([(&grant, &timing)].into_iter(), clock);
-        let publish = Arc::new(board.clone()).publisher(0);
-        let (mut readers, mut sinks) = (board.subscribe(), board.subscribe_to_news());
-        let mut is_news = |state: &State, minutes| {
-            publish(state, &Next::Wait(now + TimeDelta::minutes(minutes)), &[]);
-            let read = readers.has_changed().unwrap_or_default();
-            readers.mark_unchanged();
-            let told = sinks.has_changed().unwrap_or_default();
-            sinks.mark_unchanged();
-            (read, told)
-        };
-
-        let refused = Failure::new(Kind::LoginRequired, Remedy::Login, FailureSubject::Grant, "as told");
-        let mut state = samples::failed(State::unknown(now), refused, now, 1);
-        assert_eq!(is_news(&state, 1), (true, true), "it fails");
-        if let Some(blocked) = &mut state.blocked {
-            blocked.checks += 1;
-            blocked.next_check_at += TimeDelta::minutes(1);
-        }
-        assert_eq!(is_news(&state, 2), (true, false), "it was looked at");
-        state.blocked = None;
-        assert_eq!(is_news(&state, 3), (true, true), "it is mended");
-    }
-}
+mod tests;

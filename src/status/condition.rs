@@ -359,8 +359,11 @@ fn join(known: &mut Condition, other: Condition) {
 }
 
 fn clock_skewed(skew: TimeDelta, here: &Deployment, now: Timestamp) -> Condition {
-    let way = if skew > TimeDelta::zero() { "behind" } else { "ahead of" };
-    let summary = format!("this host's clock is {} s {way} the vault's", skew.num_seconds().abs());
+    let (by, way) = match skew.num_seconds() {
+        ahead @ ..0 => (-ahead, "ahead of"),
+        behind => (behind, "behind"),
+    };
+    let summary = format!("this host's clock is {by} s {way} the vault's");
     Condition::new(Kind::ClockSkew, &Cause::host(here), (Severity::Warning, Remedy::Operator), now)
         .with_texts(summary, action::CLOCK.into())
 }

@@ -152,4 +152,13 @@ mod tests {
         let kinds = [Kind::PartnerCenterRefused, Kind::MfaRequired];
         assert_eq!(kinds.map(|kind| counts.failures(kind)), [1, 1]);
     }
+    #[test]
+    fn an_unknown_token_has_no_rotations_and_each_outcome_has_a_name() {
+        let counts = Counts::new(1);
+        counts.note(7, &Event::YieldedToNewerVersion(version("a")));
+
+        assert_eq!(RotationOutcome::ALL.map(|outcome| counts.rotations(7, outcome)), [0; 3]);
+        let names = RotationOutcome::ALL.map(RotationOutcome::as_str);
+        assert_eq!(names, ["saved", "gave_way", "failed"], "metrics have these names");
+    }
 }

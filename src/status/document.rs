@@ -213,3 +213,6 @@ fn maybe_time<S: serde::Serializer>(at: &Option<Timestamp>, to: S) -> Result<S::
         None => to.serialize_none(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -114,10 +114,18 @@ fn opened(condition: &Condition) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use tracing_subscriber::layer::SubscriberExt as _;
+
     use super::*;
     use crate::ports::failure::Kind;
+    use crate::process::clock::Clock;
+    use crate::process::telemetry::Captured;
     use crate::rotation::samples;
+    use crate::rotation::schedule::Timing;
     use crate::status::condition::Cause;
+    use crate::status::sink_health::Miss;
 
     fn condition(remedy: Remedy, now: Timestamp) -> Condition {
         let cause = Cause::token(&samples::address("token"));
@@ -150,5 +158,38 @@ mod tests {
             journal.entries(std::slice::from_ref(&late), now + HELD_FOR * 2),
             [JournalEntry::Opened(late)]
         );
+    }
+    /// Lines for an operator who searches the log for what to do.
+    #[tokio::test(start_paused = true)]
+    async fn the_log_tells_the_start_and_the_end_of_a_condition_within_seconds() {
+        let kept = Captured::default();
+        let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(kept.clone());
+        let _log = tracing::subscriber::set_default(tracing_subscriber::registry().with(lines));
+        let grant = Arc::new(samples::grant("a"));
+        let timing = Timing::new(&grant.policy, &grant.name, 0.0);
+        let board = StatusBoard::new(std::iter::once((&grant, &timing)), Clock::host())
+            .with_sinks(std::iter::once("chat".into()));
+        let journal = tokio::spawn(keep_journal(board.clone()));
+        let soon = || tokio::time::sleep(SETTLES + Duration::from_millis(1));
+        let miss = |severity| Miss { why: "it answered 403".into(), permanent: true, severity };
+        soon().await;
+        assert!(!kept.take().contains("condition_"));
+
+        for (severity, level) in [(Severity::Warning, "WARN"), (Severity::Critical, "ERROR")] {
+            board.missed(0, miss(severity));
+            soon().await;
+            let opened = kept.take();
+            for part in [level, "condition_opened", "alert_undeliverable", "sink:chat", "it answered 403"] {
+                assert!(opened.contains(part), "{part} is missing: {opened}");
+            }
+            assert!(opened.contains("perennial check --alerts"), "what to do is missing: {opened}");
+
+            board.all_delivered(0);
+            soon().await;
+            let ended = kept.take();
+            assert!(ended.contains("condition_ended") && ended.contains("sink:chat"), "{ended}");
+            assert!(!ended.contains("condition_opened"), "{ended}");
+        }
+        journal.abort();
     }
 }

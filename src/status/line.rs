@@ -9,8 +9,7 @@ pub fn line(snapshots: &[Snapshot], now: Timestamp) -> String {
     let count = snapshots.len();
     let mut line = format!("{count} token{}", if count == 1 { "" } else { "s" });
     // A token that this process has not read yet may be in any state.
-    let (read, unread): (Vec<&Snapshot>, Vec<&Snapshot>) =
-        snapshots.iter().partition(|of| of.was_tried() || of.standing(now) != TokenState::Unknown);
+    let (read, unread): (Vec<&Snapshot>, Vec<&Snapshot>) = snapshots.iter().partition(|of| of.was_tried());
     let standings: Vec<TokenState> = read.iter().map(|of| of.standing(now)).collect();
     let parts = TokenState::ALL.iter().filter_map(|state| {
         let count = standings.iter().filter(|standing| *standing == state).count();
@@ -48,6 +47,8 @@ pub fn words(state: TokenState, count: usize) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use chrono::TimeDelta;
 
     use super::*;
@@ -85,5 +86,28 @@ mod tests {
 
         assert_eq!(line(&[dead("a")], now()), "1 token: 1 needs a sign-in");
         assert_eq!(line(&[dead("a"), dead("b")], now()), "2 tokens: 2 need a sign-in");
+    }
+    #[test]
+    fn a_token_that_was_read_and_not_proved_is_unconfirmed() {
+        let version = samples::version("v", now());
+        let state = State { newest: Some(version), ..State::unknown(now()) };
+        let read = |at| status::samples::snapshot(samples::grant("a"), &state, at, now());
+
+        assert_eq!(line(&[read(now())], now()), "1 token: 1 unconfirmed", "a step that is due has no time");
+        let soon = now() + TimeDelta::seconds(60);
+        assert_eq!(line(&[read(soon)], now()), "1 token: 1 unconfirmed; next step at 10:01 UTC");
+        let of_tomorrow = now() + TimeDelta::hours(14);
+        let all = [read(of_tomorrow), read(of_tomorrow)];
+        assert_eq!(line(&all, now()), "2 tokens: 2 unconfirmed; next step on 2026-03-09 at 00:00 UTC");
+    }
+
+    #[test]
+    fn each_state_has_words_of_its_own() {
+        let words = |count| TokenState::ALL.map(|state| words(state, count));
+        let [one, two] = [1, 2].map(|count| words(count).into_iter().collect::<BTreeSet<_>>());
+
+        assert_eq!((one.len(), two.len()), (TokenState::ALL.len(), TokenState::ALL.len()));
+        assert!(one.contains("needs an administrator") && two.contains("need an administrator"));
+        assert!(!one.contains("") && !one.contains("unknown"));
     }
 }

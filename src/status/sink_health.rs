@@ -205,4 +205,44 @@ mod tests {
         assert!(!sinks.all_delivered(0));
         assert_eq!(sinks.counts(), [("on-call".into(), [1, 2])]);
     }
+    #[test]
+    fn a_failure_before_the_restart_is_adopted_once_and_never_beside_a_new_one() {
+        let sinks = SinkHealth::new(["chat".into(), "mail".into()].into_iter());
+        assert_eq!(sinks.names(), ["chat".into(), "mail".into()]);
+
+        assert!(sinks.inherit(0, now()));
+        assert!(!sinks.inherit(0, now()), "it is adopted already");
+        let [told] = sinks.conditions(&here(), now()).try_into().expect("one");
+        assert_eq!((&*told.cause, told.severity), ("sink:chat", Severity::Warning));
+        assert!(told.summary.ends_with("it failed before Perennial was restarted"), "{}", told.summary);
+        assert!(told.action.contains("[[alert]] chat"), "{}", told.action);
+        assert!(sinks.all_delivered(0), "a delivery ends it");
+        assert!(!sinks.inherit(0, now()), "it ended in this process");
+
+        assert!(!sinks.missed(1, miss(false), now()));
+        assert!(!sinks.inherit(1, now()), "this process has seen a failure");
+        assert_eq!(sinks.conditions(&here(), now()), [], "which may pass");
+    }
+
+    #[test]
+    fn a_failure_never_begins_in_the_future() {
+        let sinks = one();
+        sinks.missed(0, miss(true), now());
+
+        let earlier = now() - chrono::TimeDelta::hours(1);
+        let [told] = sinks.conditions(&here(), earlier).try_into().expect("one");
+
+        assert_eq!(told.since, earlier, "the clock was set back");
+    }
+
+    #[test]
+    fn an_unknown_sink_changes_nothing() {
+        let sinks = one();
+
+        sinks.delivered(1);
+        assert!(!sinks.missed(1, miss(true), now()) && !sinks.inherit(1, now()) && !sinks.all_delivered(1));
+
+        assert_eq!(sinks.troubled_since(1), None);
+        assert_eq!(sinks.counts(), [("on-call".into(), [0, 0])]);
+    }
 }

@@ -300,7 +300,6 @@ impl Snapshot {
                 || self.verdict_expires_at().is_some_and(|at| at >= now))
             && !self.refused_since;
         match self.phase {
-            TokenState::Unsaved | TokenState::Off => self.phase,
             _ if self.expired_at(now).is_some() => TokenState::Expired,
             TokenState::Current | TokenState::Unknown if self.lacks_mfa() => TokenState::NeedsLogin,
             TokenState::Current | TokenState::Unknown if self.accepted() == Some(false) => {

@@ -111,6 +111,8 @@ mod tests {
     use crate::ports::failure::{Failure, FailureSubject, Remedy};
     use crate::process::clock::Timestamp;
     use crate::rotation::samples;
+    use crate::rotation::state::State;
+    use crate::status::condition::Cause;
     use crate::status::document::StatusSource;
     use crate::status::samples::snapshot;
 
@@ -179,5 +181,117 @@ mod tests {
         for other in [&b"<html>"[..], b"{}", b"", &serde_json::to_vec(&of_the_vault).expect("JSON")] {
             assert!(Status::parse(other).is_none());
         }
+    }
+    /// Cases: a token's state and failure, and whether a user of the token must know the condition.
+    #[test]
+    fn a_user_must_know_what_keeps_a_token_from_use() {
+        let failed = |state, kind, remedy| {
+            samples::failed(state, Failure::new(kind, remedy, FailureSubject::Grant, "as told"), now(), 3)
+        };
+        let proved = || samples::proved(samples::version("v", now()), now());
+        let unknown = || State::unknown(now());
+        let retry = Remedy::Retry;
+        for (what, state, told, is_hit) in [
+            (
+                "works in an outage",
+                failed(proved(), Kind::EntraUnreachable, retry),
+                Kind::EntraUnreachable,
+                false,
+            ),
+            (
+                "unknown in an outage",
+                failed(unknown(), Kind::EntraUnreachable, retry),
+                Kind::EntraUnreachable,
+                true,
+            ),
+            ("must sign in", failed(proved(), Kind::LoginRequired, Remedy::Login), Kind::LoginRequired, true),
+            ("off", failed(proved(), Kind::TurnedOff, Remedy::Operator), Kind::TurnedOff, false),
+        ] {
+            let of = snapshot(grant("a"), &state, now(), now());
+            let status = Status::of(&[of], TimeDelta::zero(), now(), StatusSource::Daemon);
+            assert!(status.conditions.iter().any(|condition| condition.kind == told), "{what}");
+            assert_eq!(status.in_the_way().any(|condition| condition.kind == told), is_hit, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_condition_is_in_the_way_of_the_tokens_that_it_affects() {
+        let cause = |name: &str| Cause::token(&samples::address(name));
+        let of = |kind, severity, tokens: &[&str]| Condition {
+            tokens: tokens.iter().map(|name| (*name).to_owned()).collect(),
+            ..Condition::new(kind, &cause("x"), (severity, Remedy::Operator), now())
+        };
+        let (mild, grave) = (Severity::Warning, Severity::Critical);
+        let current = samples::proved(samples::version("v", now()), now());
+        let off = Failure::new(Kind::TurnedOff, Remedy::Operator, FailureSubject::Token, "as told");
+        let off = samples::failed(State::unknown(now()), off, now(), 1);
+        let all = [("current", current), ("unknown", State::unknown(now())), ("off", off)]
+            .map(|(name, state)| snapshot(grant(name), &state, now(), now()));
+        for (condition, is_hit) in [
+            (of(Kind::EntraUnreachable, mild, &["current"]), false),
+            (of(Kind::EntraUnreachable, grave, &["current"]), true),
+            (of(Kind::EntraUnreachable, mild, &["unknown"]), true),
+            (of(Kind::EntraUnreachable, mild, &["current", "unknown"]), true),
+            (of(Kind::Overdue, mild, &["unknown"]), false),
+            (of(Kind::Overdue, grave, &["unknown"]), true),
+            (of(Kind::EntraUnreachable, grave, &["off"]), false),
+            (of(Kind::ClockSkew, grave, &[]), false),
+            (of(Kind::EntraUnreachable, grave, &["another"]), false),
+        ] {
+            let what = format!("{condition:?}");
+            let status = Status::with(&all, vec![condition], now(), StatusSource::Daemon);
+            assert_eq!(status.in_the_way().count(), usize::from(is_hit), "{what}");
+        }
+    }
+
+    #[test]
+    fn tokens_without_an_answer_of_the_vault_are_counted_as_unread() {
+        let failed = |state, kind| {
+            let failure = Failure::new(kind, Remedy::Operator, FailureSubject::Token, "as told");
+            samples::failed(state, failure, now(), 1)
+        };
+        let read = || samples::proved(samples::version("v", now()), now());
+        let all = [
+            ("a", read()),
+            ("b", failed(read(), Kind::VaultRefused)),
+            ("c", failed(State::unknown(now()), Kind::VaultRefused)),
+            ("d", failed(State::unknown(now()), Kind::VaultIdentity)),
+            ("e", failed(State::unknown(now()), Kind::NeverSignedIn)),
+            ("f", State::unknown(now())),
+            ("g", State::unknown(now())),
+            ("h", State::unknown(now())),
+        ]
+        .map(|(name, state)| snapshot(grant(name), &state, now(), now()));
+
+        let status = Status::of(&all, TimeDelta::zero(), now(), StatusSource::Vault);
+
+        assert_eq!((status.unread(), status.unknown()), (2, 3));
+        let none = Status::of(&[], TimeDelta::zero(), now(), StatusSource::Vault);
+        assert_eq!((none.unread(), none.unknown()), (0, 0));
+    }
+
+    #[test]
+    fn a_condition_without_a_token_stays_in_a_status_of_some_tokens() {
+        let mut status = outage();
+        let cause = Cause::host(&samples::grant("a").deployment);
+        let skew = (Severity::Warning, Remedy::Operator);
+        status.conditions.push(Condition::new(Kind::ClockSkew, &cause, skew, now()));
+        let kinds = |of: &Status| of.conditions.iter().map(|told| told.kind).collect::<Vec<_>>();
+
+        let (early, none) = (status.clone().narrowed(&[&grant("early")]), status.clone().narrowed(&[]));
+
+        assert_eq!(kinds(&early), [Kind::EntraUnreachable, Kind::ClockSkew]);
+        let names: Vec<&str> = early.tokens.iter().map(|token| token.name.as_str()).collect();
+        assert_eq!((names, none.tokens.len()), (vec!["early"], 0));
+        assert_eq!(kinds(&none), [Kind::ClockSkew]);
+        assert!(!status.healthy && none.healthy);
+    }
+
+    #[test]
+    fn a_document_of_a_token_twice_is_not_ours() {
+        let mut status = outage();
+        status.tokens.push(status.tokens[0].clone());
+
+        assert!(!status.is_of(&[grant("late"), grant("early")]));
     }
 }

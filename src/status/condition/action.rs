@@ -197,3 +197,6 @@ fn expiry_unknown(of: &Snapshot, app: &str) -> String {
         _ => format!("set app_secret_expires of {name} in the configuration to the date that `{ends}` shows"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -106,3 +106,6 @@ pub fn causes(kind: Kind, of: &Snapshot) -> Vec<Cause> {
         _ => vec![Cause::token(&of.grant.secret)],
     }
 }
+
+#[cfg(test)]
+mod tests;

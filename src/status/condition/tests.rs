@@ -13,6 +13,8 @@ use crate::status::snapshot::TokenState;
 use crate::token::managed::{ManagedToken, Verify};
 use crate::token::version::{Version, tag};
 
+mod limits;
+
 fn now() -> Timestamp {
     Timestamp::from_timestamp(1_770_000_000, 0).expect("in range")
 }

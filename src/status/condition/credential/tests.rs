@@ -8,15 +8,16 @@ use uuid::Uuid;
 use crate::ports::IdentityExpiry;
 use crate::ports::directory::ListedSecret;
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
-use crate::process::clock::Timestamp;
-use crate::renewal::health::RenewalTrouble;
+use crate::process::clock::{Timestamp, rfc3339};
 use crate::renewal::report::{RenewalReport, RenewalStage};
 use crate::rotation::samples;
 use crate::rotation::state::{OlderCredential, State};
 use crate::status::condition::{Severity, conditions};
 use crate::status::samples::snapshot;
 use crate::status::snapshot::Snapshot;
-use crate::token::app::{ManagedApp, RenewPolicy};
+use crate::token::app::{CredentialSource, ManagedApp, RenewPolicy};
+use crate::token::managed::ManagedToken;
+use crate::token::secret::Source;
 use crate::token::version::VersionId;
 
 fn now() -> Timestamp {
@@ -133,4 +134,100 @@ fn the_end_of_a_renewed_secret_is_not_reported_and_its_failed_renewal_is() {
     assert_eq!((told.kind, told.severity), (Kind::AppCredentialUnknown, Severity::Warning));
     assert!(told.summary.ends_with(" and 2 more") && !told.summary.contains('\u{7}'), "{}", told.summary);
     assert!(told.action.contains("--key-id 00000000-0000-0000-0000-000000000001"), "{}", told.action);
+}
+
+fn second() -> TimeDelta {
+    TimeDelta::seconds(1)
+}
+
+/// Returns the condition of this kind, if it is reported: its start and its summary.
+fn found(of: Snapshot, kind: Kind) -> Option<(Timestamp, String)> {
+    let all = conditions(&[of], TimeDelta::zero(), now());
+    all.into_iter().find(|told| told.kind == kind).map(|told| (told.since, told.summary))
+}
+
+#[test]
+fn the_expiry_of_a_credential_is_reported_from_thirty_days_before() {
+    let month = TimeDelta::days(30);
+    let secret = |at| drawn("a", &State { app_secret_expires: Some(at), ..proved() });
+    let identity = |at| {
+        let expiry = IdentityExpiry { at, action: "make a new one".into() };
+        drawn("a", &State { identity_expiry: Some(Arc::new(expiry)), ..proved() })
+    };
+    for (what, told) in
+        [("the app's secret", &secret as &dyn Fn(_) -> _), ("the credential of [vault]", &identity)]
+    {
+        let of = |at| found(told(at), Kind::AppSecretExpiring);
+        let at = now() + month;
+
+        let summary = format!("{what} expires at {}", rfc3339(at));
+        assert_eq!(of(at), Some((now(), summary)), "{what}");
+        assert_eq!(of(at + second()), None, "{what}");
+        assert_eq!(of(now()).map(|(since, _)| since), Some(now() - month), "{what}");
+    }
+}
+
+/// The end of a certificate is in the certificate. The end of a secret must be noted somewhere.
+#[test]
+fn an_unknown_expiry_is_reported_once_the_secret_was_read() {
+    let read = State { credential_read_at: Some(now()), ..State::unknown(now()) };
+    let of = |credential, state: &State| {
+        let app = ManagedApp { credential, ..(*samples::grant("a").app).clone() };
+        let grant = ManagedToken { app: Arc::new(app), ..samples::grant("a") };
+        found(snapshot(grant, state, now(), now()), Kind::AppSecretExpiryUnknown).map(|(since, _)| since)
+    };
+    let source = || Source::Env("SECRET".into());
+    let known = State { app_secret_expires: Some(now() + TimeDelta::days(300)), ..read.clone() };
+
+    assert_eq!(of(CredentialSource::Secret(source()), &read), Some(now()));
+    assert_eq!(of(CredentialSource::Secret(source()), &State::unknown(now())), None, "it was not read yet");
+    assert_eq!(of(CredentialSource::Secret(source()), &known), None);
+    assert_eq!(of(CredentialSource::Certificate(source()), &read), None);
+}
+
+#[test]
+fn a_rejected_newest_credential_is_reported_since_it_must_be_known_everywhere() {
+    let created = now() - TimeDelta::hours(1);
+    let older = |waited, expires| {
+        let older = OlderCredential {
+            newest: VersionId("new".into()),
+            created,
+            tried_at: created + waited,
+            used: VersionId("old".into()),
+            expires,
+        };
+        let state = State { older_credential: Some(Box::new(older)), ..proved() };
+        found(drawn("a", &state), Kind::AppCertificateUnregistered)
+    };
+    let quarter = TimeDelta::minutes(15);
+
+    assert_eq!(older(quarter - second(), None), None);
+    let told = "Entra rejects version new of the app's secret; version old is in use";
+    assert_eq!(older(quarter, None), Some((created + quarter, told.to_owned())));
+    let until = format!("{told} until {}", rfc3339(now()));
+    assert_eq!(older(quarter, Some(now())), Some((created + quarter, until)));
+}
+
+#[test]
+fn a_failed_renewal_keeps_the_identifiers_and_the_start_of_its_failure() {
+    let since = now() - TimeDelta::hours(3);
+    let mut failure =
+        Failure::new(Kind::AppCredentialRenewalFailed, Remedy::Retry, FailureSubject::AppCredential, "down");
+    failure.trace.code = Some(503);
+    let report = RenewalReport {
+        stage: RenewalStage::Due,
+        key_id: None,
+        ends: None,
+        renews_at: None,
+        trouble: Some(RenewalTrouble { failure, is_told_at_once: false, since }),
+        strangers: Vec::new(),
+    };
+    let mut of = drawn("a", &proved());
+    of.renewal = Some(Arc::new(report));
+
+    let [told] = conditions(&[of], TimeDelta::zero(), now()).try_into().expect("one");
+
+    assert_eq!((told.kind, told.remedy), (Kind::AppCredentialRenewalFailed, Remedy::Retry));
+    assert_eq!((told.since, told.trace.code, &*told.summary), (since, Some(503), "down"));
+    assert!(told.action.starts_with("compare the app's secrets with the vault"), "{}", told.action);
 }
