@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
+use crate::renewal::health::{Part, RenewalHealth};
 use crate::renewal::look::Reason;
 use crate::renewal::samples::{at, key, listed, look, policy, target, version};
-use crate::renewal::state::{Accepted, NewSecret, Part};
+use crate::renewal::state::{Accepted, NewSecret, Trial};
 
 const OURS: &str = "perennial vault/app-secret 0badcafe";
 
@@ -21,8 +22,7 @@ fn new(count: u32) -> RenewalAttempt {
         ends: at(320),
         up: TimeDelta::zero(),
         since: at(140),
-        accepted,
-        probed: None,
+        trial: Trial { accepted, probed: None },
         was_sent: false,
     }))
 }
@@ -80,7 +80,8 @@ fn a_failure_that_may_pass_is_told_after_a_day_and_the_most_important_one_first(
     };
     let told = |renewing, looking, now| {
         let troubles = [(Part::Renewing, renewing), (Part::Looking, looking)].into();
-        let state = RenewalState { troubles, ..RenewalState::default() };
+        let state =
+            RenewalState { health: RenewalHealth { troubles, backoff: None }, ..RenewalState::default() };
         RenewalReport::of(&state, &target(), now).trouble.map(|trouble| trouble.since)
     };
     let second = TimeDelta::seconds(1);

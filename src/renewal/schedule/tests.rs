@@ -244,7 +244,7 @@ fn another_writer_is_told_instead_of_more_secrets() {
     assert_eq!(next(&state, ZERO), RenewalStep::Wait(LOOK_EVERY));
     let summary = &state.health.troubles[&Part::Renewing].failure.summary;
     assert!(summary.contains("another writer replaced the renewed client secret of version v1"), "{summary}");
-    let action = state.troubles[&Part::Renewing].failure.action.as_deref();
+    let action = state.health.troubles[&Part::Renewing].failure.action.as_deref();
     assert!(action.is_some_and(|action| action.contains("then store the value of version v1 again")));
 }
 
@@ -276,7 +276,10 @@ fn the_age_of_a_new_secret_and_of_a_look_count_from_their_own_beginning() {
     let young = trying(NewSecret { up: hour, ..new_secret() }, Some(due()));
     assert_eq!(next(&young, minutes(119)), RenewalStep::Probe);
     assert_eq!(next(&young, minutes(120)), RenewalStep::Remove(key(2), Reason::NotSettled));
-    let probed = trying(NewSecret { probed: Some(minutes(3)), ..new_secret() }, Some(due()));
+    let probed = trying(
+        NewSecret { trial: Trial { accepted: None, probed: Some(minutes(3)) }, ..new_secret() },
+        Some(due()),
+    );
     assert_eq!(next(&probed, minutes(4)), RenewalStep::Probe);
     // The secret becomes due between two looks.
     let early = CredentialLook { at: at(135) - minutes(2), up: hour, ..due() };

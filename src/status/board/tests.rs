@@ -121,6 +121,7 @@ async fn a_renewal_is_shown_for_the_tokens_of_its_app_and_told_once() {
     let board = board(&["a", "b", "c"], clock());
     let publish = board.renewal_publisher(vec![0, 2]);
     let report = |stage| RenewalReport {
+        unaccepted: None,
         stage,
         key_id: None,
         ends: None,

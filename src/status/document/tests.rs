@@ -58,6 +58,7 @@ fn the_status_is_healthy_unless_a_condition_is_critical() {
 #[test]
 fn times_are_written_in_whole_seconds_and_unknown_values_as_null() {
     let report = RenewalReport {
+        unaccepted: None,
         stage: RenewalStage::Waiting,
         key_id: Some(Uuid::nil()),
         ends: Some(now()),

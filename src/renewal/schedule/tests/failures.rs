@@ -7,8 +7,8 @@ fn waits_double_up_to_an_hour_while_a_part_fails() {
     let mut state = RenewalState::default();
     let waits: Vec<i64> = (0..9)
         .map(|_| {
-            state.failed(Part::Renewing, failure(Remedy::Retry, "x"), at(0), ZERO);
-            state.succeeded(Part::Looking);
+            state.health.failed(Part::Renewing, failure(Remedy::Retry, "x"), at(0), ZERO);
+            state.health.succeeded(Part::Looking);
             let RenewalStep::Wait(until) = next(&state, ZERO) else { panic!("it waits") };
             until.num_minutes()
         })
@@ -16,27 +16,27 @@ fn waits_double_up_to_an_hour_while_a_part_fails() {
     assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
     state.hurry();
     assert_eq!(next(&state, ZERO), RenewalStep::Look);
-    state.succeeded(Part::Renewing);
-    state.failed(Part::Renewing, failure(Remedy::Retry, "x"), at(0), ZERO);
+    state.health.succeeded(Part::Renewing);
+    state.health.failed(Part::Renewing, failure(Remedy::Retry, "x"), at(0), ZERO);
     assert_eq!(next(&state, ZERO), RenewalStep::Wait(minutes(1)), "the waits begin again");
 }
 
 #[test]
 fn a_failure_keeps_its_beginning_and_ends_with_its_part() {
     let mut state = RenewalState::default();
-    state.failed(Part::Looking, failure(Remedy::Retry, "a"), at(1), ZERO);
-    state.failed(Part::Looking, failure(Remedy::Retry, "b"), at(2), ZERO);
-    let trouble = &state.troubles[&Part::Looking];
+    state.health.failed(Part::Looking, failure(Remedy::Retry, "a"), at(1), ZERO);
+    state.health.failed(Part::Looking, failure(Remedy::Retry, "b"), at(2), ZERO);
+    let trouble = &state.health.troubles[&Part::Looking];
     assert_eq!((trouble.since, &*trouble.failure.summary), (at(1), "b"));
     state.learn(due(), &target());
-    assert!(state.troubles.is_empty());
+    assert!(state.health.troubles.is_empty());
 }
 
 #[test]
 fn a_secret_that_was_given_up_is_told_at_once_and_delays_the_next_step() {
     let mut state = RenewalState::default();
     state.gave_up(Reason::NotSettled, at(1), minutes(5));
-    let trouble = &state.troubles[&Part::Renewing];
+    let trouble = &state.health.troubles[&Part::Renewing];
 
     assert!(trouble.is_told_at_once && trouble.since == at(1));
     let summary = "a new client secret was removed again: Entra did not accept it steadily within an hour";
@@ -49,8 +49,8 @@ fn a_secret_that_was_given_up_is_told_at_once_and_delays_the_next_step() {
 fn only_a_failure_that_may_pass_is_told_later() {
     for (remedy, at_once) in [(Remedy::Retry, false), (Remedy::Operator, true), (Remedy::Login, true)] {
         let mut state = RenewalState::default();
-        state.failed(Part::Looking, failure(remedy, "x"), at(0), ZERO);
-        assert_eq!(state.troubles[&Part::Looking].is_told_at_once, at_once, "{remedy:?}");
+        state.health.failed(Part::Looking, failure(remedy, "x"), at(0), ZERO);
+        assert_eq!(state.health.troubles[&Part::Looking].is_told_at_once, at_once, "{remedy:?}");
     }
 }
 
@@ -59,7 +59,12 @@ fn a_pause_that_entra_asks_for_delays_the_next_step_by_at_most_an_hour() {
     for (asked, waits) in [(30, 1), (600, 10), (7_200, 60)] {
         let mut state = RenewalState::default();
         let retry_after = Some(std::time::Duration::from_secs(asked));
-        state.failed(Part::Looking, Failure { retry_after, ..failure(Remedy::Retry, "x") }, at(0), ZERO);
+        state.health.failed(
+            Part::Looking,
+            Failure { retry_after, ..failure(Remedy::Retry, "x") },
+            at(0),
+            ZERO,
+        );
         assert_eq!(next(&state, ZERO), RenewalStep::Wait(minutes(waits)), "{asked}");
     }
 }
@@ -73,10 +78,10 @@ fn three_secrets_that_could_not_be_used_are_told_once() {
     };
     let mut state = RenewalState::default();
     state.learn(spent(), &target());
-    let summary = |state: &RenewalState| state.troubles[&Part::Renewing].failure.summary.clone();
+    let summary = |state: &RenewalState| state.health.troubles[&Part::Renewing].failure.summary.clone();
     assert_eq!(summary(&state), "3 client secrets were created within a day, and none could be used");
 
-    state.failed(Part::Renewing, failure(Remedy::Retry, "another failure"), at(141), ZERO);
+    state.health.failed(Part::Renewing, failure(Remedy::Retry, "another failure"), at(141), ZERO);
     state.learn(spent(), &target());
     assert_eq!(summary(&state), "another failure", "it says more");
     assert_eq!(state.created_today(ZERO), 0);
@@ -98,10 +103,10 @@ fn a_failure_ends_only_when_what_failed_works() {
     for (look, parts) in [(fine(), &[][..]), (superseded(), &[Part::Removing]), (due(), &[Part::Renewing])] {
         let mut state = RenewalState::default();
         for part in [Part::Renewing, Part::Looking, Part::Removing] {
-            state.failed(part, failure(Remedy::Retry, "x"), at(0), ZERO);
+            state.health.failed(part, failure(Remedy::Retry, "x"), at(0), ZERO);
         }
         state.learn(look, &target());
-        assert_eq!(state.troubles.keys().copied().collect::<Vec<_>>(), parts);
-        assert_eq!(state.backoff.is_none(), parts.is_empty(), "the wait ends with the last failure");
+        assert_eq!(state.health.troubles.keys().copied().collect::<Vec<_>>(), parts);
+        assert_eq!(state.health.backoff.is_none(), parts.is_empty(), "the wait ends with the last failure");
     }
 }

@@ -9,6 +9,7 @@ use crate::ports::IdentityExpiry;
 use crate::ports::directory::ListedSecret;
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
 use crate::process::clock::{Timestamp, rfc3339};
+use crate::renewal::health::RenewalTrouble;
 use crate::renewal::report::{RenewalReport, RenewalStage};
 use crate::rotation::samples;
 use crate::rotation::state::{OlderCredential, State};
@@ -215,6 +216,7 @@ fn a_failed_renewal_keeps_the_identifiers_and_the_start_of_its_failure() {
         Failure::new(Kind::AppCredentialRenewalFailed, Remedy::Retry, FailureSubject::AppCredential, "down");
     failure.trace.code = Some(503);
     let report = RenewalReport {
+        unaccepted: None,
         stage: RenewalStage::Due,
         key_id: None,
         ends: None,
