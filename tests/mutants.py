@@ -27,8 +27,8 @@ COPY = TARGET / "mutants" / "tree"
 ROOMS = ["src/rotation/**", "src/renewal/look.rs", "src/renewal/schedule.rs", "src/renewal/state.rs",
          "src/renewal/report.rs", "src/status/**", "src/alert/rules.rs", "src/alert/rules/**", "src/ports/diagnosis/**"]
 NO_ROOMS = ["**/samples.rs", "**/tests.rs"]
-# Everything that plays the rotation in simulated time, except what takes long by itself.
-SIMULATIONS = ["rotation::", "--skip", "long_list", "--skip", "pacing", "--skip", "interleavings"]
+# Everything that plays the rotation or its alerts in simulated time, except what takes long by itself.
+SIMULATIONS = ["rotation::", "alert::", "--skip", "long_list", "--skip", "pacing", "--skip", "interleavings"]
 CHOOSER = """
 /// The change that the environment picks; 0 for none.
 #[doc(hidden)]
