@@ -165,7 +165,7 @@ proptest! {
 fn each_reason_says_whether_a_renewal_failed_by_it() {
     use Reason::{AnswerLost, NotNeeded, NotSaved, NotSettled, NotTried, Orphaned, Superseded};
     for (reason, is_of_attempt, is_failure, words) in [
-        (Superseded, false, false, "a newer one"),
+        (Superseded, false, false, "a newer client secret"),
         (Orphaned, false, false, "no version in the vault"),
         (AnswerLost, true, false, "the answer to its creation"),
         (NotSettled, true, true, "Entra did not accept it"),

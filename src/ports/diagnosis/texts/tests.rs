@@ -111,7 +111,7 @@ fn a_rejected_identity_of_the_vault_is_not_taken_for_a_token() {
     names(Advice::Cloud, &["or correct tenant_id of partner-center"], &["or correct tenant_id of [vault]"]);
     names(
         Advice::Throttled,
-        &["signs in as partner-center's user and app: Entra admin center, Sign-in logs"],
+        &["signs in as the user and app of partner-center: Entra admin center, Sign-in logs"],
         &["signs in as the app of [vault]: Entra admin center, Sign-in logs"],
     );
     names(

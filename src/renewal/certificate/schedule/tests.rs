@@ -123,6 +123,7 @@ fn a_version_that_entra_does_not_accept_for_an_hour_is_reported_and_tried_on() {
     let trouble = &state.health.troubles[&Part::Renewing];
     assert!(trouble.is_told_at_once && trouble.failure.summary.contains("version v2"), "{trouble:?}");
     assert_eq!(step(&state, minutes(60)), CertificateStep::Wait(minutes(61)));
+    state.look = Some(CertificateLook { up: minutes(60), ..new_version(vec![1, 2]) });
     assert_eq!(step(&state, minutes(61)), CertificateStep::Probe);
     state.learn(look(50, vec![version(2, 50, Some(50))], vec![registered(2)]), &target());
     assert!(state.health.troubles.is_empty() && state.trial.is_none());

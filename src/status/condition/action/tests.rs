@@ -51,7 +51,7 @@ fn failure(kind: Kind) -> Failure {
 fn each_kind_says_what_to_do_without_an_answer_of_a_service() {
     let login = "`perennial login partner`";
     let check = "`perennial check partner`";
-    let picked_up = "Perennial picks it up within about a minute";
+    let picked_up = "Perennial uses the new token within about a minute";
     let retries = "Perennial retries daily, and immediately after `perennial rotate partner`";
     let secret = "https://contoso.vault.azure.net/secrets/token";
     let rows: &[(Kind, &[&str])] = &[
@@ -67,14 +67,17 @@ fn each_kind_says_what_to_do_without_an_answer_of_a_service() {
         (Kind::AppCredentialRenewalFailed, &["compare the app's secrets", "credential list --id app`"]),
         (Kind::AppCredentialUnknown, &["find out who made the secret", "--id app --key-id KEY_ID`"]),
         (Kind::EntraUnreachable, &["wait for the end of the outage"]),
-        (Kind::EntraThrottled, &["wait", "if the throttling lasts", "partner's user and app"]),
+        (Kind::EntraThrottled, &["wait", "if the throttling lasts", "the user and app of partner"]),
         (Kind::VaultUnreachable, &["find out what Key Vault denies", check]),
         (Kind::VaultRefused, &["find out what Key Vault denies", check]),
         (Kind::SecretDeleted, &["find out what Key Vault denies", check]),
         (Kind::VaultIdentity, &["find out what Key Vault denies", check]),
-        (Kind::TurnedOff, &["find out what Key Vault denies", check, "disabled means off"]),
+        (
+            Kind::TurnedOff,
+            &["find out what Key Vault denies", check, "Perennial does not redeem a disabled version"],
+        ),
         (Kind::Unsaved, &["restore write access", secret, "keep this process running"]),
-        (Kind::Overdue, &["the other conditions and the log"]),
+        (Kind::Overdue, &["for the cause of the delay"]),
         (
             Kind::WrongIdentity,
             &["client_id and user_oid of partner", "`perennial login partner --replace-user`"],
@@ -123,8 +126,8 @@ fn the_action_of_a_service_comes_first() {
 #[test]
 fn the_advice_for_a_rejection_comes_before_all_other_actions() {
     for (kind, ends) in [
-        (Kind::LoginRequired, "Perennial picks it up within about a minute"),
-        (Kind::MfaRequired, "Perennial picks it up within about a minute"),
+        (Kind::LoginRequired, "Perennial uses the new token within about a minute"),
+        (Kind::MfaRequired, "Perennial uses the new token within about a minute"),
         (Kind::PolicyBlocked, "immediately after `perennial rotate partner`"),
         (Kind::AppCredentialRefused, "set-ntp true`"),
     ] {
@@ -154,7 +157,7 @@ fn an_unreadable_credential_is_told_apart_from_a_rejected_one() {
 #[test]
 fn a_strict_token_that_is_not_saved_may_need_a_sign_in() {
     let strict = || ManagedToken { strict: true, ..plain() };
-    let lost = "; if it has ended, sign in: `perennial login partner`";
+    let lost = "; if this process has ended, sign in: `perennial login partner`";
 
     assert!(unfailed(Kind::Unsaved, strict()).ends_with(lost));
     assert!(!unfailed(Kind::Unsaved, plain()).contains("login"));
@@ -169,7 +172,8 @@ fn a_credential_is_replaced_by_one_of_its_own_sort_before_it_expires() {
     let certificate = told(CredentialSource::Certificate(file()));
     let assertion = told(CredentialSource::Assertion(file()));
 
-    let begins = "in tenant tenant, create a new client secret and store it before then: `s=$(az ad app";
+    let begins =
+        "before the secret expires, create a new client secret in tenant tenant and store it: `s=$(az ad app";
     assert!(secret.starts_with(begins), "{secret}");
     // 180 days from now.
     let until = (now() + TimeDelta::days(180)).format("%Y-%m-%d").to_string();
