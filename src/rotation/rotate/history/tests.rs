@@ -209,6 +209,7 @@ async fn a_value_that_is_no_token_is_replaced_by_its_predecessor_a_day_later() {
     assert!(peers.tags("v2").contains(tag::REFUSED_CODE));
     lab.step(Next::Save).await;
 
+    assert_eq!(lab.calls, ["newest", "write second+", "list"], "the value is known to be useless");
     assert_eq!(peers.newest_value(), "second+");
 }
 
