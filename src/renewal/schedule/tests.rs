@@ -216,6 +216,9 @@ fn a_lost_save_is_found_by_its_key_id_and_repeated_otherwise() {
         ("another instance was first", Some(version("v2", Some(key(3)), 140)), at(140)),
         ("it is too late", None, at(140) + SAVED_WITHIN),
     ] {
+        state = trying(settled(), None);
+        state.learn(with(newest.clone(), at), &target());
+        assert!(state.attempt.is_some(), "{case}: it was not sent, so it is removed");
         state = trying(lost(), None);
         state.learn(with(newest, at), &target());
         assert!(state.attempt.is_none(), "{case}");
