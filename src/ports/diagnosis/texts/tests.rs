@@ -121,7 +121,7 @@ fn a_rejected_identity_of_the_vault_is_not_taken_for_a_token() {
     );
     names(
         Advice::Policy,
-        &["change the conditional access policy that it names: allow the user"],
+        &["change the conditional access policy that the log names: allow the user"],
         &["policy for workload identities", "exclude the service principal of app APP"],
     );
 }

@@ -82,7 +82,7 @@ fn each_kind_says_what_to_do_without_an_answer_of_a_service() {
             Kind::WrongIdentity,
             &["client_id and user_oid of partner", "`perennial login partner --replace-user`"],
         ),
-        (Kind::IdentityUnverified, &["`perennial verify partner`", "partner is still rotated"]),
+        (Kind::IdentityUnverified, &["`perennial verify partner`", "Perennial still rotates partner"]),
         (Kind::NoRefreshToken, &["add offline_access to the consent of app app", login]),
         (Kind::SameRefreshToken, &["[cloud] authority", "`perennial verify partner`"]),
         (
@@ -178,8 +178,14 @@ fn a_credential_is_replaced_by_one_of_its_own_sort_before_it_expires() {
     // 180 days from now.
     let until = (now() + TimeDelta::days(180)).format("%Y-%m-%d").to_string();
     assert!(secret.contains(&until) && secret.contains("--name app-secret"), "{secret}");
-    assert!(certificate.starts_with("before then, store a new certificate with its key"), "{certificate}");
-    assert!(assertion.starts_with("before then, compare issuer, subject and audience"), "{assertion}");
+    assert!(
+        certificate.starts_with("before the credential expires, store a new certificate with its key"),
+        "{certificate}"
+    );
+    assert!(
+        assertion.starts_with("before the credential expires, compare issuer, subject and audience"),
+        "{assertion}"
+    );
 }
 
 #[test]
