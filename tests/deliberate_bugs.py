@@ -23,7 +23,7 @@ SIMULATION = ["simulation"]
 ORDERS = ["interleavings"]
 # For these tests, the script builds only the modules' own unit tests.
 UNITS = {"renewal::look", "renewal::schedule", "save::", "strict::tests", "end_of_grant", "schedule", "state::", "asleep", "mailbox", "clock::", "credential", "serve::http", "alert::rules", "pace",
-         "told", "status::condition", "mail::tests", "net::address", "alert::forms", "serve::metrics", "login::redirect", "check::report", "net::classify", "token::certificate", "key_vault::certificates"}
+         "told", "status::condition", "mail::tests", "net::address", "alert::forms", "serve::metrics", "login::redirect", "check::report", "net::classify", "token::certificate", "key_vault::certificates", "certificate::look", "certificate::schedule"}
 # Both unit tests and integration tests have a module of this name.
 BOTH = {"daemon"}
 
@@ -298,9 +298,8 @@ BUGS = [
      ".chain(self.newest.expires).min())", ".chain(self.newest.expires).max())", ["renewal::look"]),
     ("an attacker's secret with the name of another deployment is not reported", "src/renewal/look.rs",
      "!(begins_with(one, &prefix)\n", "!(one.name.as_deref().is_some_and(|name| name.starts_with(\"perennial \"))\n", ["renewal::look"]),
-    ("a new secret is saved as soon as Entra accepts it once", "src/renewal/times.rs",
-     "pub const SETTLED_AFTER: TimeDelta = TimeDelta::minutes(15);\n\n/// The number of accepted probes that a new secret needs at least.\npub const SETTLED_PROBES: u32 = 15;",
-     "pub const SETTLED_AFTER: TimeDelta = TimeDelta::zero();\n\n/// The number of accepted probes that a new secret needs at least.\npub const SETTLED_PROBES: u32 = 1;",
+    ("a new secret is saved as soon as Entra accepts it once", "src/renewal/state.rs",
+     "all.count >= SETTLED_PROBES && all.last - all.first >= SETTLED_AFTER", "all.count >= 1 || all.last - all.first >= SETTLED_AFTER * SETTLED_PROBES as i32",
      ["renewal::schedule"]),
     ("a rejection of a new secret is forgotten", "src/renewal/state.rs",
      "CredentialVerdict::Rejected => self.accepted = None,", "CredentialVerdict::Rejected => {}", ["renewal::schedule"]),
@@ -330,6 +329,28 @@ BUGS = [
     ("Microsoft Graph is asked about apps without renew", "src/cli/azure_clients.rs",
      "(app.renew.clone()?, app.credential.in_vault()?.clone())", "(app.renew.clone().unwrap_or_default(), app.credential.in_vault()?.clone())",
      ["process::renewal"]),
+    ("a certificate that a person registered is removed", "src/renewal/certificate/look.rs",
+     "was_used.is_some_and(|was_used| *was_used || is_ours(one))", "was_used.is_some()", ["certificate::look"]),
+    ("the mark of the version before counts for a new version", "src/token/version.rs",
+     "self.tags.get(tag::ACCEPTED_AT).and_then(parsed).filter(|at| *at >= self.created)",
+     "self.tags.get(tag::ACCEPTED_AT).and_then(parsed)", ["certificate::look"]),
+    ("the certificate of a version that came back is removed", "src/renewal/certificate/look.rs",
+     "} else if !kept.contains(&one.thumbprint) {", "} else {", ["certificate::look"]),
+    ("an old certificate is removed without its grace period", "src/renewal/certificate/look.rs",
+     "if replaced_at + GRACE > self.at {", "if replaced_at > self.at {", ["certificate::look"]),
+    ("an old certificate is removed although Entra rejects the newest", "src/renewal/certificate/schedule.rs",
+     "            Some(false) => {}", "            Some(false) => return CertificateStep::Remove(key_id),", ["certificate::schedule"]),
+    ("a version gets the mark before Entra has accepted it for long enough", "src/renewal/certificate/schedule.rs",
+     "    if probes.is_settled() {", "    if probes.accepted.is_some() {", ["certificate::schedule"]),
+    ("probes of the version before count for a new version", "src/renewal/certificate/state.rs",
+     "self.trial.as_ref().filter(|trial| trial.version == *version)", "self.trial.as_ref()", ["certificate::schedule"]),
+    ("a version is created again while the vault still creates it", "src/renewal/certificate/schedule.rs",
+     "filter(|at| **at + SETTLED_AFTER > up)", "filter(|at| **at > up)", ["certificate::schedule"]),
+    ("a token uses a version that Entra may not know", "src/rotation/rotate/credential.rs",
+     "let accepted = listed.iter().filter(|version| version.is_accepted(now));", "let accepted = listed.iter().filter(|_| true);",
+     ["process::renewal_certificates"]),
+    ("a proof names the app instead of its registration", "src/token/certificate.rs",
+     '"iss": self.object_id.to_string(),', '"iss": Uuid::nil().to_string(),', ["process::renewal_certificates"]),
 ]
 
 

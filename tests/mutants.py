@@ -25,7 +25,9 @@ TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resol
 COPY = TARGET / "mutants" / "tree"
 # The rooms that decide; what tests are made of does not count.
 ROOMS = ["src/rotation/**", "src/renewal/look.rs", "src/renewal/schedule.rs", "src/renewal/state.rs",
-         "src/renewal/report.rs", "src/status/**", "src/alert/rules.rs", "src/alert/rules/**", "src/ports/diagnosis/**"]
+         "src/renewal/report.rs", "src/renewal/health.rs", "src/renewal/certificate/look.rs",
+         "src/renewal/certificate/schedule.rs", "src/renewal/certificate/state.rs", "src/status/**", "src/alert/rules.rs", "src/alert/rules/**", "src/ports/diagnosis.rs",
+         "src/ports/diagnosis/**"]
 NO_ROOMS = ["**/samples.rs", "**/tests.rs"]
 # Everything that plays the rotation or its alerts in simulated time, except what takes long by itself.
 SIMULATIONS = ["rotation::", "alert::", "--skip", "long_list", "--skip", "pacing", "--skip", "interleavings"]

@@ -24,7 +24,7 @@ pub struct CertificateLook {
     pub up: TimeDelta,
     /// The time at which the vault answered, by the vault's clock.
     pub at: Timestamp,
-    /// The newest version in the vault.
+    /// The newest enabled version in the vault.
     pub newest: ListedCertificate,
     /// All other versions, newest first.
     pub older: Vec<ListedCertificate>,
@@ -92,7 +92,8 @@ impl CertificateLook {
         // A version may come back under another id. Then its certificate is in use again.
         let mut kept: BTreeSet<&Thumbprint> = [&self.newest.thumbprint].into();
         let mut replaced = BTreeMap::new();
-        for one in &self.older {
+        let older = self.older.iter().filter(|one| one.version.created <= self.newest.version.created);
+        for one in older {
             if replaced_at + GRACE > self.at {
                 kept.insert(&one.thumbprint);
             } else if !kept.contains(&one.thumbprint) {

@@ -69,14 +69,25 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
     pub async fn look(&self, id: Uuid) -> Result<(String, CertificateLook), Failure> {
         let (up, at) = (self.0.clock.uptime(), &self.0.target.at);
         let client_id = self.client_id(id).await?;
-        let newest = self.0.vaults().certificate(at, None, id).await.map_err(|error| self.vault(&error))?;
+        let newest = self.0.vaults().certificate(at, None, id).await;
         let versions =
             self.0.vaults().listed_certificates(at, id).await.map_err(|error| self.vault(&error))?;
         let now = self.0.clock.now();
+        let (newest, told) = match newest {
+            Ok(found) => {
+                let thumbprint = thumbprint_of(&found.der);
+                (ListedCertificate { version: found.version, thumbprint }, found.read_at)
+            }
+            // A person disables the newest version to go back to the version before.
+            Err(VaultError::Disabled) => {
+                let enabled = versions.iter().filter(|one| one.version.enabled);
+                let newest = enabled.max_by_key(|one| one.version.created).cloned();
+                (newest.ok_or_else(|| self.vault(&VaultError::Disabled))?, None)
+            }
+            Err(error) => return Err(self.vault(&error)),
+        };
         // A removal must never be early. So the earlier one of two times counts.
-        let now = newest.read_at.map_or(now, |told| told.min(now));
-        let thumbprint = thumbprint_of(&newest.der);
-        let newest = ListedCertificate { version: newest.version, thumbprint };
+        let now = told.map_or(now, |told| told.min(now));
         // The app's own sign-in needs the version in use, which only the list of versions shows.
         let unregistered = KeyRegistration { object_id: Uuid::nil(), keys: Vec::new() };
         let mut look = CertificateLook::of((up, now), newest, versions, unregistered);

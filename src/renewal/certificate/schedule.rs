@@ -46,7 +46,16 @@ pub fn next(target: &Target, state: &CertificateState, up: TimeDelta) -> Certifi
     let Some(look) = state.look.as_ref().filter(is_usable) else { return CertificateStep::Look };
     let is_fresh = up - look.up <= LOOK_IS_FRESH;
     let when_fresh = |step| if is_fresh { step } else { CertificateStep::Look };
-    if look.newest.version.accepted_at().is_none() {
+    let newest = &look.newest.version;
+    // The list may lag behind a registration.
+    let was_registered = state
+        .registered
+        .as_ref()
+        .is_some_and(|(version, at)| *version == newest.id && *at + SETTLED_AFTER > up);
+    if !look.is_registered(&look.newest.thumbprint) && !was_registered {
+        return when_fresh(CertificateStep::Register);
+    }
+    if newest.accepted_at().is_none() {
         return next_of_new(state, look, up, when_fresh);
     }
     if let Some(key_id) = look.removable(&target.at) {
@@ -68,21 +77,14 @@ pub fn next(target: &Target, state: &CertificateState, up: TimeDelta) -> Certifi
     CertificateStep::Wait(look.up + CERTIFICATE_LOOK_EVERY)
 }
 
-/// Decides the next step for a newest version without the mark.
+/// Decides the next step for a registered newest version without the mark.
 fn next_of_new(
     state: &CertificateState,
     look: &CertificateLook,
     up: TimeDelta,
     when_fresh: impl Fn(CertificateStep) -> CertificateStep,
 ) -> CertificateStep {
-    let id = &look.newest.version.id;
-    // The list may lag behind a registration.
-    let was_registered =
-        state.registered.as_ref().is_some_and(|(version, at)| version == id && *at + SETTLED_AFTER > up);
-    if !look.is_registered(&look.newest.thumbprint) && !was_registered {
-        return when_fresh(CertificateStep::Register);
-    }
-    let probes = state.trial_of(id).map(|trial| trial.probes).unwrap_or_default();
+    let probes = state.trial_of(&look.newest.version.id).map(|trial| trial.probes).unwrap_or_default();
     if probes.is_settled() {
         return when_fresh(CertificateStep::Mark);
     }

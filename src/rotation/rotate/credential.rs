@@ -109,16 +109,21 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     async fn read_accepted(&self, client_id: String, at: &SecretAddress, id: Uuid) -> Read<AppCredential> {
         let now = self.clock.now();
         let newest = self.vaults().certificate(at, None, id).await;
-        let newest = newest.map_err(|error| error.failure(SecretRole::SigningKey, at))?.version;
-        if newest.is_accepted(now) {
-            let (credential, calls) = self.read_version(client_id, Some(&newest.id), id).await?;
-            return Ok((credential, calls + 1));
+        match &newest {
+            Ok(found) if found.version.is_accepted(now) => {
+                let (credential, calls) = self.read_version(client_id, Some(&found.version.id), id).await?;
+                return Ok((credential, calls + 1));
+            }
+            // A person disables the newest version to go back to the version before.
+            Ok(_) | Err(VaultError::Disabled) => {}
+            Err(error) => return Err(error.failure(SecretRole::SigningKey, at)),
         }
         let listed = self.vaults().certificate_versions(at, id).await;
         let listed = listed.map_err(|error| error.failure(SecretRole::SigningKey, at))?;
         let accepted = listed.iter().filter(|version| version.is_accepted(now));
-        let chosen = accepted.max_by_key(|version| version.created).map_or(&newest.id, |version| &version.id);
-        let (credential, calls) = self.read_version(client_id, Some(chosen), id).await?;
+        let chosen = accepted.max_by_key(|version| version.created).map(|version| version.id.clone());
+        let chosen = chosen.or_else(|| newest.ok().map(|found| found.version.id));
+        let (credential, calls) = self.read_version(client_id, chosen.as_ref(), id).await?;
         Ok((credential, calls + 2 + listed.len() / LISTED_A_PAGE))
     }
 

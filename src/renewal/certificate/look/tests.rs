@@ -84,6 +84,13 @@ fn a_replaced_certificate_is_removed_after_the_grace_period() {
             vec![registered(1), registered(2), registered(3)],
             Some(key(1)),
         ),
+        (
+            "a person went back to it and disabled the newer one",
+            99,
+            vec![version(2, 50, Some(51)), version(3, 70, Some(71))],
+            vec![registered(2), registered(3)],
+            None,
+        ),
         ("another deployment's or a hand-made one", 99, marked(), vec![registered(2), registered(7)], None),
         (
             "the same certificate came back as a new version",

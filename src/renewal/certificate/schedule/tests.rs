@@ -75,6 +75,14 @@ fn a_version_without_the_mark_is_registered_tried_and_marked() {
 }
 
 #[test]
+fn a_certificate_in_use_that_somebody_removed_at_entra_is_registered_again() {
+    let versions = || vec![version(2, 50, Some(51)), version(1, 0, Some(1))];
+    assert_eq!(step(&knowing(look(55, versions(), vec![registered(1)])), ZERO), CertificateStep::Register);
+    let lasting = knowing(look(55, versions(), vec![registered(1), registered(2)]));
+    assert_eq!(step(&lasting, ZERO), CertificateStep::Wait(CERTIFICATE_LOOK_EVERY));
+}
+
+#[test]
 fn a_new_version_is_created_before_the_end_and_never_twice() {
     let due = || look(330, vec![version(1, 0, Some(1))], vec![registered(1)]);
     let state = knowing(due());

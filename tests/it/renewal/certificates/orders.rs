@@ -174,6 +174,27 @@ fn walk(stage: Stage, other: Other, wrong: Wrong) -> usize {
 }
 
 #[test]
+fn a_person_who_goes_back_to_an_older_version_keeps_its_certificate() {
+    let scene = scene_of(Stage::Replaced);
+    let (new, old) = (scene.newest(), scene.versions()[1].clone());
+    let (renewer, mut state) = (renewer(&scene, "instance"), CertificateState::default());
+    for _ in 0..8 {
+        let step = next(&renewer.0.target, &state, renewer.0.clock.uptime());
+        // The person disables the newest version between the look and the removal.
+        if matches!(step, CertificateStep::Remove(_)) {
+            scene.world.switch_version(&scene.at, Some(&VersionId(new.id.as_str().into())), false);
+        }
+        finished(renewer.step(&mut state, &step));
+    }
+    assert_eq!(scene.in_use().id, old.id);
+    scene.check_now(&"went back");
+    scene.clock.set_by(TimeDelta::days(9));
+    finished(steps(renewer, CertificateState::default()));
+    scene.check_now(&"went back for longer");
+    assert!(scene.is_accepted(&old));
+}
+
+#[test]
 fn every_order_of_two_participants_keeps_the_certificate_in_use() {
     let began = tokio::time::Instant::now();
     let operations = [
