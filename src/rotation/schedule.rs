@@ -187,7 +187,8 @@ impl Timing {
         }
     }
 
-    /// Returns the step while a person must act: check for the action, or redeem again.
+    /// Returns the next step while Perennial waits for a person to act. The step is a check of the vault, or another
+    /// redemption.
     fn step_while(&self, blocked: &Blocked, state: &State, now: Timestamp) -> (Next, Timestamp) {
         // The redemption is due and waits only for the limits. A check of the vault would not make the redemption
         // earlier.
