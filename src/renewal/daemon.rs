@@ -17,7 +17,7 @@ use crate::process::clock::Clock;
 use crate::renewal::certificate::renewer::CertificateRenewer;
 use crate::renewal::certificate::schedule::{self as certificate, CertificateStep};
 use crate::renewal::certificate::state::CertificateState;
-use crate::renewal::health::{RenewalHealth, failure};
+use crate::renewal::health::{RenewalHealth, RenewalTrouble, failure};
 use crate::renewal::look::Reason;
 use crate::renewal::renewer::Renewer;
 use crate::renewal::schedule::RenewalStep;
@@ -215,7 +215,11 @@ where
 
     fn is_under_way(state: &CertificateState) -> bool {
         let is_new = state.look.as_ref().is_some_and(|look| look.newest.version.accepted_at().is_none());
-        is_new || !state.created.is_empty()
+        let passes = |trouble: &RenewalTrouble| trouble.failure.remedy == Remedy::Retry;
+        match &state.trial {
+            Some(_) => state.health.troubles.values().all(passes),
+            None => state.health.troubles.is_empty() && (is_new || !state.created.is_empty()),
+        }
     }
 
     fn is_done_by(step: &CertificateStep, state: &CertificateState) -> bool {

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Stage, results};
 
 /// How much faster than real time the renewals of these tests run.
-const SPEED: f64 = 600.0;
+pub(super) const SPEED: f64 = 600.0;
 
 impl Stage {
     /// Moves the app of token `one` into an `[[app]]` with this `renew`.

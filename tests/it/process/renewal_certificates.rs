@@ -11,6 +11,7 @@ use perennial::sandbox::world::{
 use tokio_util::sync::CancellationToken;
 
 use super::Stage;
+use super::renewal::SPEED;
 
 const NAME: &str = "app-certificate";
 
@@ -31,6 +32,8 @@ impl Stage {
             text.lines().map(|line| if is_secret(&line) { credential.as_str() } else { line }).collect();
         std::fs::write(&stage.config, lines.join("\n")).expect("our own file");
         stage.grants_the_right();
+        // Entra checks the time of each signature.
+        stage.world().set_speed(SPEED);
         stage
     }
 
