@@ -57,7 +57,7 @@ fn the_configuration_page_has_every_key_of_the_example_and_no_other() {
         "Secret sources" => "token.client_secret".to_owned(),
         "Certificate sources" => "token.client_certificate".to_owned(),
         "Assertion sources" => "token.client_assertion".to_owned(),
-        "Renewal of a client secret" => "app.renew".to_owned(),
+        "Renewal of an app credential" => "app.renew".to_owned(),
         other => named(other).trim_matches(['[', ']']).to_owned(),
     };
     let documented: BTreeSet<String> = rows(CONFIGURATION, "| Key |")
