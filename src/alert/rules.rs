@@ -207,7 +207,7 @@ impl SinkState {
         due
     }
 
-    /// Limits times that a wrong clock may have set in the future. Afterwards, no wait is longer than a wait that
+    /// Limits times that a wrong clock may have moved into the future. Afterwards, no wait is longer than a wait that
     /// begins now.
     fn correct(&mut self, now: Timestamp) {
         self.started = self.started.min(now);

@@ -91,7 +91,7 @@ fn sink(path: &str, value: Value, problems: &Problems) -> Checked<Sink> {
     let tokens = section.list("tokens", TOKENS, |text| Ok(text.to_owned()));
     let url = |key| local_source(&section, key, NO_VAULT);
     if kind.is_err() {
-        // If a secret itself is in the file instead of its source, this is also reported.
+        // Also reports each key that contains a secret itself instead of the secret's source.
         section.present(&SECRETS).into_iter().map(url).for_each(drop);
     }
     let kind = kind?;
@@ -184,8 +184,8 @@ fn endpoint(text: &str) -> Result<TargetUrl, Wanted> {
     stand_in.map_or_else(|| rules::base_url(text).map(TargetUrl::from), Ok)
 }
 
-/// Parses the address of a mail server. Returns whether the connection starts with TLS, the host, and the port. The
-/// default port is 587 for submission, and 465 with TLS from the start (RFC 8314, 3.3).
+/// Parses the address of a mail server. Returns whether the connection starts with TLS. Also returns the host and the
+/// port. The default port is 587 for submission, and 465 with TLS from the start (RFC 8314, 3.3).
 fn mail_server(text: &str) -> Result<(bool, String, u16), Wanted> {
     const WANTED: &str = "must be smtps://host or smtp://host, with a port unless it is 465 or 587";
     let url = Url::parse(text).map_err(|_| WANTED)?;

@@ -205,7 +205,7 @@ pub(super) fn source(section: &Section<'_>, key: &str, vault: &Checked<Arc<str>>
     read_source(section, key, &source_table(section, key, SOURCE)?, vault)
 }
 
-/// Returns the section of a source, which may have these keys.
+/// Returns the table of a source. The table may contain only these keys.
 pub(super) fn source_table<'a>(
     section: &Section<'a>,
     key: &str,

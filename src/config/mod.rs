@@ -310,7 +310,7 @@ fn plain(value: toml::Value) -> Value {
     Value::new(None, kind)
 }
 
-/// Returns a tenant's id or domain if the text has that form.
+/// Returns the text if it has the form of a tenant's id or domain.
 pub fn tenant(text: &str) -> Option<String> {
     rules::tenant(text).ok()
 }

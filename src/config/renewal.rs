@@ -16,11 +16,11 @@ use crate::token::secret::{ConfigValue, SecretAddress, Source};
 /// The keys of `renew`.
 pub(super) const RENEW: &[&str] = &["lifetime", "before", "identity", "known"];
 
-/// The minimum of `lifetime` and of `before`. After a renewal, the old secret stays in use for seven days, and must not
-/// expire in this time.
+/// The smallest value that `lifetime` and `before` may have. After a renewal, the old secret stays in use for seven
+/// days and must not expire in this time.
 const LEAST: TimeDelta = TimeDelta::days(8);
 
-/// The longest lifetime of a secret: the longest that the portal offers (docs/azure-facts.md F602).
+/// The longest lifetime that a secret may have. The portal offers no longer lifetime (docs/azure-facts.md F602).
 const MOST: TimeDelta = TimeDelta::days(730);
 
 /// The minimum time between two renewals.
@@ -45,7 +45,7 @@ pub(super) fn policy(
             "lifetime",
             "is only for client secrets: the policy of the certificate in the vault sets the validity of new versions",
         )),
-        // `before` is compared with this. The validity of a certificate is known only in the vault.
+        // The validity of a certificate is known only in the vault. So `before` is compared with `MOST`.
         None if is_certificate => Ok(MOST),
         lifetime => match lifetime.unwrap_or(default.lifetime) {
             lifetime if (LEAST..=MOST).contains(&lifetime) => Ok(lifetime),
@@ -79,8 +79,8 @@ fn span(table: &Section<'_>, key: &str) -> Checked<Option<TimeDelta>> {
     Ok(span.map(|span| TimeDelta::from_std(span).unwrap_or(TimeDelta::MAX)))
 }
 
-/// Whether the credential can be renewed. Only a client secret in a vault can be renewed, because Perennial saves the
-/// new secret as the next version in the vault.
+/// Whether the credential can be renewed. Only a client secret or a certificate in a vault can be renewed, because its
+/// successor becomes the next version in the vault.
 fn is_renewable(section: &Section<'_>, credential: &CredentialSource) -> Checked<()> {
     let what = match credential {
         CredentialSource::Secret(Source::Secret(_))

@@ -83,7 +83,7 @@ pub enum Advice {
     Outage,
     /// Look up the error number.
     LookUp,
-    /// Fix the network to the service, because there was no response for this reason.
+    /// Fix the network to the service, which did not respond. The field says why.
     Network(NoResponse),
     /// Exempt the service from interception, because a server on the way responded in the service's place.
     Intercepted,

@@ -186,13 +186,13 @@ fn tenant(grant: &ManagedToken) -> Option<&str> {
     Some(grant.tenant_id.as_str()).filter(|tenant| uuid::Uuid::try_parse(tenant).is_ok())
 }
 
-/// Returns a user's object id if it is a GUID. The id is shown and written into a tag, and any other text could be a
-/// secret.
+/// Returns a user's object id if it is a GUID. Perennial shows the id and writes it into a tag. A text of any other
+/// form could be a secret.
 pub fn object_id(claimed: Option<&str>) -> Option<String> {
     claimed.and_then(text::guid)
 }
 
-/// Whether a tenant differs from the configured one. Returns false if the tenants cannot be compared.
+/// Whether a tenant differs from the configured tenant. Returns false if the tenants cannot be compared.
 pub fn is_other_tenant(grant: &ManagedToken, answered: Option<&str>) -> bool {
     let configured = tenant(grant);
     configured.zip(answered).is_some_and(|(configured, answered)| !answered.eq_ignore_ascii_case(configured))

@@ -17,7 +17,7 @@ pub struct ListedCertificate {
     pub thumbprint: Thumbprint,
 }
 
-/// What the vault does about a new version of a certificate.
+/// The result of a request for a new version of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CertificateCreation {
     /// The vault creates the version now. It may take a minute until the version can be read.
@@ -31,18 +31,18 @@ pub trait CertificateStore {
     /// Lists all versions, in no particular order. Sends one request per 25 versions.
     ///
     /// # Errors
-    /// By `VaultError::failure`.
+    /// `VaultError::failure` gives the remedy of each error.
     fn listed_certificates(
         &self,
         at: &SecretAddress,
         id: Uuid,
     ) -> impl Future<Output = Result<Vec<ListedCertificate>, VaultError>> + Send;
 
-    /// Reads the certificate's policy, and lets the vault create a new version by it. Not idempotent: if the response
-    /// is lost, the version may exist.
+    /// Reads the certificate's policy, and requests a new version from the vault according to this policy. Not
+    /// idempotent: if the response is lost, the version may exist.
     ///
     /// # Errors
-    /// By `VaultError::failure`.
+    /// `VaultError::failure` gives the remedy of each error.
     fn create_certificate(
         &self,
         at: &SecretAddress,
@@ -52,7 +52,7 @@ pub trait CertificateStore {
     /// Replaces the tags of a version. Idempotent.
     ///
     /// # Errors
-    /// By `VaultError::failure`.
+    /// `VaultError::failure` gives the remedy of each error.
     fn tag_certificate(
         &self,
         at: &SecretAddress,
@@ -65,7 +65,7 @@ pub trait CertificateStore {
     /// proof (docs/azure-facts.md F608).
     ///
     /// # Errors
-    /// By `VaultError::failure`.
+    /// `VaultError::failure` gives the remedy of each error.
     fn sign_proof(
         &self,
         at: &SecretAddress,

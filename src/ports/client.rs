@@ -36,7 +36,8 @@ impl fmt::Debug for ClientProof {
 }
 
 impl ClientProof {
-    /// Returns the secret text, for the request and for the search for echoes.
+    /// Returns the secret text. Perennial sends the text in a request, and searches for the text in answers that may
+    /// repeat it.
     pub fn expose(&self) -> &str {
         match self {
             Self::Secret(text) | Self::Assertion(text) => text.expose_secret(),

@@ -151,7 +151,8 @@ pub trait Directory {
         id: Uuid,
     ) -> impl Future<Output = Result<KeyRegistration, DirectoryError>> + Send;
 
-    /// Registers a certificate. Returns Entra's id of it. Not idempotent: a repeated request may register it twice.
+    /// Registers a certificate, and returns Entra's id of the certificate. Not idempotent: a repeated request may
+    /// register the certificate twice.
     ///
     /// # Errors
     /// `diagnosis::graph` gives the meaning of a refusal.

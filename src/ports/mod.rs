@@ -359,7 +359,8 @@ impl Acceptance {
 
 /// The service that accepts the access token, which is Partner Center.
 pub trait Resource {
-    /// Checks whether the resource accepts the token, including MFA. Idempotent. The implementation limits the time.
+    /// Checks whether the resource accepts the token, including MFA. Idempotent. The implementation limits how long a
+    /// check takes.
     ///
     /// # Errors
     /// The resource gives no verdict if it does not respond, throttles or returns a 5xx status. Rotation continues

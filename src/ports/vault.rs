@@ -85,7 +85,7 @@ pub enum VaultError {
     /// The secret is being deleted or recovered right now.
     #[error("the secret is being deleted or recovered")]
     InTransition,
-    /// Key Vault rejected the request because of an error in Perennial or a limit.
+    /// Key Vault rejected the request, because Perennial sent a wrong request or a limit was reached.
     #[error("Key Vault rejected the request (status {status}, {code})")]
     Rejected {
         /// The HTTP status.
@@ -99,7 +99,7 @@ pub enum VaultError {
 }
 
 impl VaultError {
-    /// Creates an error for a missing vault access token whose cause is not a rejection by Entra.
+    /// Creates the error for a missing access token for the vault. The cause is not a rejection by Entra.
     pub fn no_identity(why: impl Into<String>, transient: bool) -> Self {
         Self::NoIdentity { why: why.into(), transient, refused: None, action: None }
     }

@@ -12,7 +12,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
-/// A difference of two clocks up to this limit, in real time, does not mean that a clock is wrong. Latency and the
+/// A difference between two clocks of at most this much real time does not mean that a clock is wrong. Latency and the
 /// whole seconds of a `Date` header cause such differences.
 const UNNOTICED: Duration = Duration::from_secs(2);
 

@@ -1,6 +1,6 @@
 //! Basics of a long-running program: time, log, hardening, and build information.
 //!
-//! These modules do not use the types of tokens.
+//! These modules use no type that describes a token.
 
 /// Whether output to a stream may have colors. The stream must be a terminal that supports colors, and `NO_COLOR` must
 /// not be set.

@@ -20,7 +20,7 @@ const MAX_SCOPE_CHARS: usize = 128;
 /// The maximum number of scopes shown.
 const MAX_SCOPES: usize = 100;
 
-/// The maximum length of other displayed text.
+/// The maximum length of any other displayed text.
 const MAX_SHOWN_CHARS: usize = 128;
 
 /// Characters that are invisible or change how neighboring characters are displayed. Examples are soft hyphens,
@@ -67,8 +67,7 @@ fn trimmed(text: &str) -> &str {
     text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')
 }
 
-/// Parses a GUID in its usual form and returns it in lower case. Rejects all other forms, because such a text could be
-/// a secret.
+/// Parses a GUID in its usual form and returns it in lower case. Rejects any other text, because it could be a secret.
 pub fn guid(text: &str) -> Option<String> {
     (text.len() == GUID_CHARS).then(|| Uuid::try_parse(text).ok())?.map(|id| id.to_string())
 }
@@ -98,7 +97,7 @@ pub fn scopes(text: &str) -> Option<String> {
     fit.then(|| words.join(" "))
 }
 
-/// Shortens any other text for display and escapes control characters.
+/// Shortens a text of any form for display and escapes its control characters.
 pub fn shown(text: &str) -> String {
     match text.char_indices().nth(MAX_SHOWN_CHARS) {
         Some((end, _)) => format!("{}…", defused(&text[..end])),

@@ -1,12 +1,13 @@
-//! Renews the certificate of an app, which is a certificate in Key Vault. A third loop of the same shape: a pure
-//! decision, one step, and another look.
+//! Renews the certificate of an app, if this certificate is in Key Vault. The loop is like the loop for client secrets:
+//! a pure function decides the next step, and the loop carries out this step and looks again.
 //!
-//! Owns the order of the steps: let the vault create a version, register it at Entra, try it until every server of
-//! Entra knows it, mark it in the vault, and remove the old one at Entra after a grace period. A version that Key Vault
-//! or a person created takes the same way.
+//! This module owns the order of the steps. The vault creates a new version of the certificate. Perennial registers the
+//! version at Entra, and tries the version until all of Entra's servers accept it. After that, Perennial *marks* the
+//! version in the vault with the tag `accepted-at`. After a grace period, Perennial removes the old certificate at
+//! Entra. A version that Key Vault or a person created goes through the same steps.
 //!
-//! Invariants: the tokens use the newest version with the mark, so a version that Entra may not know is never used. Only
-//! certificates of versions in the vault are removed at Entra, and never the newest one.
+//! Invariants: The tokens use the newest version with the mark. So they never use a version that Entra may not know. At
+//! Entra, Perennial removes only certificates of versions in the vault, and never the newest one.
 
 pub mod look;
 pub mod renewer;

@@ -37,7 +37,7 @@ pub trait Renewal {
 
     fn clock(&self) -> &Clock;
 
-    /// Decides the next step at an uptime.
+    /// Decides the next step at the uptime `up`.
     fn next(&self, state: &Self::State, up: TimeDelta) -> Self::Step;
 
     /// Returns the uptime until which a step waits. `None` if the step does something.
@@ -46,23 +46,23 @@ pub trait Renewal {
     /// Carries out one step. A failure is recorded in the state.
     fn carry_out(&self, state: &mut Self::State, step: &Self::Step) -> impl Future<Output = ()> + Send;
 
-    /// Makes the next step a look, at once.
+    /// Ends the wait and makes the next step a look.
     fn hurry(state: &mut Self::State);
 
-    /// Undoes what a stop must not leave behind, if the service answers in time.
+    /// Removes a new credential that must not stay at Entra after a stop, if Entra answers in time.
     fn withdraw(&self, state: &mut Self::State) -> impl Future<Output = ()> + Send;
 
     fn health(state: &Self::State) -> &RenewalHealth;
 
-    /// Whether a new credential is under way.
+    /// Whether a new credential has been requested or created and is not in use yet.
     fn is_under_way(state: &Self::State) -> bool;
 
     /// Whether the new credential can be used after this step.
     fn is_done_by(step: &Self::Step, state: &Self::State) -> bool;
 }
 
-/// Renews an app's credential whenever it is due, until a stop request. Calls `publish` with each new state. Each change
-/// of `reload` makes the task read the vault and the app registration at once.
+/// Renews an app's credential whenever it is due, until a stop request. Calls `publish` with each new state. Each
+/// change of `reload` makes the task read the vault and the app registration at once.
 pub async fn keep_renewed<R: Renewal>(
     renewal: R,
     stop: CancellationToken,
@@ -92,8 +92,8 @@ pub async fn keep_renewed<R: Renewal>(
     renewal.withdraw(&mut state).await;
 }
 
-/// Renews an app's credential now, even if it is not due. The renewal takes a quarter of an hour or more. A stop request
-/// ends the renewal, and the old credential stays in use.
+/// Renews an app's credential now, even if it is not due. The renewal takes a quarter of an hour or more. A stop
+/// request ends the renewal, and the old credential stays in use.
 ///
 /// # Errors
 /// Returns why Perennial uses no new credential.
@@ -206,7 +206,7 @@ where
         state.hurry();
     }
 
-    /// A new version stays in the vault. The next process goes on with it.
+    /// A new version stays in the vault. The next process continues the renewal with this version.
     async fn withdraw(&self, _: &mut CertificateState) {}
 
     fn health(state: &CertificateState) -> &RenewalHealth {

@@ -1,4 +1,4 @@
-//! What fails in a renewal, since when, and how long the next step waits. Pure.
+//! What fails in a renewal, since when, and how long the next step waits. This module is pure.
 
 use std::collections::BTreeMap;
 

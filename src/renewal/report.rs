@@ -55,7 +55,7 @@ pub struct RenewalReport {
     pub trouble: Option<RenewalTrouble>,
     /// Secrets of unknown origin on the app.
     pub strangers: Vec<ListedSecret>,
-    /// The newest version of the certificate, if Entra has not accepted it for long.
+    /// The newest version of the certificate, if Entra takes unusually long to accept it.
     pub unaccepted: Option<UnacceptedVersion>,
 }
 
@@ -92,7 +92,7 @@ impl RenewalReport {
         }
     }
 
-    /// Makes the report of a certificate's renewal at a time.
+    /// Creates the report about a certificate's renewal at `now`.
     pub fn of_certificate(state: &CertificateState, target: &Target, now: Timestamp) -> Self {
         let look = state.look.as_ref();
         let in_use = look.map(CertificateLook::in_use);
@@ -122,7 +122,7 @@ fn unaccepted(look: &CertificateLook, now: Timestamp) -> Option<UnacceptedVersio
     })
 }
 
-/// Shows a certificate as an unknown credential. A certificate has no hint.
+/// Describes a certificate of unknown origin in the form of a client secret. A certificate has no hint.
 fn stranger(key: &ListedKey) -> ListedSecret {
     let ListedKey { key_id, name, starts, ends, .. } = key.clone();
     ListedSecret { key_id, name, hint: None, starts, ends }
@@ -201,7 +201,8 @@ impl Standing {
         }
     }
 
-    /// Returns what a listed certificate is. `strangers` are the unknown ones (`CertificateLook::strangers`).
+    /// Classifies a listed certificate. `strangers` are the ids of certificates of unknown origin
+    /// (`CertificateLook::strangers`).
     pub fn of_key(one: &ListedKey, look: &CertificateLook, strangers: &BTreeSet<Uuid>) -> Self {
         let is = |known: &ListedCertificate| one.thumbprint == Some(known.thumbprint);
         if is(look.in_use()) {

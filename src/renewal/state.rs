@@ -24,7 +24,7 @@ pub struct RenewalState {
     pub attempt: Option<RenewalAttempt>,
     /// The uptimes at which this process created secrets.
     pub created: Vec<TimeDelta>,
-    /// The secrets of the first look.
+    /// The secrets that the first look found at Entra.
     pub first_seen: Option<BTreeSet<Uuid>>,
     /// What fails now.
     pub health: RenewalHealth,
@@ -64,7 +64,7 @@ pub struct NewSecret {
     pub up: TimeDelta,
     /// The vault's time at the last look before the creation.
     pub since: Timestamp,
-    /// Its probes.
+    /// The probes of this secret.
     pub trial: Trial,
     /// Whether the secret was sent to the vault. If the state still has the secret after that, the answer may have been
     /// lost.

@@ -30,11 +30,11 @@ pub const GRACE: TimeDelta = TimeDelta::days(7);
 /// The time between two looks at the vault and the app registration while nothing is due.
 pub const LOOK_EVERY: TimeDelta = TimeDelta::hours(6);
 
-/// The time between two looks at a certificate. It is shorter, since programs that read the newest version fail until
-/// Perennial has registered a version that Key Vault created by itself.
+/// The time between two looks at a certificate. This time is shorter than `LOOK_EVERY`. If Key Vault creates a version
+/// by itself, programs that read the newest version fail until Perennial has registered this version.
 pub const CERTIFICATE_LOOK_EVERY: TimeDelta = TimeDelta::hours(1);
 
-/// A new version of a certificate that is not in use after this time is reported.
+/// If a new version of a certificate is not in use after this time, Perennial reports the version.
 pub const REPORTED_AFTER: TimeDelta = TimeDelta::hours(2);
 
 /// Before Perennial changes anything at Entra or in the vault, the last look must be at most this old.

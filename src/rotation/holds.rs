@@ -1,6 +1,6 @@
 //! Records for each token what would be lost if the process ended now. This can be an unsaved successor or the answer
-//! to a redemption. A stop waits for an unsaved successor until the end of the grace period. A stop waits for an answer
-//! for a second (`ANSWER_WITHIN`). A stop waits for nothing else.
+//! to a redemption. A stop waits for an unsaved successor until the end of the grace period. A stop waits for such an
+//! answer for at most a second (`ANSWER_WITHIN`). A stop waits for nothing else.
 //!
 //! All tasks share one byte array, with one byte per token.
 

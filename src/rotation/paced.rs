@@ -127,7 +127,7 @@ impl<V: Vault + Sync> Vault for Paced<'_, V> {
 
     async fn versions(&self, at: &SecretAddress, id: Uuid) -> Result<Vec<Version>, VaultError> {
         let listed = self.counted(at, self.vault.versions(at, id)).await?;
-        // How many further pages the list had is known only after the answer.
+        // The number of further pages of a list is known only after the answer.
         self.turns.note(Limited::Calls(hash(&at.vault)), listed.len() / LISTED_A_PAGE);
         Ok(listed)
     }

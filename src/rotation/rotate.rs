@@ -198,8 +198,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok(())
     }
 
-    /// The newest version has a definite failure, and a transient failure has interrupted the search for a working
-    /// older version. Records the definite failure, so that the transient failure does not hide it.
+    /// Records the definite failure of the newest version. A transient failure has interrupted the search for a working
+    /// older version. That transient failure must not hide the definite failure.
     fn settle(&mut self, state: &mut State, certain: Failure, hindered: &Failure, attempt: &mut Attempt) {
         let is_known = state.blocked.as_ref().is_some_and(|blocked| blocked.is_confirmed);
         if hindered.remedy == Remedy::Retry && !is_known {

@@ -116,8 +116,8 @@ pub fn buried_under<'a>(
     if versions.iter().any(|version| version.enabled && version.created > newest.created) {
         return None;
     }
-    // Several versions can have the same second. After a write of this process, its own version precedes any copy of
-    // its tags. At start-up, the newest version is the last one of its second.
+    // Several versions can have the same second. After a write of this process, the written version precedes every
+    // version with a copy of its tags. At start-up, the newest version is the last one of its second.
     let place = Place { of: &newest.id, first: matches!(ties, Ties::Since(_)) };
     let own = root_of(newest, versions, place);
     let may_be_later = |version: &Version, sign_in: &Version| match ties {

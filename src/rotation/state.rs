@@ -50,7 +50,7 @@ pub struct State {
     pub newest: Option<Version>,
     /// Facts about one version, and no other.
     pub facts: Option<Box<Facts>>,
-    /// What the previous process left in the vault. The source is the first version that was read.
+    /// What the previous process left in the vault, according to the first version that this process read.
     pub inherited: Option<Inherited>,
     /// The marks of delivered alerts that the newest version's tags should have. `None` if no sink is configured.
     pub told: Option<Marks>,
@@ -195,8 +195,8 @@ pub struct RefusedVersion {
     pub at: Timestamp,
     /// The issuer's answer.
     pub failure: Failure,
-    /// Whether the version was not the newest one when it was rejected, but buried under a version of Perennial. Of two
-    /// sign-ins of the same second, only such a version may be the later one.
+    /// Whether the version was not the newest one when it was rejected, but buried under a version of Perennial. If two
+    /// sign-ins have the same second, only such a version may count as the later sign-in.
     pub is_buried: bool,
 }
 
@@ -253,7 +253,7 @@ impl State {
         self.facts.insert(known.unwrap_or_else(|| Box::new(Facts::of(version.clone()))))
     }
 
-    /// Applies the facts about one version to another one. The second has the same value or is a successor.
+    /// Applies the facts about one version to another version. The other version has the same value or is a successor.
     pub fn carry_facts(&mut self, from: &VersionId, to: &VersionId) {
         if let Some(facts) = self.facts.as_mut().filter(|facts| facts.version == *from) {
             facts.version = to.clone();
@@ -266,8 +266,8 @@ impl State {
         blocked.or(self.outage.as_ref().map(|outage| &outage.failure))
     }
 
-    /// Whether no version can be updated now, because the vault does not answer or authenticate this process, or the
-    /// secret does not exist.
+    /// Whether no version can be updated now. The reason is that the vault does not answer, that the vault does not
+    /// authenticate this process, or that the secret does not exist.
     pub fn vault_is_away(&self) -> bool {
         let blocked = self.blocked.as_ref().map(|blocked| blocked.failure.kind);
         let outage = self.outage.as_ref().map(|outage| outage.failure.kind);

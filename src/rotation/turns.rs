@@ -57,7 +57,7 @@ pub struct Permit {
     was_used: bool,
 }
 
-/// What a token needs permits for in a step.
+/// The redemption and the new version for which a step needs permits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
     /// The user and app of the redemption, if the step redeems a token.

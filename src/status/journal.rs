@@ -159,7 +159,7 @@ mod tests {
             [JournalEntry::Opened(late)]
         );
     }
-    /// Lines for an operator who searches the log for what to do.
+    /// An operator searches the log for these lines to find out what to do.
     #[tokio::test(start_paused = true)]
     async fn the_log_tells_the_start_and_the_end_of_a_condition_within_seconds() {
         let kept = Captured::default();

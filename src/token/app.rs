@@ -31,7 +31,7 @@ pub struct ManagedApp {
 pub struct RenewPolicy {
     /// The lifetime of a new secret.
     pub lifetime: TimeDelta,
-    /// How long before its expiry Perennial renews the secret.
+    /// Perennial renews the secret this long before the secret expires.
     pub before: TimeDelta,
     /// The identity that manages the app's credentials.
     pub identity: RenewIdentity,
@@ -41,7 +41,7 @@ pub struct RenewPolicy {
 }
 
 impl RenewPolicy {
-    /// Whether the configuration names one of the app's other credentials.
+    /// Whether `known` contains this key id or the beginning of this display name.
     pub fn knows(&self, key_id: &str, name: &str) -> bool {
         self.known.iter().any(|known| known.eq_ignore_ascii_case(key_id) || name.starts_with(&**known))
     }
@@ -67,7 +67,7 @@ pub enum RenewIdentity {
     App,
 }
 
-/// The credential of an app, or its source, which is read again at each use.
+/// The credential of an app. If the credential has a source, Perennial reads the source again at each use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CredentialSource {
     /// A client secret.
@@ -102,7 +102,7 @@ impl CredentialSource {
         }
     }
 
-    /// Whether the app proves itself by a certificate.
+    /// Whether the app authenticates with a certificate.
     pub fn is_certificate(&self) -> bool {
         matches!(self, Self::Certificate(_) | Self::VaultKey(_))
     }

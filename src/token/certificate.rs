@@ -58,8 +58,8 @@ pub enum CertificateError {
     OtherKey,
 }
 
-/// The SHA-1 hash of a certificate's DER form. Key Vault and Microsoft Graph list certificates by it. It is a name, and
-/// proves nothing.
+/// The SHA-1 hash of a certificate's DER form. In the lists of Key Vault and Microsoft Graph, the hash identifies a
+/// certificate. The hash proves nothing.
 pub type Thumbprint = [u8; 20];
 
 /// Returns the SHA-1 hash of a certificate in DER form.
@@ -277,7 +277,8 @@ impl Assertion<'_> {
     }
 }
 
-/// The claims of a proof with which Microsoft Graph changes an app's certificates (docs/azure-facts.md F608).
+/// The claims of a proof. Microsoft Graph requires a proof for each change of an app's certificates
+/// (docs/azure-facts.md F608).
 #[derive(Clone, Copy, Debug)]
 pub struct KeyProof<'a> {
     /// The signing certificate.

@@ -72,7 +72,7 @@ pub struct Claims {
     pub appid: Claim,
     /// The app's client id in v2 access tokens.
     pub azp: Claim,
-    /// The audience. The audience of an ID token is the app, and that of an access token is the resource.
+    /// The audience. The audience of an ID token is the app. The audience of an access token is the resource.
     pub aud: Claim,
     /// The methods with which the user authenticated. Partner Center requires `mfa`.
     pub amr: Claim,

@@ -35,7 +35,7 @@ impl Eq for SecretName {}
 /// The address of a vault secret: the vault's URL and the secret's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretAddress {
-    /// The vault's base URL, without a trailing slash. The type is a text, because this text is part of the identity of
+    /// The vault's base URL, without a trailing slash. The URL is kept as text, because it is part of the identity of
     /// secrets and incidents. Tokens of the same vault share one text.
     pub vault: Arc<str>,
     pub name: SecretName,

@@ -74,7 +74,7 @@ pub mod tag {
     /// Entra's id of the older client secret that this version's client secret replaces.
     pub const REPLACES: &str = "replaces";
 
-    /// When Entra had accepted this version of a certificate for a quarter of an hour.
+    /// When Perennial found that Entra accepts this version of a certificate, after trying it for a quarter of an hour.
     pub const ACCEPTED_AT: &str = "accepted-at";
 
     /// All tags that Perennial writes on a renewed client secret.
@@ -140,13 +140,13 @@ impl Version {
         Some(VersionId(from.into()))
     }
 
-    /// Returns when Entra had accepted this certificate version for long enough. Key Vault may copy the tags of the
-    /// version before, so a time before the creation does not count.
+    /// Returns when Perennial found that Entra accepts this certificate version (tag `accepted-at`). Key Vault may copy
+    /// the tags of the previous version. So a time before the creation of this version does not count.
     pub fn accepted_at(&self) -> Option<Timestamp> {
         self.tags.get(tag::ACCEPTED_AT).and_then(parsed).filter(|at| *at >= self.created)
     }
 
-    /// Whether this certificate version can be used at a time, and Entra has accepted it for long enough.
+    /// Whether this certificate version can be used at `now` and has the tag `accepted-at`.
     pub fn is_accepted(&self, now: Timestamp) -> bool {
         self.enabled && self.expires.is_none_or(|end| end > now) && self.accepted_at().is_some()
     }

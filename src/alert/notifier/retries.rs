@@ -1,7 +1,8 @@
 //! Decides when a due message is sent to a sink.
 //!
-//! The receiver has a time for its next attempt, and each rejected message has such a time, too. A message is sent only
-//! after both times have passed. So a message that the receiver always rejects does not delay other messages.
+//! This module keeps one time for the receiver: after this time, the next message may be sent. It also keeps one time
+//! for each rejected message: after this time, the message may be sent again. A rejected message waits for both times.
+//! So a message that the receiver always rejects does not delay other messages.
 
 use std::collections::BTreeMap;
 

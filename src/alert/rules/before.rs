@@ -1,4 +1,4 @@
-//! Ends incidents at a sink that the previous process may have left open.
+//! Finds incidents that the previous process may have left open at a sink, so that the sink gets their ends.
 //!
 //! This module finds these incidents by the marks in the vault's tags (`rotation::told`). Some incidents cannot be
 //! marked. Perennial does not know whether these incidents were reported. So it sends their ends only to sinks that
@@ -110,7 +110,7 @@ impl SinkState {
     }
 }
 
-/// Whether the previous process reported the delivery failure of `sink` to any of `sinks`.
+/// Whether the previous process told any of `sinks` that deliveries to `sink` fail.
 pub fn was_undeliverable(sink: &str, snapshots: &[Snapshot], sinks: &[Arc<str>]) -> bool {
     let Some(of) = snapshots.first() else { return false };
     let incident = Cause::sink(sink, &of.grant.deployment).incident(Kind::AlertUndeliverable);

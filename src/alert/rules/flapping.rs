@@ -9,9 +9,9 @@ use uuid::Uuid;
 use super::{EventKind, SinkState};
 use crate::process::clock::Timestamp;
 
-/// If an incident ends so often within `WITHIN`, it is flapping.
+/// An incident that ends this many times within `WITHIN` is flapping.
 const ENDS: usize = 3;
-/// If an incident ends `ENDS` times within this time, it is flapping.
+/// The time within which an incident must end `ENDS` times to count as flapping.
 const WITHIN: TimeDelta = TimeDelta::hours(6);
 /// How long a flapping incident must stay unchanged before it is reported again.
 const QUIET_FOR: TimeDelta = TimeDelta::hours(1);

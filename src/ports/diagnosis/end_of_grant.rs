@@ -66,7 +66,7 @@ pub fn pick(codes: impl IntoIterator<Item = u32>) -> (Option<u32>, Vec<u32>) {
             further.push(code);
         }
     }
-    // A general number is less specific than an unknown one. A known specific number is more specific than both.
+    // A general number is less specific than an unknown number. A known specific number is more specific than both.
     let telling = |code: &u32| match GENERAL.iter().position(|general| general == code) {
         Some(place) => place,
         None if row_of(*code, "invalid_client").is_some() => GENERAL.len() + 1,

@@ -292,8 +292,8 @@ impl DirectoryError {
 }
 
 impl VaultError {
-    /// Converts an error of the vault's identity to a failure that is not about a vault. The same identity also
-    /// requests access tokens for Microsoft Graph, and such a request has failed.
+    /// Converts an error of the identity that reads the vault to a failure that is not about a vault. Perennial also
+    /// uses this identity to request access tokens for Microsoft Graph, and such a request has failed.
     pub fn identity_failure(&self) -> Failure {
         let plain = |remedy, summary: String| {
             Failure::new(Kind::VaultIdentity, remedy, FailureSubject::CredentialSource, summary)

@@ -1,6 +1,7 @@
-//! One look at an app's certificates: the versions in the vault, and what Entra lists.
+//! A *look* at an app's certificates: the versions in the vault and the certificates that Entra lists, at one time. The
+//! *mark* of a version is its tag `accepted-at`.
 //!
-//! Pure. A look contains no private key.
+//! This module is pure. A look contains no private key.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,12 +33,12 @@ pub struct CertificateLook {
     pub object_id: Uuid,
     /// The certificates that Entra lists, by Entra's id.
     pub listed: BTreeMap<Uuid, ListedKey>,
-    /// Whether Entra accepted the newest version since this look. `None` if this was not tried.
+    /// Whether Entra accepted the newest version since this look. `None` if the newest version was not tried.
     pub newest_is_accepted: Option<bool>,
 }
 
 impl CertificateLook {
-    /// Combines what was read.
+    /// Creates a look from the answers of the vault and of Entra.
     pub fn of(
         (up, at): (TimeDelta, Timestamp),
         newest: ListedCertificate,
@@ -61,13 +62,14 @@ impl CertificateLook {
         self.listed.values().any(|one| one.thumbprint.as_ref() == Some(thumbprint))
     }
 
-    /// Returns the version that the tokens use: the newest one that Entra accepts. If no version has the mark, this is
-    /// the newest version.
+    /// Returns the version that the tokens use: the newest version that can be used and has the mark. If there is no
+    /// such version, the tokens use the newest version.
     pub fn in_use(&self) -> &ListedCertificate {
         self.versions().find(|one| one.version.is_accepted(self.at)).unwrap_or(&self.newest)
     }
 
-    /// Returns the version that signs the proof for a change at Entra: a registered one, and preferably the one in use.
+    /// Returns the version that signs the proof for a change at Entra. This is the version in use if it is registered
+    /// at Entra, or else the newest registered version.
     pub fn signer(&self) -> Option<&ListedCertificate> {
         let signs = |one: &&ListedCertificate| self.is_usable(one) && self.is_registered(&one.thumbprint);
         let in_use = Some(self.in_use()).filter(signs);
@@ -78,18 +80,19 @@ impl CertificateLook {
         one.version.enabled && one.version.expires.is_none_or(|end| end > self.at)
     }
 
-    /// Whether a new version must be created at a time.
+    /// Whether a new version must be created at `now`.
     pub fn is_due(&self, policy: &RenewPolicy, now: Timestamp) -> bool {
         self.newest.version.expires.is_some_and(|end| end - policy.before <= now)
     }
 
-    /// Returns the next certificate to remove at Entra: that of a version which a newer accepted version replaced at
-    /// least the grace period ago. Only versions that Perennial used or registered count. The removal also needs that
-    /// Entra accepts the newest version now (`CertificateLook::newest_is_accepted`).
+    /// Returns the next certificate to remove at Entra. The certificate belongs to a version that a newer version with
+    /// the mark replaced at least the grace period ago. Perennial removes only certificates that it used or registered.
+    /// Before the removal, the caller must also check that Entra accepts the newest version
+    /// (`CertificateLook::newest_is_accepted`).
     pub fn removable(&self, at: &SecretAddress) -> Option<Uuid> {
         let mut replaced_at = self.newest.version.accepted_at()?;
         self.is_registered(&self.newest.thumbprint).then_some(())?;
-        // A version may come back under another id. Then its certificate is in use again.
+        // A newer version may contain the same certificate again. In that case, the certificate is still in use.
         let mut kept: BTreeSet<&Thumbprint> = [&self.newest.thumbprint].into();
         let mut replaced = BTreeMap::new();
         let older = self.older.iter().filter(|one| one.version.created <= self.newest.version.created);
@@ -110,14 +113,15 @@ impl CertificateLook {
         self.listed.values().find(is_replaced).map(|one| one.key_id)
     }
 
-    /// Whether all attempts of a day are used. Versions of every origin count.
+    /// Whether no further version may be created today. Versions of every origin count.
     pub fn is_spent(&self, by_this_process: usize) -> bool {
         let is_recent = |one: &&ListedCertificate| one.version.created + TimeDelta::days(1) > self.at;
         self.versions().filter(is_recent).count().max(by_this_process) >= ATTEMPTS_A_DAY
     }
 
-    /// Returns the certificates on the app that no version in the vault contains, and that appeared after Perennial
-    /// began to watch the app. `first_seen` are the certificates of the first look of this process.
+    /// Returns the app's certificates of unknown origin. No version in the vault contains them, and they appeared after
+    /// Perennial had begun to watch the app. `first_seen` are the certificates that the first look of this process
+    /// found.
     pub fn strangers<'a>(
         &'a self,
         policy: &'a RenewPolicy,

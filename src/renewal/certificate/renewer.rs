@@ -1,7 +1,7 @@
 //! Carries out the steps of a certificate's renewal through the ports.
 //!
-//! Owns the order of calls in a step. Knows no timing (`schedule`) and no meaning of a list (`look`). A private key that
-//! stays in the vault signs there.
+//! This module owns the order of the calls in a step. `schedule` owns the times, and `look` owns the meaning of the
+//! lists. If a private key cannot be read from the vault, the vault signs with this key.
 
 use secrecy::{ExposeSecret as _, SecretString};
 use tracing::{info, warn};
@@ -33,7 +33,7 @@ use crate::token::version::{VersionId, managed_by, tag};
 #[derive(Clone, Debug)]
 pub struct CertificateRenewer<I, V, D>(pub Renewer<I, V, D>);
 
-/// A version of the certificate, and its private key if that can be read from the vault.
+/// A version of the certificate. Includes the private key if the key can be read from the vault.
 struct LoadedCertificate {
     version: VersionId,
     der: Vec<u8>,
@@ -65,7 +65,7 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
 
     /// Reads the vault and the app registration. Also returns the app's client id.
     /// # Errors
-    /// Returns why one of them could not be read.
+    /// Returns why the vault or the app registration could not be read.
     pub async fn look(&self, id: Uuid) -> Result<(String, CertificateLook), Failure> {
         let (up, at) = (self.0.clock.uptime(), &self.0.target.at);
         let client_id = self.client_id(id).await?;
@@ -78,7 +78,7 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
                 let thumbprint = thumbprint_of(&found.der);
                 (ListedCertificate { version: found.version, thumbprint }, found.read_at)
             }
-            // A person disables the newest version to go back to the version before.
+            // A person who wants to go back to the previous version disables the newest version.
             Err(VaultError::Disabled) => {
                 let enabled = versions.iter().filter(|one| one.version.enabled);
                 let newest = enabled.max_by_key(|one| one.version.created).cloned();
@@ -86,9 +86,11 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
             }
             Err(error) => return Err(self.vault(&error)),
         };
-        // A removal must never be early. So the earlier one of two times counts.
+        // Perennial must never remove a certificate too early. So the earlier of two times is used: the vault's time
+        // and the clock's time.
         let now = told.map_or(now, |told| told.min(now));
-        // The app's own sign-in needs the version in use, which only the list of versions shows.
+        // The app itself may have to request Entra's list. To authenticate, the app needs the version in use, which the
+        // look finds. So this look begins without Entra's list.
         let unregistered = KeyRegistration { object_id: Uuid::nil(), keys: Vec::new() };
         let mut look = CertificateLook::of((up, now), newest, versions, unregistered);
         let proof = self.own_proof(&look, &client_id, id).await?;
@@ -99,8 +101,8 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         Ok((client_id, look))
     }
 
-    /// Looks, and tries to remove a certificate that does not exist. Entra rejects the trial in one way if this caller
-    /// may manage the app's certificates, and in another way if not. So the trial changes nothing.
+    /// Reads the vault and the app registration. Then requests the removal of a certificate that does not exist.
+    /// Entra's error shows whether this caller may manage the app's certificates, and the request changes nothing.
     /// # Errors
     /// Returns why a renewal would fail.
     pub async fn rehearse(&self, id: Uuid) -> Result<CertificateLook, Failure> {
@@ -123,7 +125,7 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         error.failure(SecretRole::Renewed, &self.0.target.at)
     }
 
-    /// Reads a version, and its private key if the configuration says that it can be read.
+    /// Reads a version. Also reads the private key if the configuration says that the key can be read.
     async fn load(&self, version: &VersionId, id: Uuid) -> Result<LoadedCertificate, Failure> {
         let at = &self.0.target.at;
         let found = self.0.vaults().certificate(at, Some(version), id).await;
@@ -142,7 +144,7 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         Ok(LoadedCertificate { version: version.clone(), der, key })
     }
 
-    /// Signs an assertion of the app for its home tenant. Each request needs a new one.
+    /// Signs the assertion with which the app authenticates in its home tenant. Each request needs a new assertion.
     async fn assertion(
         &self,
         with: &LoadedCertificate,
@@ -167,7 +169,8 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         Ok(ClientProof::Assertion(certificate::signed(&input, &signature)))
     }
 
-    /// Signs the app's own proof for Entra with the version in use, if the app manages its credentials itself.
+    /// If the app manages its credentials itself, authenticates the app with the version in use. Otherwise returns an
+    /// empty proof.
     async fn own_proof(
         &self,
         look: &CertificateLook,
@@ -175,7 +178,7 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         id: Uuid,
     ) -> Result<ClientProof, Failure> {
         match self.0.target.policy.identity {
-            // The identity that reads the vault sends no proof of the app.
+            // The identity that reads the vault sends the requests, without a proof of the app.
             RenewIdentity::Vault => Ok(ClientProof::Assertion(SecretString::default())),
             RenewIdentity::App => {
                 let loaded = self.load(&look.in_use().version.id, id).await?;
@@ -213,7 +216,7 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         let created = self.0.vaults().create_certificate(at, id).await;
         match created {
             Ok(CertificateCreation::OtherIssuer) => Err(other_issuer(at.vault_name(), at.name.as_str())),
-            // After a lost answer, the version may exist.
+            // If the answer was lost, the vault may create the version nevertheless.
             Ok(CertificateCreation::Begun)
             | Err(VaultError::Unreachable(_) | VaultError::Unavailable { .. }) => {
                 state.created.push(self.0.clock.uptime());
@@ -310,7 +313,7 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         let client_id = self.client_id(id).await?;
         let newest = self.0.vaults().certificate(&self.0.target.at, None, id).await;
         let newest = newest.map_err(|error| self.vault(&error))?.version;
-        // Another version may have come into use since the look.
+        // The newest version may have changed since the look.
         if newest.id != look.newest.version.id {
             state.must_look = true;
             return Ok(());
@@ -326,7 +329,8 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         Ok(())
     }
 
-    /// Why the new version could not be registered. Where Entra rejects the proof, a person can register it.
+    /// Returns the failure for a new version that could not be registered. If Entra rejected the proof or the code of
+    /// the error is unknown, the action tells a person to register the version.
     fn unregistered(&self, client_id: &str, error: &DirectoryError) -> Failure {
         let failure = error.failure(&self.0.subject(client_id));
         match error.problem() {
@@ -339,7 +343,8 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         }
     }
 
-    /// Entra accepts a change only with a proof of a registered certificate.
+    /// Returns the failure if no version can sign the proof. Entra accepts a change only if a registered certificate
+    /// has signed the proof.
     fn no_signer(&self, client_id: &str, new: &ListedCertificate) -> Failure {
         let summary = format!(
             "no version of {} is registered at app {client_id} and valid, so version {} cannot be registered",

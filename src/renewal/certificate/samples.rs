@@ -1,4 +1,4 @@
-//! Values for tests of a certificate's renewal. All times are days after the same moment.
+//! Values for tests of a certificate's renewal. All times are given in days after a fixed moment.
 
 use chrono::TimeDelta;
 use uuid::Uuid;
@@ -11,7 +11,8 @@ use crate::renewal::samples::{at, key};
 use crate::rotation;
 use crate::token::version::tag;
 
-/// The version of this number, created on a day and valid for a year. It has the mark from a day on.
+/// Returns version `nth`, created on `day` and valid for a year. If a day is given in `accepted`, the version has the
+/// mark from that day on.
 pub(crate) fn version(nth: u8, day: i64, accepted: Option<i64>) -> ListedCertificate {
     let mut version = rotation::samples::version(&format!("v{nth}"), at(day));
     version.expires = Some(at(day + 365));
@@ -21,7 +22,7 @@ pub(crate) fn version(nth: u8, day: i64, accepted: Option<i64>) -> ListedCertifi
     ListedCertificate { version, thumbprint: [nth; 20] }
 }
 
-/// The certificate of the version of this number, as Entra lists it.
+/// Returns the certificate of version `nth`, as Entra lists it.
 pub(crate) fn registered(nth: u8) -> ListedKey {
     ListedKey {
         key_id: key(nth),
@@ -32,7 +33,7 @@ pub(crate) fn registered(nth: u8) -> ListedKey {
     }
 }
 
-/// A look on a day. The first version is the newest.
+/// Returns a look on `day`. The first version is the newest.
 pub(crate) fn look(day: i64, versions: Vec<ListedCertificate>, keys: Vec<ListedKey>) -> CertificateLook {
     let newest = versions[0].clone();
     let registration = KeyRegistration { object_id: Uuid::nil(), keys };

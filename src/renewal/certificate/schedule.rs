@@ -1,7 +1,7 @@
-//! Decides the next step of a certificate's renewal, and what a look means for it.
+//! Decides the next step of a certificate's renewal, and how a look changes the renewal's state.
 //!
-//! Pure. The only time is the clock's uptime and the vault's time of the last look, so a wrong host clock changes
-//! nothing.
+//! This module is pure. It uses only the clock's uptime and the vault's time at the last look. So a wrong host clock
+//! has no effect.
 
 use chrono::TimeDelta;
 use uuid::Uuid;
@@ -37,7 +37,7 @@ pub enum CertificateStep {
     Wait(TimeDelta),
 }
 
-/// Decides the next step at an uptime.
+/// Decides the next step at the uptime `up`.
 pub fn next(target: &Target, state: &CertificateState, up: TimeDelta) -> CertificateStep {
     if let Some(backoff) = state.health.backoff.filter(|backoff| backoff.until > up) {
         return CertificateStep::Wait(backoff.until);
@@ -47,7 +47,7 @@ pub fn next(target: &Target, state: &CertificateState, up: TimeDelta) -> Certifi
     let is_fresh = up - look.up <= LOOK_IS_FRESH;
     let when_fresh = |step| if is_fresh { step } else { CertificateStep::Look };
     let newest = &look.newest.version;
-    // The list may lag behind a registration.
+    // Entra's list may show a registration late.
     let was_registered = state
         .registered
         .as_ref()
@@ -67,7 +67,7 @@ pub fn next(target: &Target, state: &CertificateState, up: TimeDelta) -> Certifi
     }
     let now = look.at + (up - look.up);
     if is_due(target, state, look, now) && !look.is_spent(state.created_today(up)) {
-        // The vault may still be creating the version that this process asked for.
+        // The vault may still be creating the version that this process requested.
         return match state.created.last().filter(|at| **at + SETTLED_AFTER > up) {
             Some(_) if look.up + PROBE_EVERY > up => CertificateStep::Wait(look.up + PROBE_EVERY),
             Some(_) => CertificateStep::Look,
@@ -77,7 +77,7 @@ pub fn next(target: &Target, state: &CertificateState, up: TimeDelta) -> Certifi
     CertificateStep::Wait(look.up + CERTIFICATE_LOOK_EVERY)
 }
 
-/// Decides the next step for a registered newest version without the mark.
+/// Decides the next step if the newest version is registered but does not have the mark yet.
 fn next_of_new(
     state: &CertificateState,
     look: &CertificateLook,
@@ -94,13 +94,14 @@ fn next_of_new(
     }
 }
 
-/// Whether a new version must be created at a time. A person can ask for one, once.
+/// Whether a new version must be created at `now`. If a person has requested a new version, one version is created even
+/// if none is due.
 fn is_due(target: &Target, state: &CertificateState, look: &CertificateLook, now: Timestamp) -> bool {
     (target.is_forced && state.created.is_empty()) || look.is_due(&target.policy, now)
 }
 
 impl CertificateState {
-    /// Takes in a look.
+    /// Updates the state after a look.
     pub fn learn(&mut self, look: CertificateLook, target: &Target) {
         self.first_seen.get_or_insert_with(|| look.listed.keys().copied().collect());
         self.health.succeeded(Part::Looking);
@@ -127,7 +128,8 @@ impl CertificateState {
         self.must_look = false;
     }
 
-    /// Reports a version that Entra has not accepted steadily for long. The probes go on.
+    /// Reports the newest version if Entra has still not accepted it for long enough after `GIVE_UP_AFTER`. The probes
+    /// continue.
     pub fn report_slow_trial(&mut self, now: Timestamp, up: TimeDelta) {
         let Some(trial) = self.trial.as_mut().filter(|trial| up - trial.since >= GIVE_UP_AFTER) else {
             return;

@@ -1,4 +1,5 @@
-//! The state of a certificate's renewal in memory. A restart loses it, and the next look finds everything again.
+//! The state of a certificate's renewal. The state is only in memory and is lost at a restart. The first look after a
+//! restart finds everything again.
 
 use std::collections::BTreeSet;
 
@@ -17,9 +18,9 @@ pub struct CertificateState {
     pub look: Option<CertificateLook>,
     /// Whether the next step must be a look, because something changed.
     pub must_look: bool,
-    /// The uptimes at which this process let the vault create versions.
+    /// The uptimes at which this process requested new versions from the vault.
     pub created: Vec<TimeDelta>,
-    /// The last version that this process registered, and the uptime. The answer may have been lost.
+    /// The last version that this process registered, and the uptime of the request. The answer may have been lost.
     pub registered: Option<(VersionId, TimeDelta)>,
     /// The probes of the newest version.
     pub trial: Option<CertificateTrial>,
@@ -29,7 +30,7 @@ pub struct CertificateState {
     pub health: RenewalHealth,
 }
 
-/// The probes of a version that Entra may not accept everywhere yet.
+/// The probes of a version that some of Entra's servers may not accept yet.
 #[derive(Clone, Debug)]
 pub struct CertificateTrial {
     /// The version.
@@ -40,7 +41,7 @@ pub struct CertificateTrial {
 }
 
 impl CertificateState {
-    /// Returns the number of versions that this process let the vault create within a day before an uptime.
+    /// Returns the number of versions that this process requested within a day before the uptime `up`.
     pub fn created_today(&self, up: TimeDelta) -> usize {
         self.created.iter().filter(|at| **at + TimeDelta::days(1) > up).count()
     }
@@ -50,7 +51,7 @@ impl CertificateState {
         self.trial.as_ref().filter(|trial| trial.version == *version)
     }
 
-    /// Makes the next step a look, at once.
+    /// Ends the wait and makes the next step a look.
     pub fn hurry(&mut self) {
         self.health.backoff = None;
         self.must_look = true;

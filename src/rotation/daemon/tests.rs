@@ -85,7 +85,7 @@ async fn after_ten_days_asleep_the_vault_is_checked_within_minutes() {
     assert!(took <= LOOK_EVERY, "{took:?}");
 }
 
-/// The loop of a token, with what controls it.
+/// The loop of a token, with the senders that control the loop.
 struct Loop {
     stop: CancellationToken,
     reload: watch::Sender<u64>,

@@ -104,8 +104,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok((credential, calls + more))
     }
 
-    /// Reads the newest version of a renewed certificate that Entra accepts (`Version::is_accepted`). If no version has
-    /// this mark, reads the newest one.
+    /// Reads a renewed certificate. Of the versions that Entra accepts (`Version::is_accepted`), reads the newest one.
+    /// If there is no such version, reads the newest version of all.
     async fn read_accepted(&self, client_id: String, at: &SecretAddress, id: Uuid) -> Read<AppCredential> {
         let now = self.clock.now();
         let newest = self.vaults().certificate(at, None, id).await;
@@ -114,7 +114,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 let (credential, calls) = self.read_version(client_id, Some(&found.version.id), id).await?;
                 return Ok((credential, calls + 1));
             }
-            // A person disables the newest version to go back to the version before.
+            // A person who wants to go back to the previous version disables the newest version.
             Ok(_) | Err(VaultError::Disabled) => {}
             Err(error) => return Err(error.failure(SecretRole::SigningKey, at)),
         }

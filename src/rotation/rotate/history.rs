@@ -158,8 +158,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         schedule::remember_buried(state, &version.id);
         match answer {
             Ok(proof) => {
-                // Without this request to Partner Center, it would stay unknown until the next proof whether Partner
-                // Center accepts the restored token.
+                // Without this request, Perennial would not know until the next proof whether Partner Center accepts
+                // the restored token.
                 self.ask_resource(state, &version.id, &proof.access_token, attempt).await;
                 Ok(Tried::Works(Box::new(proof.successor)))
             }

@@ -58,7 +58,7 @@ pub(crate) struct PeersState {
     pub(crate) app: Vec<Stored>,
     /// The versions of the app's certificate, from the first one to the newest one.
     pub(crate) certificates: Vec<VaultCertificate>,
-    /// Answers of the vault to the next calls that begin with a text.
+    /// Errors that the vault returns. Each error is for the next call that begins with the given words.
     pub(crate) faults: VecDeque<(&'static str, VaultError)>,
     /// The issuer's errors, by the redeemed value or the client secret.
     pub(crate) rejects: BTreeMap<String, IssuerError>,
@@ -68,7 +68,8 @@ pub(crate) struct PeersState {
     pub(crate) user: Option<&'static str>,
     /// The resource's verdict. `None` if it does not answer.
     pub(crate) accepts: Option<bool>,
-    /// Versions that another writer stores just before the next write, update or list.
+    /// Versions that another writer stores. Each version is stored just before the next call that begins with the given
+    /// words.
     pub(crate) meanwhile: VecDeque<(&'static str, Stored)>,
     /// Whether the vault hides the versions that Perennial writes.
     pub(crate) hides_writes: bool,
@@ -76,14 +77,14 @@ pub(crate) struct PeersState {
     pub(crate) slow: Duration,
     /// The tenant and the scope of the last request for the app itself.
     pub(crate) sign_in: Option<String>,
-    /// The calls since the last question.
+    /// The calls since the function `calls` was last called.
     calls: Vec<String>,
     /// What a stop could lose at each redemption.
     pub(crate) stakes: Vec<Stake>,
 }
 
 impl Peers {
-    /// A person has stored the token `rt` an hour ago. The app's secret is `s1`.
+    /// Creates peers for a token `rt` that a person stored an hour ago. The app's secret is `s1`.
     pub(crate) fn new() -> Self {
         let all = PeersState {
             versions: vec![stored("v0", "rt", -60)],
@@ -98,7 +99,7 @@ impl Peers {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the calls since the last question, each in a few words.
+    /// Returns the calls since this function was last called, each in a few words.
     pub(crate) fn calls(&self) -> Vec<String> {
         std::mem::take(&mut self.all().calls)
     }
@@ -232,7 +233,7 @@ impl Issuer for &Peers {
     async fn authenticate(&self, what: &AppSignIn<'_>) -> Result<(), IssuerError> {
         let proof = what.proof.expose();
         let mut all = self.all();
-        // An assertion is signed anew for each request.
+        // The header and the claims of an assertion differ in each request, so only its signature is recorded.
         let shown = proof.split('.').next_back().unwrap_or_default();
         all.calls.push(format!("authenticate with {shown}"));
         all.sign_in = Some(format!("{} for {}", what.tenant, what.scope));

@@ -197,9 +197,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 return Err(Failure::new(Kind::Unsaved, Remedy::Retry, FailureSubject::Token, summary));
             }
             AfterList::Buried(buried) => {
-                // The newest version belonged to this version's chain until now. So this save does not restore the
-                // chain's sign-in again. A copy of this version's tags from the same second could make that sign-in
-                // look buried.
+                // The written version continues a chain, and the newest version belonged to this chain until now. So
+                // this save does not restore the sign-in of this chain again. Another version of the same second, with
+                // a copy of the tags, could make that sign-in look buried.
                 let ours = versions.iter().find(|version| version.id == *written);
                 pending.seen.push(written.clone());
                 pending.seen.extend(ours.map(|ours| save::sign_in_of(ours, &versions).id.clone()));
@@ -261,7 +261,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 }
 
-/// Ends the save. No successor is pending, and this version is the newest one and works.
+/// Ends the save. After that, no successor is pending, and the state is that of a token whose newest version works.
 fn let_go(state: &mut State, newest: Version) {
     state.claim = None;
     state.newest = Some(newest);

@@ -139,7 +139,7 @@ async fn a_renewal_is_shown_for_the_tokens_of_its_app_and_told_once() {
     assert_eq!(notifies(&board, || publish(report(RenewalStage::Waiting))), (false, false));
     assert_eq!(notifies(&board, || publish(report(RenewalStage::Due))), (true, true));
 
-    // A step of the rotation does not know the renewal.
+    // A step of the rotation publishes a new state of the token. The token's snapshot keeps the renewal.
     let now = board.clock().now();
     Arc::new(board.clone()).publisher(0)(&State::unknown(now), &Next::Wait(now), &[]);
     let due = Some(RenewalStage::Due);

@@ -14,7 +14,7 @@ use crate::status::snapshot::Snapshot;
 use crate::token::app::ManagedApp;
 use crate::token::version::VersionId;
 
-/// How long before a credential expires Perennial warns. This leaves time for a maintenance window.
+/// Perennial warns this long before a credential expires, so that there is time for a maintenance window.
 const EXPIRY_WARNING: TimeDelta = TimeDelta::days(30);
 
 /// The largest number of unknown secrets that a message names.

@@ -48,7 +48,7 @@ fn proved() -> State {
     samples::proved(version(), now())
 }
 
-/// The same state, blocked or in an outage by a failure of this kind.
+/// Returns the state with a failure of this kind, which blocks the token or is an outage.
 fn failing(state: State, kind: Kind, remedy: Remedy, about: FailureSubject) -> State {
     samples::failed(state, Failure::new(kind, remedy, about, "as told"), now(), 1)
 }
@@ -58,7 +58,7 @@ fn unconfirmed(mut state: State) -> State {
     state
 }
 
-/// A proved token, with Partner Center's answer from `at`.
+/// Returns the state of a proved token. Partner Center gave this verdict at `at`.
 fn heard(accepted: bool, mfa: Option<bool>, at: Timestamp) -> State {
     let mut state = proved();
     let said = Acceptance { accepted, mfa, tenant_id: None, company: None, status: 200 };

@@ -33,7 +33,7 @@ struct Manners {
     tls: TlsAcceptor,
     tls_first: bool,
     offers: &'static str,
-    /// A command, and the server's reply to it, which differs from the usual reply.
+    /// A command to which the server gives an unusual reply, and this reply.
     but: Option<(&'static str, &'static str)>,
     heard: Arc<Mutex<Vec<String>>>,
 }

@@ -142,7 +142,7 @@ fn id_of_sink(sink: &str) -> Uuid {
     Cause::sink(sink, &samples::grant("a").deployment).incident(Kind::AlertUndeliverable)
 }
 
-/// Draws a token that works and carries these marks of the previous process.
+/// Creates the snapshot of a token that works and has these marks of the previous process.
 fn marked(name: &str, marked: &[u32]) -> Snapshot {
     let mut marks = Marks::default();
     for mark in marked {
@@ -193,7 +193,7 @@ fn incidents_that_are_about_no_token_end_at_every_sink_that_was_told() {
     assert_eq!(ended(&[]), shared.into_iter().chain([of_token]).collect());
 }
 
-/// A pager gets at most eight ends at once, and people get one message in any case.
+/// A pager gets the ends of at most eight incidents at once. People get one message in any case.
 #[test]
 fn the_ends_of_many_incidents_are_spread_at_a_sink_that_keeps_incidents() {
     let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];

@@ -65,7 +65,8 @@ fn an_incident_that_ends_rarely_does_not_flap() {
     assert_eq!(ends.count(), 10);
 }
 
-/// Begins and ends an incident of this severity every ten minutes, until the sink was told of the flapping at minute 50.
+/// Begins and ends an incident of this severity every ten minutes, until the sink gets a report of the flapping at
+/// minute 50.
 fn flapping(severity: Severity) -> (SinkState, Condition) {
     let of = Condition { severity, ..refused() };
     let mut ledger = SinkState::new(chat(), now());
@@ -110,7 +111,7 @@ fn the_quiet_hour_of_a_flapping_incident_is_no_longer_after_the_clock_was_set_ba
     let (mut ledger, _) = flapping(Severity::Critical);
     let hour = TimeDelta::hours(1);
 
-    // All that happened is now in the future.
+    // All recorded times are in the future now.
     assert_eq!(told(&mut ledger, &[], now()), []);
     assert_eq!(told(&mut ledger, &[], now() + hour - TimeDelta::seconds(1)), []);
     assert_eq!(told(&mut ledger, &[], now() + hour), [(EventKind::Resolved, Kind::LoginRequired)]);

@@ -1,4 +1,4 @@
-//! Tests of the waits between notifications, and of what is not worth a notification.
+//! Tests of the waits between notifications, and of changes that cause no notification.
 
 use super::*;
 
@@ -58,7 +58,7 @@ fn owners_that_come_with_new_tokens_wait_as_these_tokens_do() {
     assert_eq!(told(&mut ledger, &joined, now() + JOIN_WAIT), [CHANGED]);
 }
 
-/// A clock that was a month ahead when the notifications were sent is set right.
+/// When the notifications were sent, the clock was a month ahead. Then the clock is corrected.
 #[test]
 fn no_wait_is_longer_after_the_clock_was_set_back() {
     let ahead = now() + TimeDelta::days(30);
@@ -97,7 +97,8 @@ fn a_condition_that_may_pass_is_reported_after_thirty_seconds() {
     assert_eq!(told(&mut ledger, &late, now() + HELD_FOR), [(EventKind::Opened, Kind::EntraUnreachable)]);
 }
 
-/// People were told by the previous process. The state in the vault does not change while this process runs.
+/// The previous process has reported the incident to people. The state in the vault does not change while this process
+/// runs.
 #[test]
 fn an_adopted_incident_is_treated_like_one_of_this_process() {
     let noted = [works(Some(told_before(&chat(), Kind::LoginRequired)))];

@@ -1,4 +1,4 @@
-//! Tests how a certificate is registered and replaced, by the place where it is kept.
+//! Tests the texts that say how to register and replace a certificate, for each place where a certificate can be kept.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! Tests of the claim of a `strict` token: its calls, what blocks it, and when its mark goes.
+//! Tests of the claim of a `strict` token: its calls, what blocks it, and when its mark is removed.
 
 use std::time::Duration;
 

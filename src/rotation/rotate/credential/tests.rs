@@ -1,4 +1,5 @@
-//! Tests of the app's credential: what it costs to read and to prove, and how its failures are told.
+//! Tests of the app's credential: how many calls it costs to read it and to authenticate with it, and how failures are
+//! reported.
 
 use std::sync::Arc;
 

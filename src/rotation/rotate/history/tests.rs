@@ -1,4 +1,4 @@
-//! Tests of the searches of a history: which versions are redeemed, and what a rejection leaves.
+//! Tests of searches in older versions: which versions are redeemed, and what Perennial records about a rejection.
 
 use chrono::TimeDelta;
 

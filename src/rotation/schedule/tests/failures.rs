@@ -58,7 +58,7 @@ fn a_rejection_that_is_not_definite_is_confirmed_by_a_second_one() {
         (false, Some(at(1)))
     );
 
-    // A new credential is not rejected for good, however often it is.
+    // However often Entra rejects a new credential, the rejection does not count as confirmed.
     let fresh = timing().after_failure(current(ours()), doubtful(Remedy::Retry), at(0), 0.5);
     let fresh = timing().after_failure(fresh, doubtful(Remedy::Retry), at(1), 0.5);
     assert_eq!((confirmed(&fresh), again(&fresh, at(1))), (false, MINUTE * 2));

@@ -1,4 +1,4 @@
-//! Tests of what a process finds of the one before.
+//! Tests of what a process finds in the vault that the previous process left there.
 
 use chrono::TimeDelta;
 

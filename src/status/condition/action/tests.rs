@@ -1,4 +1,5 @@
-//! Tests of the actions: each names the object to change, and an answer of a service that says more comes first.
+//! Tests of the actions. Each action names the object to change. If a failure has an action of its own, this action is
+//! used instead of the general one.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,7 +47,8 @@ fn failure(kind: Kind) -> Failure {
     Failure::new(kind, Remedy::Operator, FailureSubject::Grant, "as told")
 }
 
-/// A condition that was read from the tags of the vault has no answer of a service with an action of its own.
+/// For a condition that was read from tags in the vault, there is no answer of a service. So the general action is
+/// used.
 #[test]
 fn each_kind_says_what_to_do_without_an_answer_of_a_service() {
     let login = "`perennial login partner`";

@@ -46,7 +46,7 @@ fn found_again(of: &Snapshot, told: &[Condition]) -> BTreeSet<Kind> {
     told.iter().map(|condition| condition.kind).collect()
 }
 
-/// A condition of each of these kinds is never a failure of a step.
+/// Conditions of these kinds never come from a failed step.
 const NO_FAILURES: [Kind; 7] = [
     Kind::AppSecretExpiring,
     Kind::AppSecretExpiryUnknown,

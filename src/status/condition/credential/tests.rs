@@ -141,7 +141,7 @@ fn second() -> TimeDelta {
     TimeDelta::seconds(1)
 }
 
-/// Returns the condition of this kind, if it is reported: its start and its summary.
+/// Returns the start and the summary of the condition of this kind, if it is reported.
 fn found(of: Snapshot, kind: Kind) -> Option<(Timestamp, String)> {
     let all = conditions(&[of], TimeDelta::zero(), now());
     all.into_iter().find(|told| told.kind == kind).map(|told| (told.since, told.summary))
@@ -168,7 +168,7 @@ fn the_expiry_of_a_credential_is_reported_from_thirty_days_before() {
     }
 }
 
-/// The end of a certificate is in the certificate. The end of a secret must be noted somewhere.
+/// A certificate contains its expiry. A secret does not, so its expiry must be recorded elsewhere.
 #[test]
 fn an_unknown_expiry_is_reported_once_the_secret_was_read() {
     let read = State { credential_read_at: Some(now()), ..State::unknown(now()) };

@@ -1,4 +1,4 @@
-//! Tests of limits: from which second on a condition is reported, and what joins in one condition.
+//! Tests of limits: from which second on a condition is reported, and which symptoms share one condition.
 
 use super::*;
 use crate::ports::answer::Unverified;
@@ -22,7 +22,7 @@ fn fresh() -> State {
     samples::proved(version(), now())
 }
 
-/// Draws a token that Partner Center need not accept.
+/// Creates the snapshot of a token that Perennial does not check at Partner Center.
 fn unasked(state: &State) -> Snapshot {
     snapshot(samples::grant("a"), state, now(), now())
 }
@@ -61,7 +61,7 @@ fn a_token_that_was_never_tried_is_overdue_after_15_minutes_of_uptime() {
 #[test]
 fn a_step_is_overdue_after_twice_its_interval_or_a_day() {
     let grant = samples::grant("a");
-    // Each token is rotated a little before a week has passed, by its name.
+    // The exact age at which a token is rotated depends on its name.
     let rotate_after = Timing::new(&grant.policy, &grant.name, 0.0).rotate_after();
     let (proof, rotation) = (hours(12), rotate_after + TimeDelta::days(1));
     for (what, proved, rotated, age, overdue) in [
@@ -165,7 +165,7 @@ fn a_held_successor_is_reported_since_its_save_fails() {
     assert_eq!(told(&unasked(&denied)), [(Kind::Unsaved, since)], "the failure says it already");
 }
 
-/// Nobody can wait for a token of a strict issuer: the stored one is invalid.
+/// A strict issuer has invalidated the stored token, so programs have no working token until the successor is saved.
 #[test]
 fn a_held_successor_of_a_strict_issuer_is_the_only_working_token() {
     let state = State { phase: unsaved(), ..fresh() };
