@@ -1,4 +1,4 @@
-//! Alerts: decides which sink gets which message, and delivers it.
+//! Decides which sink gets which alert, and delivers the alerts.
 //!
 //! `rules` decides which notifications are due, `forms` formats them and `notifier` delivers them. `sink` defines the
 //! configured destinations.

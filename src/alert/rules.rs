@@ -9,8 +9,8 @@
 //! (`PagerDuty`, `webhook`) keep incidents: they track each incident by its id. After a start, these sinks get all
 //! current incidents again under the same ids. All other sinks get only unmarked incidents and the daily reminder. The
 //! marks also show which incidents ended while no process was running. While a vault denies access, Perennial cannot
-//! write a mark. So at each start, as soon as the token works, sinks that keep incidents also get the ends of incidents
-//! that could not be marked.
+//! write a mark, so incidents from that time have no mark. At each start, as soon as a token works, sinks that keep
+//! incidents also get the ends of such incidents.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

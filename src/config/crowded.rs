@@ -1,6 +1,6 @@
 //! Checks whether Entra's limits allow a redemption of every token as often as the key `prove_every` requires.
 //!
-//! The result is a warning and not an error, because each token is still proved, only later than configured.
+//! The result is a warning and not an error, because each token is still proved, but later than configured.
 
 use std::collections::BTreeMap;
 

@@ -44,7 +44,7 @@ pub(super) struct Defaults<'a> {
     pub(super) apps: AppDefaults<'a>,
 }
 
-/// The names that the rules across tokens compare. These names are stored separately from the tokens. So a collision is
+/// The names that must differ between all tokens. These names are stored separately from the tokens. So a collision is
 /// reported even if another key of the token has a mistake.
 #[derive(Default)]
 struct Named {

@@ -1,4 +1,4 @@
-//! Reads the merged tree of file and environment, key by key, and collects the problems in it.
+//! Reads the configuration key by key, after the file and the environment were merged, and collects the problems.
 //!
 //! This module owns the form of a problem, which has the key path and the expected value, but never the actual value.
 //! The other modules own the names of the keys.

@@ -2,7 +2,7 @@
 
 use crate::net::no_response::NoResponse;
 
-/// The advice that helps against a failure. The text of an advice can depend on the sign-in method.
+/// The advice that helps against a failure. The text of the advice can depend on the sign-in method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Advice {
     /// Sign in again.
@@ -90,7 +90,7 @@ pub enum Advice {
 }
 
 impl Advice {
-    /// Adapts the advice for an app that authenticates as itself, because no user can sign in.
+    /// Adapts the advice for an app that authenticates as itself. For such an app, no user can sign in.
     #[must_use]
     pub fn for_an_app(self) -> Self {
         match self {
@@ -103,7 +103,7 @@ impl Advice {
         }
     }
 
-    /// Whether a new credential may cause this rejection, because some of Entra's servers do not know it yet
+    /// Whether the reason for this rejection may be that some of Entra's servers do not know a new credential yet
     /// (docs/azure-facts.md F115).
     pub fn may_be_propagation(self) -> bool {
         matches!(self, Self::ClientSecret | Self::Assertion | Self::FederatedCredential)

@@ -170,7 +170,7 @@ fn said(configured: Option<&str>, claims: &[&Claim]) -> Said {
     }
 }
 
-/// The app that an ID token is for. The audience can name several apps (`OpenID` Connect Core 2).
+/// The app for which an ID token was issued. The audience can name several apps (`OpenID` Connect Core 2).
 fn audience(aud: &Claim, client_id: &str) -> Claim {
     match aud {
         Claim::List(apps) => {

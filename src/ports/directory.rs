@@ -49,7 +49,7 @@ pub struct ListedSecret {
     pub name: Option<String>,
     /// The first three characters of the value (docs/azure-facts.md F602). Some old secrets have no hint.
     pub hint: Option<String>,
-    /// The beginning of the secret's validity, which is the time of its creation unless the creator chose another.
+    /// The beginning of the secret's validity. This is the time of the creation, unless the creator chose another time.
     pub starts: Option<Timestamp>,
     /// The end of the secret's validity.
     pub ends: Option<Timestamp>,

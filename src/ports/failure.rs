@@ -277,7 +277,7 @@ pub enum FailureSubject {
     Token,
     /// The list of versions of the token's secret.
     History,
-    /// The write of a version or a tag. Perennial tests whether it can write before it redeems a `strict` token.
+    /// The write of a version or a tag. Before Perennial redeems a `strict` token, it tests whether it can write.
     Saving,
     /// The app's id or secret, which the issuer rejected.
     AppCredential,

@@ -114,8 +114,8 @@ pub enum IssuerError {
     /// There was no response.
     #[error("no answer from Entra: {0}")]
     Unreachable(NoResponse),
-    /// The response has no OAuth body. A gateway, a proxy or a service that throttles requests sent the response
-    /// (docs/azure-facts.md F127).
+    /// The response has no OAuth body. Such a response comes from a gateway, from a proxy, or from a service that
+    /// throttles (docs/azure-facts.md F127).
     #[error("Entra answered with status {status}")]
     Unavailable {
         /// The HTTP status.

@@ -61,7 +61,7 @@ pub enum VaultError {
         transient: bool,
         /// Entra's rejection, if Entra rejected the request for the access token.
         refused: Option<Box<IssuerError>>,
-        /// What to do, if the library that requested the access token says so.
+        /// What to do, if the library that requested the access token says what helps.
         action: Option<Box<str>>,
     },
     /// Key Vault rejected this process's access token.
@@ -181,9 +181,9 @@ impl VaultError {
                     plain(Kind::VaultRefused, Remedy::Operator)
                 }
             },
-            // For a soft-deleted secret, Key Vault answers a read with 404, as for a missing secret. Key Vault answers
-            // only a write with 409 (docs/azure-facts.md F213). To tell a soft-deleted secret from a missing secret,
-            // Perennial would need a permission on deleted secrets that it does not need otherwise.
+            // For a soft-deleted secret, Key Vault answers a write with 409, but a read with 404, as for a missing
+            // secret (docs/azure-facts.md F213). To tell a soft-deleted secret from a missing secret by a read,
+            // Perennial would need one more permission, for deleted secrets.
             Self::NotFound => match asked {
                 SecretRole::Own => plain(Kind::NeverSignedIn, Remedy::Login),
                 SecretRole::Source | SecretRole::SigningKey | SecretRole::Renewed => {

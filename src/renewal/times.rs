@@ -13,7 +13,7 @@ pub const SETTLED_PROBES: u32 = 15;
 /// The time between two probes of a new secret.
 pub const PROBE_EVERY: TimeDelta = TimeDelta::seconds(60);
 
-/// If Entra has not accepted a new secret for long enough after this time, Perennial removes the secret.
+/// Within this time, Entra must have accepted a new secret for `SETTLED_AFTER`. Otherwise Perennial removes the secret.
 pub const GIVE_UP_AFTER: TimeDelta = TimeDelta::hours(1);
 
 /// A new secret is saved within this time or not at all. This time is much shorter than `ORPHAN_AGE`. So no instance
@@ -40,7 +40,7 @@ pub const REPORTED_AFTER: TimeDelta = TimeDelta::hours(2);
 /// Before Perennial changes anything at Entra or in the vault, the last look must be at most this old.
 pub const LOOK_IS_FRESH: TimeDelta = TimeDelta::minutes(5);
 
-/// The maximum number of secrets that all instances together create in a day, including restarts.
+/// The maximum number of secrets that all instances together create in a day. A restart does not reset the number.
 pub const ATTEMPTS_A_DAY: usize = 3;
 
 /// The wait after a failed step. Each further failure doubles the wait.

@@ -90,7 +90,7 @@ const VAULT_SPAN: Duration = Duration::from_secs(10);
 const KEPT_FREE: usize = 8;
 
 impl Limited {
-    /// Returns the maximum number of permits, and how long each permit counts after its answer.
+    /// Returns the maximum number of permits, and how long each permit counts after the answer to its request.
     fn limit(self, urgent: bool) -> (usize, Duration) {
         let kept_free = if urgent { 0 } else { KEPT_FREE };
         match self {

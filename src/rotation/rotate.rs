@@ -314,8 +314,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         state
     }
 
-    /// Returns the failure of a read of the token's own secret. If a missing secret existed before, somebody has
-    /// deleted it. Key Vault can recover a deleted secret during the retention period.
+    /// Returns the failure of a read of the token's own secret. If the secret is missing but existed before, it was
+    /// deleted. During the retention period, Key Vault can recover a deleted secret.
     fn own(&self, state: &State, error: &VaultError) -> Failure {
         if *error != VaultError::NotFound || state.newest.is_none() {
             return error.failure(SecretRole::Own, &self.grant.secret);

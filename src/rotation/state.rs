@@ -158,7 +158,7 @@ pub struct Facts {
     pub unverified: Option<(Unverified, Timestamp)>,
     /// Partner Center's verdict on the version's access token.
     pub verdict: Option<Verdict>,
-    /// Since when the issuer returns the redeemed token itself instead of a new one.
+    /// Since when the issuer has returned the redeemed token itself instead of a new token.
     pub same_token_at: Option<Timestamp>,
 }
 

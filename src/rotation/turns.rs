@@ -19,7 +19,7 @@ use super::pace::{Limited, Redeemer, Usage};
 use crate::process::clock::Clock;
 
 /// The longest wait for a returned permit before a token asks again. The return of a permit does not always wake the
-/// token, because tokens of an unknown user can block those of a known user.
+/// token, because tokens of an unknown user can block tokens of a known user.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// The turns of one process. Cloning is cheap, and all clones share the same limits. The default value has no limits.
@@ -134,7 +134,7 @@ impl Turns {
     }
 
     /// Waits for a permit in the order of the requests. An urgent request takes precedence over the others. Returns
-    /// `None` without limits.
+    /// `None` if there are no limits.
     pub async fn take(&self, what: Limited, urgent: bool) -> Option<Permit> {
         let turns = self.0.as_ref()?;
         if let Some(permit) = turns.take_at_once(what) {

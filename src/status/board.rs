@@ -25,7 +25,7 @@ use crate::status::sink_health::{Miss, SinkHealth};
 use crate::status::snapshot::{Periods, Snapshot};
 use crate::token::managed::ManagedToken;
 
-/// The maximum number of tokens that record a delivered alert of an incident in their tags.
+/// The maximum number of tokens whose tags record that an alert about one incident was delivered.
 pub const MARKED: usize = 3;
 
 /// The snapshots of all tokens. Cheap to clone; all clones share one board.

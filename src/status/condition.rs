@@ -1,4 +1,4 @@
-//! Conditions: problems that an operator or a user must know, each with who must act and the action.
+//! Conditions are problems that an operator or a user must know about. A condition says who must act and what to do.
 //!
 //! This module derives the conditions from snapshots: which conditions exist, which tokens share a condition, and how
 //! severe it is. The submodule `action` owns the action texts. This module is pure: the same snapshots always give the
@@ -33,12 +33,12 @@ pub(crate) use self::severity::severity;
 const TOLD_AFTER_ATTEMPTS: u32 = 3;
 /// The maximum tolerated error of the host's clock. A larger error may break TLS and token lifetimes.
 pub const CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(5);
-/// The process's uptime by which every token must have been tried once.
+/// Every token must have been tried once before the process has run for this long.
 pub const TRIED_WITHIN: TimeDelta = TimeDelta::minutes(15);
 /// For how long a restored sign-in (`BuriedSignIn`) and a foreign writer are reported.
 const TOLD_FOR: TimeDelta = TimeDelta::days(1);
 
-/// A problem that an operator or a user must know.
+/// A problem that an operator or a user must know about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
     /// The incident's id, which stays the same across restarts.

@@ -137,8 +137,8 @@ pub struct ManagedToken {
     pub user_oid: Option<String>,
     /// The token's owner, as free text for alerts.
     pub owner: Option<String>,
-    /// When the app's secret expires, according to the configuration. Perennial uses this date only if the vault does
-    /// not have it.
+    /// When the app's secret expires, according to the configuration. Perennial uses this date only if the vault has no
+    /// such date.
     pub app_secret_expires: Option<Timestamp>,
     /// Whether the issuer invalidates a refresh token when it is redeemed. For such an issuer, Perennial saves every
     /// new refresh token.

@@ -1,6 +1,7 @@
 //! Tokens and their storage. This file defines the types of tokens. The submodules own the configuration of a token
-//! (`managed`) and of its app (`app`), the places of secret values (`secret`, `local_secret`), certificates and client
-//! assertions (`certificate`), and a vault secret's versions with their tags.
+//! (`managed`) and of its app (`app`). They also own the places of secret values (`secret`, `local_secret`), and the
+//! certificates with their client assertions (`certificate`). The versions of a vault secret and the tags of a version
+//! are in `version` and `tags`.
 //!
 //! No type here makes a decision or uses a clock, a vault or the network.
 //!

@@ -65,8 +65,8 @@ pub mod tag {
     /// The active alerts that were delivered, as marks (`rotation::told`).
     pub const TOLD: &str = "told";
 
-    /// A redemption of a `strict` token in progress. The tag contains the start, the id and the command of the
-    /// redemption, and when the tag was last renewed.
+    /// Shows that a redemption of a `strict` token is in progress. The tag contains the start, the id and the command
+    /// of the redemption, and the time of the tag's last renewal.
     pub const REDEEMING: &str = "redeeming";
 
     /// Entra's id of an app's client secret, on a version with a secret that Perennial created.

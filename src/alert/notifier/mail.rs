@@ -161,9 +161,9 @@ fn missed(error: &lettre::transport::smtp::Error) -> Undelivered {
         Some(code) => Undelivered::passing(format!("the mail server deferred the message (SMTP {code})")),
         // The server lacks STARTTLS or a supported AUTH mechanism. Retries cannot help.
         None if error.is_client() => Undelivered::settled(missing(error)),
-        // `lettre` fails at a line of more than 1,000 characters and drops the SMTP code, although RFC 5321 (4.5.3.1.5)
-        // allows only 512 characters. Only a rejection with a long reason has such a line, so this error is treated as
-        // a rejection.
+        // `lettre` fails at a line of more than 1,000 characters and drops the SMTP code. RFC 5321 (4.5.3.1.5) allows
+        // only 512 characters. In practice, only a rejection with a long reason has such a line, so this error is
+        // treated as a rejection.
         None if error.source().is_some_and(|why| why.to_string() == "SMTP response line too long") => {
             Undelivered::settled("the mail server's answer has a line of more than 1,000 characters")
         }

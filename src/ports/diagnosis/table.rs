@@ -20,8 +20,8 @@ pub struct Row {
 /// The number for "Credentials not valid", which concerns the client or the grant. In older responses, this number
 /// comes first and the number of the specific reason follows.
 pub const CREDENTIALS: u32 = 70002;
-/// Numbers that are not more specific than the OAuth error. The least specific number comes first. These numbers mean
-/// that the credential or the grant was rejected, or that the token could not be issued.
+/// Numbers that say no more than the OAuth error. The least specific number comes first. These numbers mean that the
+/// credential or the grant was rejected, or that the token could not be issued.
 pub const GENERAL: [u32; 3] = [CREDENTIALS, 70000, 50000];
 /// The number for a request or a value that cannot be parsed (docs/azure-facts.md F110, F124).
 pub const UNREADABLE: u32 = 9_002_313;
@@ -35,7 +35,7 @@ const fn row(codes: Codes, remedy: Remedy, kind: Kind, advice: Advice, meaning: 
     Row { codes, diagnosis }
 }
 
-/// Creates a row for error numbers whose cause can be removed only by a sign-in.
+/// Creates a row for numbers whose cause only a sign-in can remove.
 const fn login(codes: Codes, advice: Advice, meaning: &'static str) -> Row {
     row(codes, Remedy::Login, Kind::LoginRequired, advice, meaning)
 }

@@ -128,8 +128,8 @@ impl CertificateState {
         self.must_look = false;
     }
 
-    /// Reports the newest version if Entra has still not accepted it for long enough after `GIVE_UP_AFTER`. The probes
-    /// continue.
+    /// Reports the newest version if `GIVE_UP_AFTER` has passed and Entra has not accepted the version for
+    /// `SETTLED_AFTER` yet. The probes continue.
     pub fn report_slow_trial(&mut self, now: Timestamp, up: TimeDelta) {
         let Some(trial) = self.trial.as_mut().filter(|trial| up - trial.since >= GIVE_UP_AFTER) else {
             return;

@@ -16,9 +16,9 @@ use crate::token::version::VersionId;
 const OLDER_TRIED_EVERY: TimeDelta = TimeDelta::hours(6);
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
-    /// Returns the credential for a command: the newest version, or, if Entra rejects the newest version, an older one
-    /// that Entra accepts. If Entra accepts no older version, returns the newest version, so that the next request
-    /// reports the rejection.
+    /// Returns the newest version of the credential, for a command. If Entra rejects the newest version, returns an
+    /// older version that Entra accepts. If Entra accepts no older version either, returns the newest version, so that
+    /// the next request reports the rejection.
     pub(crate) async fn accepted_credential(&self, id: Uuid) -> Result<AppCredential, Failure> {
         let (newest, _) = self.read_credential(id).await?;
         let Some(version) = &newest.version else { return Ok(newest) };

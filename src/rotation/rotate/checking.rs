@@ -4,8 +4,8 @@
 //!
 //! A check reads the newest version and does not list the versions. A list costs one request per 25 versions, has no
 //! order, and may contain several versions of the same second. Other programs read the newest version too. A read of
-//! the newest version always costs one request and needs only permissions that a proof also needs. For a `strict`
-//! token, a check also tries the writes without which the token may not be redeemed.
+//! the newest version always costs one request and needs only permissions that a proof also needs. A `strict` token may
+//! be redeemed only if Perennial can write, so a check also tests the writes for such a token.
 
 use uuid::Uuid;
 

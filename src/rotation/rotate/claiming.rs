@@ -19,7 +19,7 @@ use crate::token::tags::Tags;
 use crate::token::version::{Stored, Version};
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
-    /// Claims a version of a `strict` token for one redemption. First tries whether the save could write. Then marks
+    /// Claims a version of a `strict` token for one redemption. First tests whether the save could write. Then marks
     /// the version, and checks that no other process has marked the same version. Returns the mark of an earlier
     /// redemption whose answer was lost.
     ///

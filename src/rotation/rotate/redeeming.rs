@@ -195,8 +195,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 }
 
-/// Adapts a failure to the age of the credential, which is in use since `begun_at`. While the credential is new, Entra
-/// may not know the credential yet, so the failure is not definite.
+/// Adapts a failure to the age of the credential, which has been in use since `begun_at`. While the credential is new,
+/// Entra may not know the credential yet, so the failure is not definite.
 fn unless_fresh(failure: Failure, begun_at: Option<Timestamp>, now: Timestamp) -> Failure {
     let is_fresh = begun_at.is_some_and(|at| at + CREDENTIAL_SETTLES > now);
     if is_fresh && failure.advice.is_some_and(Advice::may_be_propagation) {

@@ -13,8 +13,8 @@ use crate::rotation::state::{RefusedVersion, State};
 use crate::token::tags::Tags;
 use crate::token::version::{MAX_TAGS, Version, VersionId, tag};
 
-/// After a transient failure, a version is not redeemed again for at least this time. A stop tries to save for 25
-/// seconds, so it redeems the version at most twice.
+/// After a transient failure, at least this much time passes before the version is redeemed again. A stop tries to save
+/// for 25 seconds, so it redeems the version at most twice.
 const STANDS_AT_LEAST: TimeDelta = TimeDelta::seconds(15);
 /// The number of rejected versions that a process remembers.
 const REMEMBERED: usize = 8;
@@ -119,7 +119,7 @@ fn is_settled(refused: &RefusedVersion) -> bool {
 /// peer requested, or for `STANDS_AT_LEAST`. So a stop and `rotate`, which try to save every two seconds, redeem the
 /// version only once or twice.
 ///
-/// An answer from the future, from before the clock was set back, is not valid.
+/// An answer with a time in the future is not valid. Such a time was recorded before the clock was set back.
 fn stands(refused: &RefusedVersion, now: Timestamp) -> bool {
     let lasts = match refused.failure.retry_after {
         _ if is_settled(refused) => AGAIN_AFTER,

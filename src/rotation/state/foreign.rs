@@ -17,7 +17,7 @@ pub struct ForeignWriter {
 
 impl State {
     /// Records a foreign version that Perennial did not request. A second foreign version within a day opens an
-    /// incident. Each further one within a day continues the incident, even after a rotation by Perennial.
+    /// incident. Each further foreign version within a day continues the incident, even after a rotation by Perennial.
     pub fn note_foreign_version(&mut self, now: Timestamp) {
         let known = self.foreign_writer.filter(|writer| writer.seen_at + DAY > now);
         let again = self.foreign_rotated_at.is_some_and(|at| at + DAY > now);

@@ -50,8 +50,8 @@ impl Noted {
 }
 
 impl State {
-    /// Records Partner Center's verdict on a version's access token. If the previous verdict was also a rejection, its
-    /// start is kept.
+    /// Records Partner Center's verdict on a version's access token. If the previous verdict was the same, the start of
+    /// the previous verdict is kept.
     pub fn hear(&mut self, version: &VersionId, acceptance: Acceptance, now: Timestamp) {
         let objection = acceptance.objection();
         let newest = self.newest.as_ref().filter(|newest| newest.id == *version);

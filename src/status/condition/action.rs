@@ -47,7 +47,8 @@ fn unsaved(grant: &ManagedToken) -> String {
 pub(crate) fn of(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
     let action = by_kind(kind, of, now);
     match kind {
-        // Only a redemption shows that an operator has fixed the tenant, and frequent redemptions are not worthwhile.
+        // Only a redemption shows that an operator has fixed the tenant, and Perennial does not redeem a blocked token
+        // often.
         Kind::PolicyBlocked | Kind::AccountDisabled | Kind::AppMisconfigured => format!(
             "{action}; Perennial retries daily, and immediately after `perennial rotate {}`",
             of.grant.name

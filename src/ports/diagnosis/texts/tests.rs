@@ -75,7 +75,7 @@ fn an_action_repeats_the_method_of_the_sign_in() {
     }
 }
 
-/// Entra's page has a tab for each kind of sign-in, and lists a sign-in under one of them only.
+/// Entra's page has a tab for each kind of sign-in, and lists each sign-in in only one tab.
 #[test]
 fn a_failed_sign_in_is_looked_up_in_the_tab_that_lists_it() {
     let traced = Trace { correlation_id: Some("c0ffee".into()), ..Trace::default() };
