@@ -39,7 +39,7 @@ const SIZES: [Size; 6] =
     [size(10, 600), size(10, 300), size(10, 150), size(5, 150), size(3, 100), size(1, 60)];
 /// The maximum number of token names shown for one incident.
 const MOST_NAMES: usize = 10;
-/// The maximum size of a Teams message in bytes, with a margin for its envelope (docs/azure-facts.md F501).
+/// The maximum size of a Teams message in bytes, with a margin for the message's envelope (docs/azure-facts.md F501).
 pub const TEAMS_BYTES: usize = 24_000;
 /// The maximum size of a Slack message in bytes (docs/azure-facts.md F502).
 pub const SLACK_BYTES: usize = 12_000;
@@ -193,7 +193,7 @@ fn unshown(changes: &[Notification], size: Size, here: &Deployment) -> Option<St
     Some(format!("and {more} more: see {page}"))
 }
 
-/// Formats an Adaptive Card for a Teams Workflows webhook, of at most `most_bytes` (docs/azure-facts.md F501).
+/// Formats an Adaptive Card of at most `most_bytes`, for a Teams Workflows webhook (docs/azure-facts.md F501).
 pub fn teams(changes: &[Notification], here: &Deployment, now: Timestamp, most_bytes: usize) -> Value {
     let calm = changes.iter().all(|change| matches!(change.what, EventKind::Resolved | EventKind::Test));
     let colour = if changes.iter().any(|change| change.what != EventKind::Resolved && is_critical(change)) {
@@ -229,7 +229,7 @@ pub fn teams(changes: &[Notification], here: &Deployment, now: Timestamp, most_b
     })
 }
 
-/// Formats a message for a Slack incoming webhook, of at most `most_bytes`. Slack requires escapes for three characters
+/// Formats a message of at most `most_bytes`, for a Slack incoming webhook. Slack requires escapes for three characters
 /// (docs/azure-facts.md F502).
 pub fn slack(changes: &[Notification], here: &Deployment, now: Timestamp, most_bytes: usize) -> Value {
     let escaped = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");

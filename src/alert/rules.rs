@@ -167,7 +167,7 @@ impl SinkState {
         Self { others: sinks, ..self }
     }
 
-    /// Returns the due notifications: the most severe first, resolved ones last.
+    /// Returns the due notifications: the most severe first, resolved incidents last.
     pub fn due(
         &mut self,
         snapshots: &[Snapshot],

@@ -32,7 +32,7 @@ pub(super) fn overrides(env: &Surroundings) -> (BTreeMap<String, String>, Vec<(S
     (good, bad)
 }
 
-/// Whether a variable's name consists, after the prefix, of a section and a key.
+/// Whether the rest of a variable's name, after the prefix, consists of a section and a key.
 fn sets_a_key(rest: &str) -> bool {
     let parts: Vec<&str> = rest.split(SEPARATOR).collect();
     let word = |part: &&str| {

@@ -12,8 +12,8 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
-/// A difference between two clocks of at most this much real time does not mean that a clock is wrong. Latency and the
-/// whole seconds of a `Date` header cause such differences.
+/// If two clocks differ by at most this much real time, neither of them counts as wrong. Latency and the whole seconds
+/// of a `Date` header cause such differences.
 const UNNOTICED: Duration = Duration::from_secs(2);
 
 /// A wait on this clock ends early if the clock moves by more than this limit. A smaller move delays nothing important.

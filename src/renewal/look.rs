@@ -232,8 +232,8 @@ impl CredentialLook {
         orphan.or_else(|| ours().find(is_superseded).map(|one| (one.key_id, Reason::Superseded)))
     }
 
-    /// Returns the number of secrets that all instances have created in the last day, without the secrets that Entra no
-    /// longer lists.
+    /// Returns the number of secrets that all instances have created in the last day. Secrets that Entra no longer
+    /// lists are not counted.
     pub fn attempts_today(&self, at: &SecretAddress) -> usize {
         let is_recent =
             |one: &&ListedSecret| one.starts.is_none_or(|starts| starts + TimeDelta::days(1) > self.at);

@@ -136,8 +136,8 @@ impl RenewalState {
         self.created.iter().filter(|at| **at + TimeDelta::days(1) > up).count()
     }
 
-    /// Updates the state after a look. The look can show a created secret or a saved version whose answer was lost, and
-    /// a new secret that a person has removed.
+    /// Updates the state after a look. If the answer to a request was lost, the look can show that the secret was
+    /// created or the version was saved. The look can also show that a person has removed a new secret.
     pub fn learn(&mut self, look: CredentialLook, target: &Target) {
         self.first_seen.get_or_insert_with(|| look.listed.keys().copied().collect());
         self.health.succeeded(Part::Looking);

@@ -25,7 +25,8 @@ use crate::rotation::told::Told;
 /// without special code. Each wake-up is cheap. This limit is a part of promise 4 (docs/promises.md).
 const LOOK_EVERY: Duration = Duration::from_secs(4 * 60);
 
-/// The signals to a token's task: to stop, to check the token now, and which alerts were delivered.
+/// The signals to a token's task. They request a stop or a check of the token, and tell the task which alerts were
+/// delivered.
 #[derive(Clone, Debug)]
 pub struct Signals {
     /// Requests that the task stops as soon as it holds no unsaved successor.
@@ -140,9 +141,9 @@ where
     }
 }
 
-/// Waits for the token's turn and records signs of life meanwhile. Publishes once that the token waits. Returns false
-/// if a stop request ended the wait. A stop request ends the wait only if the task holds neither a successor nor an
-/// answer.
+/// Waits for the token's turn and records signs of life meanwhile. Publishes the state of a waiting token, but only
+/// once. Returns false if a stop request ended the wait. A stop request ends the wait only if the task holds neither a
+/// successor nor an answer.
 async fn in_turn<I, V, R>(
     rotator: &mut Rotator<I, V, R>,
     state: &mut State,

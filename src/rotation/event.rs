@@ -39,8 +39,8 @@ pub enum Event {
     VersionSeen(VersionId),
     /// The issuer redeemed the stored token.
     Proved(VersionId, Uuid),
-    /// A rotation is saved. The first version was redeemed. The second version contains its successor, and the vault
-    /// shows this version.
+    /// A rotation is saved. The first version was redeemed. The second version contains the successor, and the vault
+    /// shows the second version.
     Rotated(VersionId, VersionId, Uuid),
     /// Another writer has written a newer version. This version works, so Perennial keeps it and drops the held
     /// successor.

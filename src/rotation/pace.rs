@@ -4,8 +4,8 @@
 //! This module is pure. It owns the limits of promise 6 (docs/promises.md) that tokens share. `state` owns the limits
 //! of one token. An instant is the time since an arbitrary fixed moment, measured by a monotonic clock.
 //!
-//! A permit counts from the moment when it is taken. It stops counting when its span has passed after the answer. The
-//! reason is that the request may reach the service at any moment between the permit and the answer.
+//! A permit counts from the moment when it is taken. After the answer to its request, the permit counts for one more
+//! span. The reason is that the request may have reached the service at any moment before the answer.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher as _};

@@ -241,8 +241,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         state.note_vault_call(self.clock.now());
         let newest = self.vaults().newest(&self.grant.secret, attempt.id).await;
         if let (Err(_), Some(sighted)) = (&newest, &mut state.sighted) {
-            // During the outage, no other process could renew the mark of its redemption. So the wait for the end of
-            // that redemption starts again.
+            // While the vault cannot be read, no other process may be able to renew the mark of its redemption. So the
+            // wait for the end of that redemption starts again.
             sighted.1 = self.clock.now();
         }
         let newest = newest.map_err(|error| self.own(state, &error))?;

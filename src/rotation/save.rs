@@ -97,8 +97,9 @@ pub enum Ties<'a> {
     Refused(&'a [RefusedVersion]),
 }
 
-/// Finds the newest sign-in from which `newest` does not descend, and returns its youngest usable version. Returns
-/// `None` if that sign-in is older than the sign-in of `newest`. `known` are versions that need no further check.
+/// Finds the newest sign-in from which `newest` does not descend, and returns the youngest usable version of that
+/// sign-in's chain. Returns `None` if that sign-in is older than the sign-in of `newest`. `known` are versions that
+/// need no further check.
 ///
 /// The check at start-up also uses this function. An earlier process may have died after its write and before its list,
 /// and may have left a sign-in buried. Only the check at start-up finds such a sign-in.
@@ -153,11 +154,11 @@ pub fn sign_in_of<'a>(ours: &'a Version, versions: &'a [Version]) -> &'a Version
     root_of(ours, versions, Place { of: &ours.id, first: true })
 }
 
-/// The position of one version among the versions of the same second, which a list does not show.
+/// The position of one version among the versions of the same second. A list does not show this position.
 ///
-/// In the second of Perennial's write, another tool may write a sign-in and copy the tags of Perennial's version to it.
-/// Without the order, the sign-in could be mistaken for Perennial's version, or for a buried sign-in. A test that
-/// killed a process between its write and its list showed this.
+/// In the same second as Perennial's write, another tool may write a sign-in and copy the tags of Perennial's version
+/// to it. Without the position, the sign-in could be mistaken for Perennial's version, or for a buried sign-in. A test
+/// that killed a process between its write and its list showed this.
 #[derive(Clone, Copy)]
 struct Place<'a> {
     of: &'a VersionId,

@@ -334,7 +334,7 @@ fn may_rotate(version: &Version, state: &State, now: Timestamp) -> bool {
 
 /// Returns the wait after a failed attempt. `attempts` counts the failures before this one.
 ///
-/// The first waits are quick. Later waits have full jitter over a span that doubles, between a minute and an hour. A
+/// The first waits are short. Later waits have full jitter over a span that doubles, between a minute and an hour. A
 /// peer's `Retry-After` can make the wait longer, up to an hour. Waits become shorter as the expiry comes nearer.
 pub fn retry_wait(
     attempts: u32,

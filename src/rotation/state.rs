@@ -80,7 +80,8 @@ pub struct State {
     pub identity_expiry: Option<Arc<IdentityExpiry>>,
     /// The older version of the app's credential that is in use, if Entra rejects the newest one.
     pub older_credential: Option<Box<OlderCredential>>,
-    /// The rejected version of the credential if Entra accepts no older one, and when the older ones were tried.
+    /// If Entra accepts no older version of the credential: the rejected version, and when the older versions were
+    /// tried.
     pub older_tried: Option<Box<(VersionId, Timestamp)>>,
     /// The id of this process's unfinished redemption. The version of the `strict` token is marked with this id.
     pub claim: Option<Uuid>,

@@ -129,7 +129,7 @@ mod tests {
         }
     }
 
-    /// Creates the status during an outage of Entra. One token has five days left and another one 80 days.
+    /// Creates the status during an outage of Entra. One token has five days left, and another token has 80 days left.
     fn outage() -> Status {
         let drawn = |name, age| {
             let proved = samples::proved(samples::version("v", now() - TimeDelta::days(age)), now());
@@ -182,7 +182,7 @@ mod tests {
             assert!(Status::parse(other).is_none());
         }
     }
-    /// Cases: a token's state and failure, and whether a user of the token must know the condition.
+    /// Cases: a token's state and failure, and whether a user of the token must know about the condition.
     #[test]
     fn a_user_must_know_what_keeps_a_token_from_use() {
         let failed = |state, kind, remedy| {

@@ -83,7 +83,7 @@ impl AccessToken {
         self.0.expose_secret()
     }
 
-    /// The token's claims, if it can be parsed.
+    /// The token's claims, if the token can be parsed.
     pub fn claims(&self) -> Option<Claims> {
         Claims::of_jwt(self.expose())
     }

@@ -295,7 +295,7 @@ impl NewVersion {
         (new, dropped)
     }
 
-    /// Creates a version of an app's client secret that was created at Entra. Foreign tags of the previous version are
+    /// Creates a version for an app's client secret that was created at Entra. Foreign tags of the previous version are
     /// copied while there is room.
     pub fn of_client_secret(value: SecretString, expires: Timestamp, from: &ClientSecretOrigin<'_>) -> Self {
         let mut tags = vec![

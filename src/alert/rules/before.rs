@@ -31,7 +31,7 @@ pub(super) const UNMARKED: [Kind; 7] = [
     Kind::Overdue,
 ];
 
-/// The maximum number of earlier incidents whose ends are sent together, to a sink that tracks incidents by id.
+/// A sink that tracks incidents by id gets the ends of at most this many earlier incidents at once.
 const ENDS_AT_ONCE: usize = 8;
 
 impl SinkState {

@@ -42,8 +42,8 @@ fn ends_a_grant(code: u32) -> bool {
     row_of(code, "invalid_grant").is_some_and(|row| row.diagnosis.ends_grant)
 }
 
-/// The content of the tag `refused-code` for a stored value that cannot be a token, so that Perennial never sent it to
-/// the issuer.
+/// The content of the tag `refused-code` for a stored value that cannot be a token. Perennial never sends such a value
+/// to the issuer.
 const NOT_A_TOKEN: &str = "not_a_token";
 
 /// The content of the tag `refused-code` for an AADSTS number. `None` stands for a stored value that was never sent to

@@ -85,8 +85,8 @@ impl CertificateLook {
         self.newest.version.expires.is_some_and(|end| end - policy.before <= now)
     }
 
-    /// Returns the next certificate to remove at Entra. The certificate belongs to a version that a newer version with
-    /// the mark replaced at least the grace period ago. Perennial removes only certificates that it used or registered.
+    /// Returns the next certificate to remove at Entra. A newer version with the mark must have replaced the version of
+    /// this certificate at least the grace period ago. Perennial removes only certificates that it used or registered.
     /// Before the removal, the caller must also check that Entra accepts the newest version
     /// (`CertificateLook::newest_is_accepted`).
     pub fn removable(&self, at: &SecretAddress) -> Option<Uuid> {

@@ -169,8 +169,8 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         Ok(ClientProof::Assertion(certificate::signed(&input, &signature)))
     }
 
-    /// If the app manages its credentials itself, authenticates the app with the version in use. Otherwise returns an
-    /// empty proof.
+    /// If the app manages its credentials itself, returns a proof that authenticates the app, signed with the version
+    /// in use. Otherwise returns an empty proof.
     async fn own_proof(
         &self,
         look: &CertificateLook,

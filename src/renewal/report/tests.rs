@@ -1,4 +1,4 @@
-//! Tests of what people are shown about a renewal.
+//! Tests of what the report tells people about a renewal.
 
 use super::*;
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};

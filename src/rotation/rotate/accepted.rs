@@ -102,8 +102,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let search = self.older_credential(&client_id, &newest.id, attempt.id).await;
         state.note_vault_calls(search.calls, self.clock.now());
         let Some(older) = search.found else {
-            // After an outage, Perennial does not know whether Entra accepts the older versions. So only a complete
-            // search is remembered.
+            // An outage may have interrupted the search before each older version was tried. So only a complete search
+            // is remembered.
             if search.is_certain {
                 state.older_credential = None;
                 state.older_tried = Some(Box::new((newest.id, now)));

@@ -3,9 +3,9 @@
 //! This module owns which secrets a check reads, and which answers show a change. A check redeems nothing.
 //!
 //! A check reads the newest version and does not list the versions. A list costs one request per 25 versions, has no
-//! order, and may contain several versions of the same second. Other programs read the newest version too. A read of
-//! the newest version always costs one request and needs only permissions that a proof also needs. A `strict` token may
-//! be redeemed only if Perennial can write, so a check also tests the writes for such a token.
+//! order, and may contain several versions with the same creation time. Other programs read the newest version too. A
+//! read of the newest version always costs one request and needs only permissions that a proof also needs. A `strict`
+//! token may be redeemed only if Perennial can write, so a check also tests the writes for such a token.
 
 use uuid::Uuid;
 

@@ -20,11 +20,11 @@ use crate::token::version::{Stored, Version};
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     /// Claims a version of a `strict` token for one redemption. First tests whether the save could write. Then marks
-    /// the version, and checks that no other process has marked the same version. Returns the mark of an earlier
-    /// redemption whose answer was lost.
+    /// the version, and checks that no other process has marked the same version. If the answer to an earlier
+    /// redemption was lost, returns the mark of that redemption.
     ///
     /// A stop waits until the claim has ended. Otherwise a mark could stay in the vault, and the next process would
-    /// have to wait for its end.
+    /// have to wait until this mark expires.
     pub(super) async fn claim(
         &self,
         state: &mut State,
@@ -78,8 +78,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         strict::may_be_claimed(state, version, self.clock.now()).map(drop).map_err(|failure| *failure)
     }
 
-    /// Tests whether this process may write, with a write that the vault must reject as invalid. Any other error shows
-    /// a missing permission, a firewall or an outage.
+    /// Tests whether this process may write, with a write that the vault must reject as invalid. An error other than
+    /// this rejection shows a missing permission, a firewall or an outage.
     pub(super) async fn try_to_write(
         &self,
         state: &mut State,

@@ -1,8 +1,9 @@
 //! Reads the app's credential, authenticates the app in a request, and finds the version of the credential that Entra
 //! accepts.
 //!
-//! Perennial uses the newest version in a vault, unless Entra rejects that version and accepts an older one. This
-//! happens because Key Vault can renew a certificate without telling Entra (docs/azure-facts.md F142).
+//! Perennial uses the newest version in a vault, unless Entra rejects that version and accepts an older one. Entra may
+//! reject the newest version, because Key Vault can renew a certificate without telling Entra (docs/azure-facts.md
+//! F142).
 //!
 //! Invariant: a private key in Key Vault stays there. Each request has a new assertion.
 

@@ -174,9 +174,10 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// If the newest value never was a token, tries the youngest older versions, once for each such value. Returns a
-    /// save with the successor of the first version that works. Never replaces a foreign version that is younger than a
-    /// day. If a sign-in may work again, no older sign-in is tried. If no version works, a user must sign in.
+    /// If the newest value never was a token, tries the most recent older versions. Does so once for each such value.
+    /// Returns a save with the successor of the first version that works. Never replaces a foreign version that is
+    /// younger than a day. If a sign-in may work again, no older sign-in is tried. If no version works, a user must
+    /// sign in.
     pub(super) async fn rescue(
         &self,
         state: &mut State,

@@ -111,7 +111,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let verdict = facts.and_then(|facts| facts.heard_since(successor.issued_at));
         // The new version also gets the foreign tags of the version that is the newest now.
         let mut foreign: Tags = newest.tags.iter().chain(successor.redeemed.tags.iter()).collect();
-        // The tags of both older versions may still lack the marks of recently delivered alerts.
+        // The tags of the newest version and of the redeemed version may still lack the marks of recently delivered
+        // alerts.
         if let Some(told) = &state.told {
             told.put(&mut foreign);
         }
@@ -145,8 +146,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok(())
     }
 
-    /// Another writer's version is the newest version. Redeems that version before Perennial writes its own. If the
-    /// other version works, it continues the chain. Perennial replaces the other version only if it is invalid for
+    /// Another writer's version is the newest version. Redeems that version before Perennial writes its own version. If
+    /// the other version works, it continues the chain. Perennial replaces the other version only if it is invalid for
     /// good.
     async fn give_way(
         &mut self,
@@ -220,7 +221,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok(Pass::Saved(ours.expect("a settled version is in the list")))
     }
 
-    /// Holds the successor of a buried sign-in, which may replace the version that buries the sign-in.
+    /// Holds the successor of a buried sign-in. This successor may replace the version that buries the sign-in.
     async fn lift(
         &mut self,
         state: &mut State,

@@ -20,8 +20,8 @@ use crate::rotation::state::State;
 use crate::rotation::turns::{Needs, Permit};
 use crate::token::version::Version;
 
-/// The longest wait of a running step for a further redemption. After this time, the redemptions from before the wait
-/// no longer count against the limit.
+/// The longest wait of a running step for the permit for a further redemption. After this time, the redemptions from
+/// before the wait no longer count against the limit.
 const FURTHER_WITHIN: Duration = LOOP_SPAN.saturating_add(Duration::from_secs(60));
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {

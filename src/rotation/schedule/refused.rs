@@ -29,9 +29,9 @@ pub fn is_final(failure: &Failure, version: &Version, now: Timestamp) -> bool {
 
 /// Whether a version's tags show that it is invalid for good. The tags must have the code of a final rejection, the
 /// kind `login_required`, and a time after the creation of the version. An earlier time means that a tool copied the
-/// tags from another version. Perennial's first release recorded no codes. So each process tries a version with a
-/// rejection of that release once more. The first release also copies a code to a sign-in that it stores, and may then
-/// record a rejection of another kind beside this code. So a code counts only together with its own kind.
+/// tags from another version. Perennial's first release recorded no codes. So if that release recorded a rejection on a
+/// version, each process tries the version once more. The first release also copies a code to a sign-in that it stores,
+/// and may then record a rejection of another kind beside this code. So a code counts only together with its own kind.
 pub fn is_known_dead(version: &Version) -> bool {
     let final_code = version.tags.get(tag::REFUSED_CODE).is_some_and(diagnosis::is_final_mark);
     let its_kind = version.tags.get(tag::REFUSED_KIND) == Some(Kind::LoginRequired.as_str());

@@ -7,7 +7,7 @@
 //! it changes. A rotation writes the verdict with the new version and needs no further request.
 //!
 //! A rejection by the issuer has tags of its own. Only those tags can condemn a version (`refused`). A rejection
-//! replaces the verdict. So the verdict never needs an additional one of the 15 tags.
+//! replaces the verdict. So the verdict needs no additional place among the 15 tags of a version.
 
 use super::MARK_EVERY;
 use crate::ports::failure::{FailureSubject, Kind};

@@ -24,14 +24,14 @@ pub enum Inherited {
 }
 
 impl Inherited {
-    /// Reads the state from the tags of the first version that this process reads.
+    /// Reads the record from the tags of the first version that this process reads.
     pub fn on(version: &Version) -> Option<Self> {
         let is_sign_in = version.redeemed_from().is_none();
         told_on(version).or_else(|| (is_sign_in && !version.is_proved_since()).then_some(Self::SignIn))
     }
 
-    /// Reads the state from the version before a sign-in. While no daemon was running, users may have signed in several
-    /// times. Sign-ins from that time have no marks.
+    /// Reads the record from the version before a sign-in. While no daemon was running, users may have signed in
+    /// several times. Sign-ins from that time have no marks.
     pub fn before(sign_in: &Version, versions: &[Version]) -> Option<Self> {
         // The sign-in's own successor, saved in the same second, does not count as an older version.
         let is_older = |other: &&Version| {

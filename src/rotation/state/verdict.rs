@@ -37,8 +37,8 @@ impl Noted {
         Some(Self { kind, at })
     }
 
-    /// Whether the record is Partner Center's verdict. Returns false if the record is a failure from before the request
-    /// to Partner Center.
+    /// Whether the record is Partner Center's verdict. Returns false if the record is a failure that came before the
+    /// request to Partner Center.
     pub fn is_partner_centers(self) -> bool {
         matches!(self.kind, None | Some(Kind::PartnerCenterRefused | Kind::MfaRequired))
     }

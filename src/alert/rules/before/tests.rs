@@ -24,7 +24,7 @@ pub(in crate::alert::rules) fn told_before(sink: &Sink, kind: Kind) -> Inherited
     Inherited::Told(marks)
 }
 
-/// Creates a token that works and whose snapshot has the given inherited state.
+/// Creates the snapshot of a token that works. The snapshot has the given inherited state.
 pub(in crate::alert::rules) fn works(inherited: Option<Inherited>) -> Snapshot {
     let newest = samples::version("a", now());
     let state = State { inherited, ..samples::proved(newest, now()) };

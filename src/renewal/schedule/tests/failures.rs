@@ -1,4 +1,4 @@
-//! Tests of the failures of a renewal: what is told, since when, and how long the next step waits.
+//! Tests of the failures of a renewal: what is reported, since when, and how long the next step waits.
 
 use super::*;
 
