@@ -2,12 +2,13 @@
 
 use crate::process::clock::Timestamp;
 
-/// A promise of Perennial. The numbers are those of docs/promises.md.
+/// A promise of Perennial. docs/promises.md uses the same numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Promise {
     /// Promise 1: the newest version in the vault can be redeemed.
     Alive,
-    /// Promise 2: Perennial writes only a proven successor, and no sign-in stays buried.
+    /// Promise 2: Perennial writes only a proven successor. If a write has replaced a sign-in as the newest version,
+    /// Perennial restores the sign-in.
     NeverWorse,
     /// Promise 3: a process holds a successor until the vault contains it, and the predecessor can still be read.
     NeverDropped,
@@ -64,7 +65,7 @@ impl Promise {
 pub(super) struct Promises {
     checks: [u64; Promise::ALL.len()],
     failures: [u64; Promise::ALL.len()],
-    /// The violations. Each one is reported once.
+    /// The violations. Each violation is reported once.
     told: Vec<(Promise, Timestamp, String)>,
     untold: usize,
     closed: bool,

@@ -7,8 +7,8 @@ use super::{Demo, Stuck};
 use crate::sandbox::world::GraphRole;
 use crate::token::version::tag;
 
-/// The speed in days per second while a new secret is tried, which takes a quarter of an hour. At a higher speed, a
-/// single request would take minutes of the demo's time.
+/// The speed in days per second while Perennial tries a new secret. Perennial tries the secret for a quarter of an hour
+/// of the demo's time. At a higher speed, a single request would take minutes of the demo's time.
 const MINUTES_MATTER: f64 = 0.02;
 
 impl Demo {

@@ -9,8 +9,8 @@ use secrecy::ExposeSecret as _;
 
 use crate::sandbox::world::World;
 
-/// The length of a piece. A piece of this length does not occur by chance, and half of an app's secret is long enough
-/// to be found.
+/// The length of a piece. A text of this length does not occur by chance, and even half of an app's secret is longer
+/// than a piece.
 const PIECE: usize = 16;
 
 /// The pieces of all secrets.

@@ -42,7 +42,7 @@ use crate::token::managed::ManagedToken;
 /// The name of the story's token.
 pub(super) const TOKEN: &str = "partner-center";
 
-/// The partner's name, with which the names of the partner's secrets in the vault begin.
+/// The partner's name. In the vault, the names of the partner's secrets begin with this name.
 const PARTNER: &str = "contoso";
 
 /// The seed of random numbers. Every demo uses the same numbers.
@@ -55,15 +55,15 @@ pub(super) const APP_SECRET_LASTS: TimeDelta = TimeDelta::days(120);
 const BEAT: Duration = Duration::from_millis(1);
 
 /// The longest time that the clock runs after a beat, in real time. If the next beat is late, for example on a busy
-/// machine, the clock stops and waits for it.
+/// machine, the clock stops until that beat.
 const LEASH: Duration = Duration::from_millis(12);
 
-/// The longest time that the clock runs after a beat, in its own time. At a high speed, this limits how late a proof
-/// can be.
+/// The longest time that the clock runs after a beat, measured by the clock itself. At a high speed, this constant
+/// limits how late a proof can be.
 const LEASH_BY_CLOCK: Duration = Duration::from_secs(40 * 60);
 
-/// The largest growth of the clock's speed per beat. If the speed grew faster, a wait that began at a low speed would
-/// end hours too late.
+/// The largest factor by which the clock's speed grows per beat. If the speed grew faster, a wait that began at a low
+/// speed would end hours too late.
 const GATHERS: f64 = 1.15;
 
 const DAY_SECONDS: f64 = 86_400.0;
@@ -137,8 +137,8 @@ impl Stage {
         &self.config.tokens[0]
     }
 
-    /// Starts a daemon from the configuration, like a new process that knows nothing else. `nth` gives each daemon its
-    /// own random numbers.
+    /// Starts a daemon like a new process, which knows only the configuration. `nth` gives each daemon its own random
+    /// numbers.
     pub(super) fn start(&self, nth: u32) -> Result<Process, DemoError> {
         let roots = self.config.cloud.ca_file.clone().map_or(Roots::System, Roots::File);
         let http = Arc::new(Http::new(roots, false)?);
@@ -201,12 +201,13 @@ impl Stage {
         Ok(())
     }
 
-    /// Sets the clock's speed in days per second. The clock slows down at once and speeds up over several beats.
+    /// Sets the clock's speed in days per second. A lower speed takes effect at once, and a higher speed over several
+    /// beats.
     pub(super) fn run_at(&mut self, speed: f64) {
         self.wanted = speed;
     }
 
-    /// Waits for the next beat. Then lets the clock run until the beat after it.
+    /// Lets the clock run until the next beat, and waits for this beat.
     pub(super) async fn beat(&mut self) {
         self.pace();
         tokio::time::sleep(BEAT).await;
@@ -219,8 +220,8 @@ impl Stage {
     }
 }
 
-/// Returns the policy of the renewal. With this policy, the renewal of the first secret, which a person created, is due
-/// at once. The new secret is valid until the end of the demo.
+/// Returns the policy of the renewal. With this policy, the first secret, which a person created, is due for renewal at
+/// once. The new secret is valid until the end of the demo.
 fn renew_policy() -> RenewPolicy {
     RenewPolicy { lifetime: TimeDelta::days(700), before: TimeDelta::days(100), ..RenewPolicy::default() }
 }

@@ -66,7 +66,7 @@ impl Demo {
         self.until_day(16).await
     }
 
-    /// Shows what happens without Perennial: the first token, which is not redeemed again, expires.
+    /// Shows what happens without Perennial: no program redeems the first token again, so the token expires.
     async fn first_token_dies(&mut self, first: &RefreshToken) -> Result<(), Stuck> {
         self.watch.told.expect(&[Kind::AppSecretExpiring]);
         let dead = |world: &World, token: &RefreshToken| world.refusal_of(token.expose()).is_some();

@@ -1,7 +1,7 @@
 //! Promise 4 (docs/promises.md): compares the conditions on the board with the conditions that the story expects.
 //!
-//! This module owns the open conditions, the kinds of condition that the story expects, and all ids so far. Each
-//! condition that opens or closes is shown as an alert.
+//! This module owns the open conditions, the kinds of condition that the story expects, and the id of each incident so
+//! far. Each condition that opens or closes is shown as an alert.
 
 use std::collections::BTreeMap;
 
@@ -37,14 +37,14 @@ pub(super) enum News {
     },
 }
 
-/// The open conditions, and the history of earlier ones.
+/// The open conditions, and the history of earlier conditions.
 #[derive(Default)]
 pub(super) struct OpenConditions {
     open: BTreeMap<Incident, Open>,
     ids: BTreeMap<Incident, Uuid>,
     /// The kinds of condition that the story expects now.
     expected: Vec<Kind>,
-    /// How often each incident has opened since the story last changed its expected kinds.
+    /// How often each incident has opened since the story last changed the expected kinds.
     openings: BTreeMap<Incident, u32>,
     incidents: usize,
 }

@@ -1,7 +1,7 @@
 //! The failures of the story, each with its expected effects.
 //!
-//! In an outage of the story, a service rejects calls instead of not answering. The adapters' timeouts are in real
-//! time, and in half a minute of real time, days pass in the demo.
+//! In the story's outages, a service rejects calls. If the service did not answer at all, each call would wait for an
+//! adapter's timeout of half a minute of real time. In that time, days pass in the demo.
 
 use std::time::Duration;
 
@@ -15,17 +15,17 @@ use crate::process::clock::{Timestamp, delta};
 use crate::sandbox::world::{Fault, FaultEffect, Operation, Peer};
 use crate::status::snapshot::TokenState;
 
-/// The speed while minutes matter: two hours per second. At this speed, five minutes of the demo's time are longer than
-/// any work of this machine takes.
+/// The speed while minutes matter: two hours per second. At this speed, any work of this machine takes less than five
+/// minutes of the demo's time.
 const SLOW: f64 = 2.0 / 24.0;
 
 /// The speed in days per second while hours matter.
 const HOURS_MATTER: f64 = 0.5;
 
-/// A dead grant is reported within `prove_every` and this additional time (part of promise 4, docs/promises.md).
+/// Perennial reports a dead grant within `prove_every` plus this time (part of promise 4, docs/promises.md).
 const TOLD_WITHIN: TimeDelta = TimeDelta::minutes(5);
 
-/// How long a write to the vault is delayed while a user signs in, in real time.
+/// How long, in real time, a write to the vault is delayed while a user signs in.
 const RACE: Duration = Duration::from_millis(400);
 
 impl Demo {
@@ -72,7 +72,7 @@ impl Demo {
         self.calm_again(TimeDelta::days(1)).await
     }
 
-    /// The vault rejects writes when a rotation is due. After that, the vault does not answer at all.
+    /// The vault rejects writes when a rotation is due. A day later, the vault rejects all calls.
     pub(super) async fn vault_outage(&mut self) -> Result<(), Stuck> {
         self.until_day(30).await?;
         let due = self.rotate_at() - TimeDelta::hours(8);

@@ -22,7 +22,7 @@ use crate::status::snapshot::{Snapshot, TokenState};
 use crate::token::RefreshToken;
 use crate::token::version::VersionId;
 
-/// The interval at which calls are counted against the limits and other slow checks run.
+/// The interval between two runs of the slow checks. One of these checks compares the number of calls with the limits.
 const COUNT_EVERY: TimeDelta = TimeDelta::hours(6);
 
 /// The interval at which the output is searched for secrets.
@@ -57,7 +57,7 @@ pub(super) struct Watch {
     pub(super) revoked: bool,
     /// Whether a daemon has just started, so that its first state is not shown as a change.
     pub(super) fresh: bool,
-    /// Whether a second daemon is running and was seen to act.
+    /// Whether a second daemon is running and has already acted.
     pub(super) two: bool,
     /// The time at which the issuer last redeemed the story's token.
     pub(super) redeemed_at: Option<Timestamp>,
@@ -70,9 +70,10 @@ pub(super) struct Watch {
     last_sign_in: Option<RefreshToken>,
     buried_since: Option<Timestamp>,
     dead_since: Option<Timestamp>,
-    /// The version that was the newest when the daemon first held a successor that the vault rejected.
+    /// The version that was the newest when the daemon began to hold an unsaved successor. `None` if the daemon holds
+    /// no successor.
     held: Option<VersionId>,
-    /// When the story last required an action of a person.
+    /// The time at which the story last required a person to act.
     awaited_at: Option<Timestamp>,
     /// The times at which daemons of the story ended.
     ends: Vec<Timestamp>,
@@ -224,8 +225,7 @@ impl Watch {
         }
     }
 
-    /// Reads the log. Reads the log. A log line with the level ERROR must appear only while the story requires a person
-    /// to act.
+    /// Reads the log. A log line with the level ERROR may appear only while the story requires a person to act.
     fn read_log(&mut self, scene: &Scene<'_>) {
         let log = self.log.take();
         for line in log.lines() {

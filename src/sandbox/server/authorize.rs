@@ -86,7 +86,7 @@ fn ask_consent(request: &AuthorizeRequest, user: &str) -> Response {
         .response(StatusCode::OK)
 }
 
-/// Returns the user to the app by a redirect, or by a form, which a script submits at the real Entra.
+/// Returns the user to the app by a redirect or by a form. At the real Entra, a script submits this form.
 fn back(request: &AuthorizeRequest, parameters: &[(&'static str, String)]) -> Response {
     if request.response_mode == "form_post" {
         let fields: BTreeMap<&str, &str> =

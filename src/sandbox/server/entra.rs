@@ -247,7 +247,8 @@ async fn metadata(caller: HttpCaller, Path(tenant): Path<String>) -> Response {
     .into_response()
 }
 
-/// Returns the key of ID tokens. Access tokens are not signed, since the simulated services look them up in the world.
+/// Returns the public key with which clients check ID tokens. Access tokens are not signed, since the simulated
+/// services look them up in the world.
 async fn keys(caller: HttpCaller) -> Json<Value> {
     Json(json!({"keys": [caller.shared.signer.public_key()]}))
 }

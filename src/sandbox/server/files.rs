@@ -215,7 +215,7 @@ fn push(text: &mut String, more: &str) {
     write!(text, "{more}").expect("writing to a string never fails");
 }
 
-/// Returns a path as a TOML string. For ordinary paths, a shell reads the text as the same path.
+/// Returns a path as a TOML string. If the path is ordinary, a shell reads the TOML string as the same path.
 fn quoted(path: &Path) -> String {
     serde_json::Value::from(path.to_string_lossy()).to_string()
 }

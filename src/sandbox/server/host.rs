@@ -149,7 +149,7 @@ fn refused_by_imds(error: &str, description: &str) -> Response {
     (StatusCode::BAD_REQUEST, Json(body)).into_response()
 }
 
-/// App Service has its own form of errors. Microsoft's clients read no other form.
+/// Returns an error in App Service's own form, which is the only form that Microsoft's clients read.
 fn refused_by_app_service(caller: &HttpCaller, status: StatusCode, message: &str) -> Response {
     let id = caller.world().fresh_id().to_string();
     let body = json!({"statusCode": status.as_u16(), "message": message, "correlationId": id});

@@ -202,7 +202,8 @@ mod tests {
     fn codes_are_written_in_deflates_bit_order() {
         let mut bits = Bits { bytes: Vec::new(), free: 0 };
 
-        // The expected bytes are zlib's output for the letter "a" in a last block with fixed codes, without its end.
+        // The expected bytes are the start of zlib's output for the letter "a". The output's block has fixed codes and
+        // is marked as the last block.
         bits.push([true, true, false]);
         bits.push(code(0x30 + u16::from(b'a'), 8));
 

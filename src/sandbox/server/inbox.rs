@@ -1,4 +1,4 @@
-//! The inbox, which shows the alerts that were sent to the sandbox in the form in which people would read them.
+//! The inbox receives alerts and shows them in the form in which people would read them.
 //!
 //! The inbox accepts heartbeats and the posts of the sinks `teams`, `slack`, `webhook` and `pagerduty`, and shows their
 //! texts. The inbox checks only the form of a post, and writes nothing to disk.

@@ -305,7 +305,8 @@ fn challenge(caller: &HttpCaller, why: &str) -> Response {
 
 fn refuse(caller: &HttpCaller, refused: &VaultRefusal) -> Response {
     if refused.status == 0 {
-        // The host name does not exist. The server simulates this by closing the connection without an answer.
+        // The simulated DNS has no such host name. The server simulates the failed lookup by closing the connection
+        // without an answer.
         caller.connection.cut();
     }
     let body = key_vault_error(refused.code, refused.inner, &refused.text);

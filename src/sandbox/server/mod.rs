@@ -163,7 +163,7 @@ impl SandboxState {
 
 impl Sandbox {
     /// Serves a world. Adds a vault at the sandbox's own origin, and an app that has all rights on this vault. From now
-    /// on, the expiry of access tokens is counted by the host's clock.
+    /// on, access tokens expire by the host's clock.
     ///
     /// # Errors
     /// Returns an error for an address in use, or if no certificate can be created.
@@ -216,8 +216,8 @@ impl Sandbox {
         Ok(IdentityService { endpoint: format!("http://{addr}/msi/token"), header })
     }
 
-    /// Returns a token with which the app that reads the vault authenticates. Kubernetes projects such a token into a
-    /// pod.
+    /// Returns a token of the kind that Kubernetes projects into a pod. The app that reads the vault authenticates with
+    /// this token.
     pub fn federated_token(&self, lasts: TimeDelta) -> SecretString {
         let token: SecretString = format!("eyJmZWRlcmF0ZWQi.{}", self.world().fresh_id().simple()).into();
         let expires = Some(Clock::host().now() + lasts);
@@ -311,9 +311,9 @@ pub struct SandboxOptions {
     pub identity_listen: Option<SocketAddr>,
     /// The age of the stored token at the start.
     pub age: Duration,
-    /// The value of `prove_every` in the configuration. `None` means the default.
-    pub rotate_after: Option<Duration>,
     /// The value of `rotate_after` in the configuration. `None` means the default.
+    pub rotate_after: Option<Duration>,
+    /// The value of `prove_every` in the configuration. `None` means the default.
     pub prove_every: Option<Duration>,
     /// Whether a second redemption of the same token revokes all tokens of its sign-in. Entra does not do this.
     pub strict: bool,

@@ -1,4 +1,5 @@
-//! Partner Center over HTTPS: the only request that Perennial sends, which checks a user's access token.
+//! Partner Center over HTTPS. Perennial sends only one kind of request to Partner Center, which checks a user's access
+//! token.
 
 use axum::response::IntoResponse as _;
 use axum::response::Response;

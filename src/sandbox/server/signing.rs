@@ -15,7 +15,8 @@ use super::SandboxError;
 /// The id of the signing key.
 const KEY_ID: &str = "sandbox-1";
 
-/// The length of one coordinate in bytes: half of an uncompressed point of P-256.
+/// The length of one coordinate in bytes. An uncompressed point of P-256 consists of two coordinates after a format
+/// byte.
 const COORDINATE: usize = 32;
 
 /// A key that signs with ES256 (RFC 7518, 3.4).

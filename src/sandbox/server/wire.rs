@@ -24,7 +24,7 @@ use crate::sandbox::world::{EntraRefusal, Operation, Peer, World};
 /// F207, F223).
 const MAX_SENT_BYTES: usize = 32 * 1024 * 1024;
 
-/// The parts of a request's sender that the services use.
+/// The data about a request's sender that the services use.
 pub(super) struct HttpCaller {
     pub(super) shared: Arc<SandboxState>,
     /// The address that the request came from.
@@ -39,7 +39,7 @@ pub(super) struct HttpCaller {
 #[derive(Clone, Default)]
 pub(super) struct Sent(Bytes);
 
-/// Keeps the body of a request for a fault that returns it.
+/// Keeps a copy of a request's body, because a fault may return this body.
 pub(super) async fn keep(request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let Ok(bytes) = axum::body::to_bytes(body, MAX_SENT_BYTES).await else {
@@ -91,7 +91,7 @@ impl HttpCaller {
         }
     }
 
-    /// Returns the caller's own id for the request, or a new one.
+    /// Returns the caller's own id for the request, or a new id.
     pub(super) fn correlation_id(&self) -> String {
         let own = self.header("client-request-id").map(str::to_owned);
         own.unwrap_or_else(|| self.world().fresh_id().to_string())

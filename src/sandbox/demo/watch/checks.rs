@@ -10,22 +10,23 @@ use crate::sandbox::world::{Operation, Peer, Write};
 use crate::status::snapshot::TokenState;
 use crate::token::version::{VersionId, tag};
 
-/// The limit of redemptions for each process, token and day (promise 6).
+/// The limit of redemptions per process, token and day (promise 6).
 const REDEMPTIONS_A_DAY: usize = 24;
 const QUESTIONS_A_DAY: usize = 12;
 const VAULT_CALLS_A_DAY: usize = 60;
-/// The limit of vault calls for each process, token and day while a person must act (promise 6).
+/// The limit of vault calls per process, token and day while a person must act (promise 6).
 const WATCHED: usize = 1_500;
 
-/// The longest time that a sign-in stays buried. The next proof finds and restores a buried sign-in at the latest.
+/// The longest time that a sign-in stays buried: a write has replaced it as the newest version. At the latest, the next
+/// proof finds and restores the sign-in.
 const BURIED_FOR: TimeDelta = TimeDelta::minutes(6 * 60 + 5);
 
 /// The largest delay of a beat at high speed.
 const BEAT_IS_LATE: TimeDelta = TimeDelta::hours(1);
 
 impl Watch {
-    /// Checks promises 2 and 3. The written version must be a successor of the right user and app, from a redemption.
-    /// The redeemed version must still be readable.
+    /// Checks promises 2 and 3. The written version must be a successor that a redemption has returned for the right
+    /// user and app. The redeemed version must still be readable.
     pub(super) fn check_write(&mut self, scene: &Scene<'_>, write: &Write) {
         let (world, partner) = (&scene.stage.world, &scene.stage.partner);
         let grant = world.grant(write.value.expose());
@@ -108,7 +109,7 @@ impl Watch {
     }
 
     /// Checks promise 9. If a daemon shows the state `current`, the token must have been redeemed within twice
-    /// `prove_every`, and it must not have been dead for longer than this time.
+    /// `prove_every`, and must not have been dead for longer than twice `prove_every`.
     fn check_green(&mut self, scene: &Scene<'_>, daemon: &Process) {
         let fresh_for = delta(2 * scene.stage.grant().policy.prove_every) + BEAT_IS_LATE;
         let late = |at: Option<Timestamp>| at.is_none_or(|at| at + fresh_for < scene.now);

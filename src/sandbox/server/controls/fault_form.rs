@@ -19,7 +19,7 @@ use crate::sandbox::world::{Distortion, Fault, FaultEffect, Hostile, Operation, 
 pub(super) struct FaultForm {
     /// The service: `entra`, `key_vault`, `partner_center` or `graph`.
     peer: String,
-    /// The name of an operation in the state's counters. The default is every operation.
+    /// The operation that the fault affects, by its name in the state's counters. The default is every operation.
     operation: Option<String>,
     /// The object that the fault affects: the name of a secret, the object id of a user, or the client id of an app.
     subject: Option<String>,
@@ -44,7 +44,7 @@ pub(super) struct FaultForm {
     status: Option<u16>,
     /// The value of the `Retry-After` header in seconds.
     retry_after: Option<u64>,
-    /// The OAuth error. With this field, the answer is an error of Entra.
+    /// The OAuth error. If this field is set, the answer is an error of Entra.
     error: Option<String>,
     /// The AADSTS number, or the code of Key Vault, Partner Center or Microsoft Graph.
     code: Option<Value>,

@@ -18,8 +18,8 @@ use crate::sandbox::world::{App, CredentialPolicy, GraphRole, fingerprint};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RolesForm {
-    /// The client id of an app or a managed identity, or its principal id. The default is the app with which Perennial
-    /// reads the vault.
+    /// The client id of an app or of a managed identity, or the principal id of a managed identity. The default is the
+    /// app with which Perennial reads the vault.
     principal: Option<String>,
     /// Microsoft's names of the roles.
     roles: Vec<String>,
@@ -88,9 +88,9 @@ pub(super) async fn set_policy(State(shared): State<Arc<SandboxState>>, body: By
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FlappingForm {
-    /// The share of the requests, from 0 to 1.
+    /// The share of requests in which front ends forget new credentials, from 0 to 1.
     probability: f64,
-    /// For this time after a front end has learned of a credential, it can forget the credential.
+    /// A front end can forget a credential only within this time after the front end learned of the credential.
     within: Span,
 }
 

@@ -98,7 +98,8 @@ pub(super) fn deleted(vault: &str, secret: &DeletedSecret) -> Response {
     Json(deleted_bundle(vault, secret, true)).into_response()
 }
 
-/// Returns a deleted secret as JSON. In an answer, its id names the newest version. In a list, the id names no version.
+/// Returns a deleted secret as JSON. In an answer, the secret's id names the newest version. In a list, the id names no
+/// version.
 pub(super) fn deleted_bundle(vault: &str, secret: &DeletedSecret, with_version: bool) -> Value {
     let mut body = bundle(vault, &secret.newest, with_version);
     body["recoveryId"] = json!(format!("{vault}/deletedsecrets/{}", secret.newest.name));
@@ -130,7 +131,7 @@ pub(super) fn attributes(attributes: &Attributes, created: Timestamp, updated: T
     shown
 }
 
-/// Returns a version as JSON, without its value. In an answer, its id names the version. In a list of secrets, the id
+/// Returns a version as JSON, without its value. In an answer, the id names the version. In a list of secrets, the id
 /// names only the secret.
 pub(super) fn bundle(vault: &str, version: &SecretVersion, with_version: bool) -> Value {
     let SecretVersion { name, id, .. } = version;

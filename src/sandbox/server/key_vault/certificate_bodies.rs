@@ -136,7 +136,8 @@ impl FormBody {
 }
 
 impl SignBody {
-    /// Returns the digest. An unreadable digest becomes empty, so its length is wrong.
+    /// Returns the digest. For an unreadable digest, returns an empty one, which is later rejected because of its
+    /// length.
     pub(super) fn digest(&self) -> Vec<u8> {
         URL_SAFE_NO_PAD.decode(self.value.trim_end_matches('=')).unwrap_or_default()
     }
@@ -154,7 +155,7 @@ pub(super) fn certificate(vault: &str, version: &CertificateVersion) -> Value {
     body
 }
 
-/// Returns a version as an item of a list. In a list of certificates, its id names no version.
+/// Returns a version as an item of a list. In a list of certificates, the item's id names no version.
 pub(super) fn item(vault: &str, version: &CertificateVersion, with_version: bool) -> Value {
     let base = format!("{vault}/certificates/{}", version.name);
     let id = if with_version { format!("{base}/{}", version.id) } else { base };

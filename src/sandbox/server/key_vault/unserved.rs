@@ -46,8 +46,8 @@ pub(super) fn refusal(method: &Method, path: &str) -> VaultRefusal {
     }
 }
 
-/// Returns the error for a segment after a secret's name that is no operation of this method. The text was recorded
-/// from Key Vault.
+/// Returns the error for an operation that this method does not have. In the path, the operation is the segment after
+/// the secret's name. The error's text was recorded from Key Vault.
 pub(super) fn wrong_operation(method: &Method, operation: &str) -> VaultRefusal {
     VaultRefusal::bad_parameter(format!("Method {method} does not allow operation '{operation}'"))
 }
@@ -58,7 +58,7 @@ pub(super) fn wrong_method(method: &Method) -> VaultRefusal {
     VaultRefusal::new(405, "MethodNotAllowed", None, text)
 }
 
-/// Returns the sandbox's own error. Key Vault would serve the request or show a web page.
+/// Returns the sandbox's own error for a request that Key Vault would serve or answer with a web page.
 fn not_here(method: &Method, path: &str) -> VaultRefusal {
     let text = if is_of_a_vault(path) {
         format!("The sandbox simulates a part of Key Vault, and has no {method} {path}.")

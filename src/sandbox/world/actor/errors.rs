@@ -130,7 +130,7 @@ pub(super) fn directory_error(trouble: Trouble<GraphRefusal>) -> DirectoryError 
             status => DirectoryError::Refused { status, code },
         },
         Trouble::Fault(FaultEffect::Status { status, retry_after }) => unavailable(status, retry_after),
-        // Only a server in the service's place sends answers of these forms.
+        // Answers of these forms never come from Microsoft Graph, but from another server in its place.
         Trouble::Fault(
             FaultEffect::OAuth { status, .. }
             | FaultEffect::Verbatim { status: status @ 300.., .. }
