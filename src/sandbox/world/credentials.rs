@@ -74,7 +74,7 @@ impl AppSecret {
     }
 }
 
-/// A text that Entra accepts as an assertion of an app without any check.
+/// A text that Entra accepts, without any check, as an assertion of an app.
 #[derive(Clone, Debug)]
 pub struct AcceptedAssertion {
     /// The text.
@@ -86,9 +86,9 @@ pub struct AcceptedAssertion {
 /// How front ends forget new credentials for single requests.
 #[derive(Clone, Copy)]
 pub(super) struct Flapping {
-    /// The share of the requests, from 0 to 1.
+    /// The share of requests in which front ends forget new credentials, from 0 to 1.
     probability: f64,
-    /// For this time after a front end has learned of a credential, the front end can forget the credential.
+    /// A front end can forget a credential only within this time after the front end learned of the credential.
     within: TimeDelta,
 }
 
@@ -99,11 +99,11 @@ pub struct AppCertificate {
     pub key_id: Uuid,
     /// The display name. The default is the certificate's subject.
     pub name: String,
-    /// The registered half.
+    /// The certificate's public half, which is registered at the app.
     pub certificate: PublicCertificate,
     /// When each front end learns of the certificate.
     pub propagation: Propagation,
-    /// The front ends that know of the removal. `None` for a certificate that was not removed.
+    /// When each front end learns of the removal. `None` for a certificate that was not removed.
     pub removal: Option<Propagation>,
 }
 
@@ -145,7 +145,7 @@ pub(super) struct Assertions {
     /// A new credential reaches every front end within this time.
     spread: TimeDelta,
     flapping: Option<Flapping>,
-    /// The accepted assertions by the app's client id and the assertion's id, each with its expiry.
+    /// The expiry of each accepted assertion, by the app's client id and the assertion's id.
     seen: BTreeMap<(String, String), Timestamp>,
     pub(super) repeated: usize,
     /// The URLs of external issuers.
@@ -211,8 +211,8 @@ impl Inner {
         Propagation((0..moments).map(moment).collect())
     }
 
-    /// Returns the front end that serves a request about an app, and the time up to which this front end knows new
-    /// credentials. Returns `None` for the front end if all front ends know the same credentials.
+    /// Returns the front end that serves a request about an app, and a time. The front end knows only the credentials
+    /// of which it had learned by this time. The front end is `None` if all front ends know the same credentials.
     pub(super) fn front_end(&mut self, client_id: &str) -> (Option<usize>, Timestamp) {
         let now = self.time.now();
         let flapping = self.assertions.flapping;

@@ -115,7 +115,7 @@ impl World {
         )
     }
 
-    /// Returns the app that waits for this code while the code is valid.
+    /// Returns the app that waits for this code, if the code is still valid.
     ///
     /// # Errors
     /// Returns a fault or the page's error.

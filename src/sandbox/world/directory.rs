@@ -69,7 +69,7 @@ pub struct App {
     /// The owners of the app registration: client ids of apps and managed identities, or principal ids of managed
     /// identities, in lower case.
     pub owners: BTreeSet<String>,
-    /// The limits for new client secrets.
+    /// The limits for new credentials.
     pub policy: CredentialPolicy,
     /// The app's secrets, including removed ones.
     pub secrets: Vec<AppSecret>,
@@ -77,7 +77,7 @@ pub struct App {
     pub certificates: Vec<AppCertificate>,
     /// The app's federated credentials.
     pub federated: Vec<FederatedCredential>,
-    /// Texts that Entra accepts as assertions of the app without any check.
+    /// Texts that Entra accepts, without any check, as assertions of the app.
     pub assertions: Vec<AcceptedAssertion>,
     /// Whether the app is disabled.
     pub disabled: bool,
@@ -104,7 +104,7 @@ pub enum Platform {
     Web,
     /// A code is exchanged without a secret. A request with a secret is rejected.
     PublicClient,
-    /// Only a script in a browser exchanges a code. The refresh token lasts a day.
+    /// Only a script in a browser can exchange a code. The refresh token lasts a day.
     Spa,
 }
 
@@ -161,7 +161,7 @@ impl World {
         self.put_tenant(id, domain, None);
     }
 
-    /// Adds a customer's tenant. The partner's users may act there through these apps.
+    /// Adds a customer's tenant. The partner's users may act in the customer's tenant through these apps.
     pub fn add_customer(&self, partner: &str, id: &str, domain: &str, apps: &[&str]) {
         self.put_tenant(id, domain, Some(partner));
         for app in apps {

@@ -169,7 +169,7 @@ impl World {
         )
     }
 
-    /// Whether the vault accepts an access token, because the token has the right audience and is not expired.
+    /// Whether the vault accepts an access token. The token must have the right audience and must not be expired.
     pub fn opens_vault(&self, access_token: &str) -> bool {
         let inner = self.lock();
         inner.access(access_token).is_some_and(|record| record.audience == "https://vault.azure.net")
@@ -315,7 +315,7 @@ impl Inner {
     }
 }
 
-/// Checks whether the user of a grant may redeem it in this tenant.
+/// Checks whether a grant's user may redeem the grant in this tenant.
 fn admit(tenant: &Tenant, grant: &GrantRecord) -> Result<(), Refuse> {
     let at_home = tenant.id == grant.owner.tenant;
     let as_partner = tenant.partner.as_ref() == Some(&grant.owner.tenant);

@@ -40,7 +40,7 @@ pub enum Distortion {
 }
 
 impl Distortion {
-    /// All kinds of altered success.
+    /// All kinds of changed answers.
     pub const ALL: [Self; 9] = [
         Self::NoRefreshToken,
         Self::EmptyRefreshToken,
@@ -161,13 +161,13 @@ pub enum FaultEffect {
     Delay(Duration),
 }
 
-/// One injected fault. The first fault that matches a call affects it.
+/// One injected fault. If several faults match a call, the first of them affects the call.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fault {
     /// The called service.
     pub peer: Peer,
-    /// The operation of the affected calls. The default is every operation except requests for tokens for the vault
-    /// (`Identity`) and of managed identities, because clients cache these tokens.
+    /// The operation of the affected calls. The default is every operation, except requests for vault tokens
+    /// (`Identity`) and for tokens of managed identities, because clients cache these tokens.
     pub operation: Option<Operation>,
     /// The secret (by name), the user (by object id) or the app (by client id) of the affected calls. The default is
     /// every call.
@@ -183,7 +183,8 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// Creates a fault that affects every call to a service, before any effect, until it is cleared.
+    /// Creates a fault that affects every call to a service, until the fault is cleared. The calls fail before their
+    /// effect.
     pub fn of(peer: Peer, what: FaultEffect) -> Self {
         let when = if matches!(what, FaultEffect::Distort(_)) { When::After } else { When::Before };
         Self { peer, operation: None, subject: None, when, what, times: None, until: None }
@@ -274,8 +275,8 @@ impl World {
         self.lock().faults.0.push(fault);
     }
 
-    /// Returns the fault, if any, because of which an actor gets no token for the vault. A client in memory requests no
-    /// such token, so the ledger records no call.
+    /// Returns the fault, if any, that keeps an actor from getting a token for the vault. A client in memory requests
+    /// no such token, so the ledger records no call.
     pub(super) fn identity_fault(&self, actor: &str) -> Option<FaultEffect> {
         let mut inner = self.lock();
         let now = inner.time.now();

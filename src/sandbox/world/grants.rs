@@ -61,7 +61,7 @@ pub struct Owner {
 pub(super) struct Grants {
     pub(super) records: Vec<GrantRecord>,
     by_text: BTreeMap<String, usize>,
-    /// The sign-ins all of whose tokens a strict issuer has revoked.
+    /// The sign-ins that a strict issuer has revoked with all their tokens.
     dead_families: BTreeSet<usize>,
     /// The times of recent redemptions for each user and app.
     recent: BTreeMap<(String, String), VecDeque<Timestamp>>,
@@ -183,7 +183,7 @@ impl World {
         self.lock().grants.find(token).map(|grant| grant.owner.clone())
     }
 
-    /// Whether a token equals another one or descends from it.
+    /// Whether a token equals `ancestor` or descends from `ancestor`.
     pub fn descends_from(&self, token: &str, ancestor: &str) -> bool {
         let inner = self.lock();
         let Some(ancestor) = inner.grants.find(ancestor) else { return false };

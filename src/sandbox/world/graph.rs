@@ -56,7 +56,7 @@ impl GraphRole {
     }
 }
 
-/// An app's limits for new client secrets (app management policy). The limits do not affect existing secrets.
+/// An app's limits for new credentials (app management policy). The limits do not affect existing credentials.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CredentialPolicy {
     /// Whether new client secrets are forbidden.

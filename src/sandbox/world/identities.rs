@@ -100,7 +100,7 @@ impl World {
         self.lock().assertions.issuers.insert(issuer.to_owned());
     }
 
-    /// Issues a token of an external issuer. Entra accepts no token of an issuer that was not added to the world.
+    /// Issues a token of an external issuer. Entra accepts the token only if the issuer was added to the world.
     pub fn issue_external(&self, issuer: &str, subject: &str, audience: &str, lifetime: TimeDelta) -> String {
         let mut inner = self.lock();
         let now = inner.time.wall();

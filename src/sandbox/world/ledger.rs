@@ -221,8 +221,8 @@ pub struct Call {
     pub operation: Operation,
     /// The name of the caller.
     pub actor: String,
-    /// The secret's name, the object id of the token's user, or the client id of the app. `unknown` if the call is
-    /// about none of these.
+    /// The object of the call: the secret's name, the object id of the token's user, or the client id of the app.
+    /// `unknown` if the call is about none of these.
     pub subject: String,
     /// The redeemed grant, if the token is known.
     pub grant: Option<usize>,
@@ -252,7 +252,7 @@ pub(super) struct CallLedger {
 
 impl World {
     /// Returns all calls at or after `since`, oldest first. The search is binary, so the world's time must not have
-    /// been set back since `since`.
+    /// been set back after that time.
     pub fn calls_since(&self, since: Timestamp) -> Vec<Call> {
         let inner = self.lock();
         let calls = &inner.ledger.calls;
@@ -285,7 +285,8 @@ impl World {
         self.lock().ledger.writes.clone()
     }
 
-    /// Returns the writes from a number on, oldest first. An observer that checks after every step uses this function.
+    /// Returns the writes except the first `number` writes, oldest first. An observer that checks after every step uses
+    /// this function.
     pub fn writes_from(&self, number: usize) -> Vec<Write> {
         self.lock().ledger.writes.iter().skip(number).cloned().collect()
     }

@@ -105,11 +105,11 @@ struct About<'a> {
 }
 
 impl World {
-    /// Creates an empty world. The world's time is the time of `clock`, before any offset.
+    /// Creates an empty world. Until an offset is set, the world's time is the time of `clock`.
     ///
-    /// The world uses the clock without its correction. A daemon that shares the clock corrects it to the vault's time,
-    /// which is the world's time. If the world used the corrected clock, each correction would change the world's time,
-    /// too.
+    /// The world uses the clock without its correction. A daemon that shares the clock corrects the clock to the
+    /// vault's time, which is the world's time. If the world used the corrected clock, each correction would change the
+    /// world's time, too.
     pub fn new(clock: Clock, seed: u64) -> Self {
         Self(Arc::new(Mutex::new(Inner {
             time: time::WorldTime::new(clock),
@@ -162,8 +162,8 @@ impl World {
         self.lock().time.speed()
     }
 
-    /// Sets the clock by which access tokens expire, if it is not the world's clock. The sandbox uses the host's clock,
-    /// since the Azure clients use the host's clock for their caches.
+    /// Makes access tokens expire by another clock than the world's clock. The sandbox uses the host's clock, since the
+    /// Azure clients use the host's clock for their caches.
     pub fn access_tokens_live_by(&self, clock: Clock) {
         self.lock().time.set_wall(clock);
     }
@@ -173,8 +173,8 @@ impl World {
         self.lock().latency = latency;
     }
 
-    /// Calls `hook` before and after each call's effect, and replaces the previous hook. The call waits until `hook`
-    /// returns. So `hook` may change the world or stop the caller before the call continues.
+    /// Replaces the previous hook by `hook`. From now on, each call runs `hook` before and after the call's effect, and
+    /// waits until `hook` returns. So `hook` may change the world or stop the caller before the call continues.
     pub fn tell_calls_to(&self, hook: impl Fn(&Call, When) + Send + Sync + 'static) {
         self.lock().hook = Some(Arc::new(hook));
     }
@@ -235,7 +235,8 @@ impl World {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Another thread's panic has already failed the test, and the world's data is consistent between statements.
+        // If another thread has panicked, the lock is used nevertheless. The panic has already failed the test, and the
+        // world's data is consistent between statements.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

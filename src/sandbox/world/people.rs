@@ -27,9 +27,10 @@ pub struct Partner {
     pub client_id: String,
     /// The object id of the user who signed in.
     pub user_oid: String,
-    /// The address of the refresh token's secret, which is called `NAME-refresh-token`.
+    /// The address of the vault secret that contains the refresh token. The vault secret is called
+    /// `NAME-refresh-token`.
     pub refresh_token: SecretAddress,
-    /// The address of the app secret's vault secret, which is called `NAME-app-secret`.
+    /// The address of the vault secret that contains the app's secret. The vault secret is called `NAME-app-secret`.
     pub app_secret: SecretAddress,
 }
 
@@ -195,8 +196,8 @@ impl World {
         self.put(at, SetRequest { value: value.into(), attributes, content_type: None, tags: Tags::new() });
     }
 
-    /// Lets all new certificates share a few keys, so that a simulation can create thousands. The certificates still
-    /// differ.
+    /// Lets all new certificates share a few keys, so that a simulation can create thousands of certificates. Each
+    /// certificate still differs from the others.
     pub fn share_certificate_keys(&self) {
         self.lock().shares_keys = true;
     }

@@ -115,7 +115,7 @@ impl World {
     /// Makes a user act on the page.
     ///
     /// # Errors
-    /// Returns a fault, or the page's error instead of a redirect.
+    /// Returns a fault, or an error that the page shows instead of redirecting the browser.
     pub fn authorize(
         &self,
         actor: &str,

@@ -34,7 +34,7 @@ pub(super) const MAX_PAGE: usize = 25;
 type VaultAnswer<T> = Result<T, Trouble<VaultRefusal>>;
 
 impl World {
-    /// Adds an empty vault with all rights.
+    /// Adds an empty vault, on which callers have all rights.
     pub fn add_vault(&self, url: &str) {
         self.lock().vaults.insert(url.trim_end_matches('/').to_owned(), VaultState::default());
     }
@@ -126,7 +126,7 @@ impl World {
         self.vault_call(actor, Operation::List, at, |vault, _| {
             vault.allow(Action::ReadMetadata)?;
             let mut versions: Vec<&SecretVersion> = vault.live(at)?.versions.iter().collect();
-            // The ids are random, so their order is arbitrary. The order is the same on every page.
+            // The order by random ids is arbitrary, but it is the same for every page.
             versions.sort_unstable_by(|a, b| a.id.cmp(&b.id));
             Ok(rules::page(&versions, skip, most))
         })

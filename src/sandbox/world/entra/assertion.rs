@@ -73,8 +73,8 @@ struct ParsedAssertion<'a> {
 /// An accepted assertion's id and expiry.
 type AssertionId = (String, Timestamp);
 
-/// Checks an assertion. `issued` says whether an external issuer of the world has issued the assertion. Returns the id
-/// of an assertion that the app itself signed.
+/// Checks an assertion. `issued` says whether an external issuer of the world has issued the assertion. If the app
+/// itself signed the assertion, returns its id and expiry.
 pub(super) fn check(
     text: &str,
     app: &App,
@@ -130,7 +130,8 @@ fn check_own(
     check_time(claims, by.wall).or_else(|_| check_time(claims, by.now))
 }
 
-/// Compares the three parts of a federated credential one after the other. Each part has its own code.
+/// Compares an assertion with the three parts of a federated credential, one after the other. Entra uses a different
+/// code for each part that does not match.
 fn check_federated(claims: &AssertionClaims, app: &App, issued: bool, by: FrontEnd) -> Result<(), Denial> {
     let known = app.federated.iter().filter(|known| known.propagation.has_reached(by.number, by.knows));
     let known: Vec<&FederatedCredential> = known.collect();

@@ -29,10 +29,10 @@ impl AppProof<'_> {
 pub(super) struct FrontEnd {
     /// The number of the front end. `None` stands for a front end that knows all credentials.
     pub(super) number: Option<usize>,
-    /// The front end knows the credentials of which it had learned at this time.
+    /// The front end knows only the credentials of which it had learned by this time.
     pub(super) knows: Timestamp,
     pub(super) now: Timestamp,
-    /// The time by which assertions and access tokens expire.
+    /// The current time of the clock by which assertions and access tokens expire.
     pub(super) wall: Timestamp,
 }
 

@@ -19,7 +19,7 @@ use crate::process::clock::Timestamp;
 /// The audience of a proof: the app id of Azure AD Graph.
 const PROOF_AUDIENCE: &str = "00000002-0000-0000-c000-000000000000";
 
-/// The longest lifetime of a proof.
+/// The longest lifetime of a proof, in seconds.
 const PROOF_LIVES: f64 = 600.0;
 
 /// The beginning of Graph's text for a certificate that does not exist.
@@ -160,7 +160,8 @@ impl Inner {
     }
 }
 
-/// Whether a registered certificate of the app, which is valid now, signed a proof for this app.
+/// Whether a text is a proof for this app. A registered certificate of the app that is valid now must have signed the
+/// proof.
 fn is_proof(text: &str, app: &App, now: Timestamp) -> bool {
     let Some((signed, signature)) = text.rsplit_once('.') else { return false };
     let Some((header, claims)) = signed.split_once('.') else { return false };

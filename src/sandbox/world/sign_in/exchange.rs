@@ -110,7 +110,7 @@ impl Inner {
     }
 }
 
-/// Removes the tokens from the answer that the scope does not request.
+/// Removes from the answer the tokens that the scope does not request.
 pub(in crate::sandbox::world) fn tailored(answer: TokenAnswer, asked: &str) -> TokenAnswer {
     let lasting = asked.split_whitespace().any(|word| word == "offline_access");
     TokenAnswer { refresh_token: answer.refresh_token.filter(|_| lasting), ..answer }

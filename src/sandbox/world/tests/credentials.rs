@@ -63,7 +63,7 @@ async fn a_federated_credential_matches_in_all_three_parts() {
     ] {
         assert_eq!(scene.answer_to(&token), Some(code), "{what}");
     }
-    // The error may quote the subject, since the operator has to compare the subject with the configured one.
+    // The error may quote the subject, since the operator has to compare the subject with the configured subject.
     let other = issue(cluster, "someone", EXCHANGE);
     let answer = scene.redeem_with(&scene.partner.tenant_id, AppProof::Assertion(&other));
     let Err(Trouble::Refused(refused)) = answer else { panic!("rejected") };

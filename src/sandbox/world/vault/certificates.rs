@@ -1,5 +1,5 @@
-//! Key Vault's certificates. Each of them consists of a certificate, a key and a secret with the same name, versions
-//! and attributes.
+//! Key Vault's certificates. Each certificate comes with a key and a secret that have the same name, versions and
+//! attributes.
 //!
 //! The secret owns versions, attributes, tags and deletion. This module stores the certificate and the key of each
 //! version. Invariant: for each version of a managed secret, this module has the key. Keys, certificates and signatures
@@ -110,7 +110,7 @@ pub struct CertificateVersion {
     pub created: Timestamp,
     /// When the version was last changed.
     pub updated: Timestamp,
-    /// The attributes, which are those of the secret's version.
+    /// The attributes. The secret's version has the same attributes.
     pub attributes: Attributes,
     /// The tags of the version.
     pub tags: Tags,
@@ -158,7 +158,7 @@ struct VersionKey {
 }
 
 impl World {
-    /// Reads a version of a certificate, or the newest version.
+    /// Reads a version of a certificate. Without a version id, reads the newest version.
     ///
     /// # Errors
     /// Returns a fault or the vault's rejection.
@@ -192,7 +192,7 @@ impl World {
         self.vault_call(actor, Operation::ListCertificateVersions, at, |vault, _| {
             vault.allow(Action::ReadCertificate)?;
             let secret = vault.managed_secret(at, "CertificateNotFound", "certificate")?;
-            // The ids are random, so their order is arbitrary. The order is the same on every page.
+            // The order by random ids is arbitrary, but it is the same for every page.
             let ids = secret.backing.iter().flat_map(|backing| backing.keys.keys());
             let all = ids.map(|id| secret.certificate(Some(id))).collect::<Result<Vec<_>, _>>()?;
             Ok(rules::page(&all.iter().collect::<Vec<_>>(), skip, most))
@@ -264,7 +264,7 @@ impl World {
     /// Replaces the tags of a certificate version. The versions of the secret and of the key have the same tags.
     ///
     /// # Errors
-    /// A fault, or the vault's rejection.
+    /// Returns a fault or the vault's rejection.
     pub fn update_certificate(
         &self,
         actor: &str,

@@ -85,7 +85,8 @@ impl VaultRefusal {
         Self::new(409, "Conflict", None, text)
     }
 
-    /// The inner code was recorded only for keys (docs/azure-facts.md F226).
+    /// Returns the error for an operation on a disabled object. The inner code was recorded only for keys
+    /// (docs/azure-facts.md F226).
     pub(super) fn disabled_object(operation: &str, kind: &str, inner: &'static str) -> Self {
         let text = format!("Operation {operation} is not allowed on a disabled {kind}.");
         Self::new(403, "Forbidden", Some(inner), text)

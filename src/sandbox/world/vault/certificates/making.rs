@@ -18,7 +18,7 @@ use crate::process::clock::Timestamp;
 /// The validity of a certificate starts this long before its creation, as in Key Vault (docs/azure-facts.md F226).
 const EARLY: TimeDelta = TimeDelta::minutes(10);
 
-/// The number of keys of `World::share_certificate_keys`.
+/// The number of keys that certificates share after `World::share_certificate_keys`.
 const SHARED_KEYS: usize = 8;
 
 /// The longest lifetime of a certificate. In Key Vault, the issuer sets this limit.

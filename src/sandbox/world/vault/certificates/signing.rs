@@ -18,7 +18,8 @@ use crate::token::secret::SecretAddress;
 type Scheme = (&'static dyn RsaEncoding, &'static digest::Algorithm);
 
 impl World {
-    /// Reads the public half of a key's version, or of the newest version. A disabled version can also be read.
+    /// Reads the public half of a key. Without a version id, reads the newest version. A disabled version can also be
+    /// read.
     ///
     /// # Errors
     /// Returns a fault or the vault's rejection.
@@ -35,8 +36,8 @@ impl World {
         })
     }
 
-    /// Signs a digest with a key's version, or with the newest version. The algorithm is one of `PS256` to `PS512` and
-    /// `RS256` to `RS512`.
+    /// Signs a digest with a version of a key. Without a version id, signs with the newest version. The algorithm is
+    /// one of `PS256` to `PS512` and `RS256` to `RS512`.
     ///
     /// # Errors
     /// Returns a fault or the vault's rejection.
