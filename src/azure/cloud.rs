@@ -49,7 +49,8 @@ impl CloudName {
         })
     }
 
-    /// Returns the audience of a managed identity's token that is the credential of an app (docs/azure-facts.md F141).
+    /// Returns the audience that a managed identity's token must have to be the credential of an app
+    /// (docs/azure-facts.md F141).
     pub fn assertion_audience(self) -> &'static str {
         match self {
             Self::Public => "api://AzureADTokenExchange",

@@ -18,12 +18,12 @@ pub(crate) fn echoes(texts: &[&str], secrets: &[&str]) -> bool {
 
 /// Whether one of the texts contains one of the secrets. `Piece` is `u128`, which has room for exactly one piece.
 ///
-/// The search sorts the pieces of the texts, because texts are short. It does not sort the pieces of the secrets, so it
-/// copies a secret only if a peer has sent the secret back. The search uses no hash table, since a peer could choose
-/// texts with colliding hashes.
+/// The search sorts the pieces of the texts, because texts are short. The search does not sort the pieces of the
+/// secrets. So the search copies a secret only if a peer has sent the secret back in a text. The search uses no hash
+/// table, since a peer could choose texts with colliding hashes.
 fn holds_one_of<Piece: Ord + From<u128>>(texts: &[&str], secrets: &[&str]) -> bool {
     let mut told: Vec<Piece> = Vec::new();
-    // Only a few pieces of a secret have the same ending as a piece of a text. Only these pieces are searched.
+    // Only a few pieces of a secret have the same ending as a piece of a text. Only these few pieces are searched for.
     let mut ends = [false; ENDS];
     for piece in texts.iter().flat_map(|text| pieces(text.as_bytes())) {
         ends[end(piece)] = true;
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn the_search_is_not_quadratic_in_a_peers_text() {
         // The logarithm of the longest answer's length is 16. The search may make 16 comparisons per byte for each of
-        // two secrets, and 32 for the sort.
+        // two secrets, and the sort may make 32 comparisons per byte.
         const BOUND: u64 = 4 * 16;
         let compared = |search: fn(&[&str], &[&str]) -> bool, (text, secret): (String, String)| {
             COMPARED.set(0);

@@ -1,8 +1,9 @@
 //! The issuer: an adapter for Entra's token endpoint (v2).
 //!
 //! This module owns the form of the request and the parsing of the answer. This file has the requests for redemptions,
-//! and `sign_in` has those for sign-ins. `ports::oauth_error` decides what a rejection means. Entra's descriptions are
-//! not kept. A description can name the user, and a hostile peer could copy the request into the description.
+//! and `sign_in` has the requests for sign-ins. `ports::oauth_error` decides what a rejection means. Entra's
+//! descriptions are not kept. A description can name the user, and a hostile peer could copy the request into the
+//! description.
 //!
 //! Invariant: the parts of an error body that are kept contain no token and no secret. Each part is a GUID, a number or
 //! a short lower-case word, or it was searched for the values that were sent.
@@ -35,7 +36,7 @@ use crate::process::text::guid;
 use crate::token::claims::Claims;
 use crate::token::{AccessToken, RefreshToken};
 
-/// The lifetime of an access token if the answer names none: the shortest lifetime that a policy can set
+/// The lifetime of an access token if the answer names no lifetime. This is the shortest lifetime that a policy can set
 /// (docs/azure-facts.md F105).
 const LEAST_LIFETIME: Duration = Duration::from_secs(10 * 60);
 

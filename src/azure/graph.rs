@@ -1,7 +1,7 @@
 //! The directory: an adapter for Microsoft Graph.
 //!
-//! This module owns three requests about one app registration, and the access token for each. `answers` parses the
-//! answers, and `ports::diagnosis::graph` decides what a rejection means.
+//! This module owns the requests about one app registration, and the access token for each request. `answers` parses
+//! the answers, and `ports::diagnosis::graph` decides what a rejection means.
 //!
 //! Invariant: A request is repeated only after a 401. A request that gets a 401 has had no effect.
 

@@ -50,7 +50,8 @@ use crate::token::version::{NewVersion, Stored, Version, VersionId};
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The maximum number of pages in a list, which is 25,000 versions. With a strict issuer, there are four rotations a
-/// day, which need seventeen years for so many versions. If there are more versions, a save cannot be confirmed.
+/// day, so a secret reaches this number of versions after seventeen years. If there are more versions, a save cannot be
+/// confirmed.
 const MAX_PAGES: usize = 1000;
 
 /// How long the clients, the credential and its secret are used before they are replaced.

@@ -1,8 +1,8 @@
 //! The meaning of Key Vault's answers. This module is pure.
 //!
-//! This module owns the table from status and codes to `VaultError` (docs/azure-facts.md F214). It also converts the
-//! SDK's models to Perennial's types. It parses error bodies itself, since the SDK cannot parse a body that has a JSON
-//! escape.
+//! This module owns the table that maps a status and codes to a `VaultError` (docs/azure-facts.md F214). It also
+//! converts the SDK's models to Perennial's types. It parses error bodies itself, since the SDK cannot parse a body
+//! that has a JSON escape.
 //!
 //! Invariant: only a data action, an IP address and a short code are kept from an error body. Each of these is checked
 //! character by character.

@@ -41,7 +41,7 @@ pub struct AzureClients {
     vault: Arc<KeyVault>,
     partner_center: Arc<PartnerCenter>,
     graph: Arc<Graph>,
-    /// The base address of Microsoft Graph, which messages contain.
+    /// The base address of Microsoft Graph, for use in messages.
     graph_address: String,
     /// The client id of the identity that reads the vault, if the configuration names it.
     vault_client_id: Option<Arc<str>>,
@@ -163,10 +163,10 @@ impl AzureClients {
     }
 }
 
-/// The renewer of an app that uses these clients.
+/// A renewer that uses these clients to renew an app's client secret.
 pub type AzureRenewer = Renewer<Arc<Entra>, Arc<KeyVault>, Arc<Graph>>;
 
-/// The renewer of an app's certificate that uses these clients.
+/// A renewer that uses these clients to renew an app's certificate.
 pub type AzureCertificateRenewer = CertificateRenewer<Arc<Entra>, Arc<KeyVault>, Arc<Graph>>;
 
 /// Whether this is a virtual machine in Azure. Sends one request to the metadata service and waits for at most a

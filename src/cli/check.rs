@@ -1,9 +1,9 @@
 //! `check`: tests the setup step by step, with the action for each failure.
 //!
-//! This module owns the steps and their order. Without `--write`, the command only reads the vault. Only a write shows
-//! whether Perennial may write, so the command skips this step. With `--write`, the command rotates each token once.
-//! The command uses the daemon's own steps, so that each rule of saving exists only once. A `strict` token is redeemed
-//! only with `--write`.
+//! This module owns the steps and their order. Without `--write`, the command only reads the vault. So the command
+//! skips the step that tests the right to write, because only a write can test this right. With `--write`, the command
+//! rotates each token once. The command uses the daemon's own steps, so that each rule of saving exists only once. A
+//! `strict` token is redeemed only with `--write`.
 
 mod report;
 mod token;

@@ -1,4 +1,4 @@
-//! `credential`: shows the credential of each app, in the vault and at Entra. `--renew` renews it now.
+//! `credential`: shows the credential of each app, in the vault and at Entra. `--renew` renews a credential now.
 
 mod certificate;
 
@@ -142,7 +142,7 @@ pub async fn run(args: CredentialArgs, global: &Global) -> Result<ExitCode, Stop
     Ok(all.iter().filter_map(|one| one.code).fold(ExitCode::Done, ExitCode::gravest))
 }
 
-/// Returns one token for each app that has one of these names. Without names, returns one token for each app.
+/// Returns one token for each app whose name is in `names`. Without names, returns one token for each app.
 fn select<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a ManagedToken>, Stop> {
     let mut apps: Vec<&ManagedToken> = Vec::new();
     for grant in &config.tokens {
@@ -169,13 +169,13 @@ fn no_renewal(grant: &ManagedToken) -> Stop {
     ))
 }
 
-/// A renewer that renews the credential although it may last.
+/// A renewer that renews the credential even if the renewal is not due.
 fn forced(renewer: &AzureRenewer) -> AzureRenewer {
     let target = Target { is_forced: true, ..renewer.target.clone() };
     AzureRenewer { target, ..renewer.clone() }
 }
 
-/// Renews a credential. Ctrl-C ends the renewal, and the credential in use stays.
+/// Renews a credential. Ctrl-C ends the renewal and leaves the credential in use unchanged.
 async fn renew(forced: impl Renewal) -> Result<Result<(), Failure>, Stop> {
     let stop = CancellationToken::new();
     let mut renewing = std::pin::pin!(renew_now(&forced, &stop));

@@ -144,8 +144,8 @@ fn parse(path: &Path, text: &str) -> Result<Config, Stop> {
     Ok(Config::parse(path, text, text_only)?)
 }
 
-/// Lists the vault's secrets and proposes values. If the list fails at a terminal, proposes nothing, so that the user
-/// is asked.
+/// Lists the vault's secrets and proposes values. If the vault cannot be listed and the command runs at a terminal,
+/// proposes nothing. The command then asks the user.
 async fn look(path: &Path, given: &Draft, layout: Option<Layout>) -> Result<Proposal, Stop> {
     let config = parse(path, &given.text())?;
     let shipped = AzureClients::for_person(&config, Clock::host()).await?;

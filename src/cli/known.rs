@@ -48,8 +48,8 @@ fn as_noted(mut state: State, now: Timestamp) -> State {
     state
 }
 
-/// Returns a failure that an earlier process recorded and that is still valid, and the time when the failure began. The
-/// failure is still valid unless this command has redeemed the version. A missing answer does not clear the failure.
+/// Returns a failure that an earlier process recorded and that is still valid, and the time when the failure began. A
+/// recorded failure stays valid until this command redeems the version. A missing answer does not clear the failure.
 fn noted(state: &State, now: Timestamp) -> Option<(Failure, Timestamp)> {
     let newest = state.newest.as_ref().filter(|_| state.proved_at().is_none())?;
     let (failure, since) = if newest.is_refused() { refusal(newest) } else { obstacle(newest)? };
@@ -73,7 +73,7 @@ fn refusal(newest: &Version) -> (Failure, Option<Timestamp>) {
 }
 
 /// Returns a recorded failure to redeem this version. Returns `None` for a rejection by Partner Center, since the
-/// snapshot already contains it.
+/// snapshot already contains this rejection.
 fn obstacle(newest: &Version) -> Option<(Failure, Option<Timestamp>)> {
     let noted = Noted::on(newest).filter(|noted| !noted.is_partner_centers())?;
     let (kind, about, summary) = match noted.kind? {

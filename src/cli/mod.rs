@@ -189,8 +189,8 @@ impl ExitCode {
         }
     }
 
-    /// Returns the graver of two exit codes, for a command on many tokens. The gravest code is the one for a required
-    /// sign-in, followed by the one for an operator's action, followed by the one for a transient failure.
+    /// Returns the graver of two exit codes, for a command on many tokens. A required sign-in is gravest, then an
+    /// operator's action, then a transient failure.
     #[must_use]
     pub fn gravest(self, other: Self) -> Self {
         let gravity = |code: Self| match code {

@@ -14,7 +14,7 @@ pub fn has_colors() -> bool {
     may_have_colors(io::stdout().is_terminal())
 }
 
-/// Writes a line of a result. If the reader of a pipe has closed it, as `head` does, this is not an error.
+/// Writes a line of a result. It is not an error if the reader of a pipe has closed the pipe, as `head` does.
 ///
 /// # Errors
 /// Returns an error if stdout cannot be written, for example on a full disk.

@@ -114,8 +114,8 @@ fn unusable_credential(rotator: &AzureRotator, failure: Failure) -> StepFailure 
 /// The answer to a redemption, and the proof with which the request authenticated the app.
 type Exchanged = (Result<RefreshResponse, IssuerError>, ClientProof);
 
-/// Redeems the token with this credential. If Entra rejects the credential, tries an older version of it that Entra
-/// accepts.
+/// Redeems the token with this credential. If Entra rejects the credential but accepts an older version of it, redeems
+/// the token with the older version.
 async fn exchange(
     rotator: &AzureRotator,
     token: &RefreshToken,

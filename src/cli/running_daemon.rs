@@ -1,4 +1,4 @@
-//! Asks the running daemon of the same configuration over HTTP at `[http] listen`.
+//! Sends requests to the running daemon that has the same configuration, over HTTP at `[http] listen`.
 //!
 //! This module owns the daemon's address and the limits of the request. The request uses no proxy and follows no
 //! redirect. Any program may answer at that address, so the answer is checked.
@@ -73,8 +73,9 @@ pub(super) async fn ask(address: SocketAddr, path: &str) -> Result<Result<reqwes
     Ok(request.send().await.map_err(|error| classify(&error).to_string()))
 }
 
-/// Returns the addresses at which programs on this machine can reach the listener. For an unspecified address, this is
-/// loopback. For `[::]`, this is also loopback over IPv4, since a container's network may have no IPv6.
+/// Returns the addresses at which programs on this machine can reach the listener. For an unspecified address, returns
+/// the loopback address. For `[::]`, also returns the loopback address of IPv4, since a container's network may have no
+/// IPv6.
 pub(super) fn reached_at(listen: SocketAddr) -> Vec<SocketAddr> {
     let hosts: Vec<IpAddr> = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => vec![Ipv4Addr::LOCALHOST.into()],

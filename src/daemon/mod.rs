@@ -182,7 +182,7 @@ impl Daemon {
     }
 
     /// Whether a task of a token or a renewal has ended without a stop request, which happens only after a bug. Each
-    /// running task has one receiver, so the receivers are counted.
+    /// running task holds one receiver, so this function counts the receivers.
     pub fn has_ended(&self) -> bool {
         self.reloads.receiver_count() < self.tokens.len() + self.renewals.len()
     }

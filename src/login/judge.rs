@@ -181,7 +181,7 @@ fn same_user(expected: &Expected<'_>, whose: &Whose, sign_in_name: Option<&str>)
     ))
 }
 
-/// Checks that the granted scopes include those that each redemption requests. `.default` stands for all consented
+/// Checks that the granted scopes include the scopes that each redemption requests. `.default` stands for all consented
 /// scopes. If the response names no scopes, the check passes.
 fn covers(
     grant: &ManagedToken,

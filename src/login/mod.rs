@@ -68,8 +68,8 @@ impl fmt::Display for StepFailure {
 
 impl std::error::Error for StepFailure {}
 
-/// The scopes of each sign-in and redemption. The result contains the token's own scopes and those for a refresh token
-/// and an ID token. Microsoft's libraries request the same scopes.
+/// The scopes of each sign-in and redemption. The result contains the token's own scopes, and the scopes for a refresh
+/// token and an ID token. Microsoft's libraries request the same scopes.
 ///
 /// Entra names the user only if `profile` is requested (id-token-claims-reference). If the configured scope contains
 /// `openid`, only `offline_access` is added, because another issuer than Entra may reject a scope that was not granted

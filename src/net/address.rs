@@ -96,7 +96,7 @@ impl BaseUrl {
 pub struct TargetUrl(Url);
 
 impl TargetUrl {
-    /// Parses a URL. Accepts the URL only if others on the network cannot read the requests to it.
+    /// Parses a URL. Accepts the URL only if others on the network cannot read the requests to this URL.
     ///
     /// # Errors
     /// Returns the rule that the text breaks.

@@ -9,9 +9,9 @@ use tokio_rustls::rustls::CertificateError;
 
 use crate::net::no_response::{NoResponse, TlsFault};
 
-/// Finds out why there was no response, from an error of the HTTP client or an error that contains such an error. If
-/// several errors are nested, the outermost specific error is used. For example, the error of a rejected tunnel can
-/// contain an error of the proxy's own DNS lookup.
+/// Finds out why there was no response. `error` is an error of the HTTP client, or contains such an error. If several
+/// errors are nested, the outermost error with a specific reason is used. For example, the error of a rejected tunnel
+/// can contain an error of the proxy's own DNS lookup.
 pub fn classify(error: &(dyn StdError + 'static)) -> NoResponse {
     let mut connecting = false;
     let mut link = Some(error);
@@ -20,7 +20,8 @@ pub fn classify(error: &(dyn StdError + 'static)) -> NoResponse {
             return told;
         }
         connecting |= error.downcast_ref().is_some_and(reqwest::Error::is_connect);
-        // `source` of an I/O error skips the error inside it, so this code checks the inner error directly.
+        // The method `source` of an I/O error skips the error that the I/O error contains. So this code checks the
+        // contained error directly.
         let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         link = inner.map_or_else(|| error.source(), |inner| Some(inner));
     }
@@ -153,7 +154,8 @@ mod tests {
         classify(&error)
     }
 
-    /// `openssl req -x509` creates such a certificate. curl accepts it as a server certificate if it is trusted.
+    /// `openssl req -x509` creates a certificate of an authority. If this certificate is trusted, curl accepts it as a
+    /// server's certificate.
     #[tokio::test]
     async fn a_server_with_an_authoritys_own_certificate_is_told_as_that() {
         let key = rcgen::KeyPair::generate().expect("a key");

@@ -5,7 +5,7 @@
 //! A new connection is always accepted. If all slots are taken, the server closes the connection that has been idle
 //! longest. Otherwise new connections would wait in the kernel, and health checks would fail while other clients keep
 //! connections open. An HTTP client repeats a request if the server closes an idle connection. During `login`, the
-//! browser's connection is never closed (`Connection::keep`).
+//! browser's connection is never closed for a new one (`Connection::keep`).
 //!
 //! Invariant: each connection is opened in its own task, so that a slow TLS handshake delays no other client.
 //!
@@ -325,9 +325,9 @@ pub async fn read_body(body: Body, most: usize, within: Duration) -> Result<Byte
     read.map_err(|_| StatusCode::REQUEST_TIMEOUT)?.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)
 }
 
-/// Whether every host name in a request is this machine. This check prevents DNS rebinding, in which an attacker's
-/// domain resolves to this machine. A browser then still sends the attacker's host name. A request without a host name
-/// does not come from a browser.
+/// Whether every host name in a request stands for this machine. This check prevents DNS rebinding, in which an
+/// attacker's domain resolves to this machine. In such an attack, the browser still sends the attacker's host name. A
+/// request without a host name does not come from a browser.
 pub fn is_for_this_machine(uri: &Uri, headers: &HeaderMap) -> bool {
     let named = headers.get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or_default());
     let target = uri.authority().map(axum::http::uri::Authority::as_str);

@@ -320,8 +320,8 @@ fn conditions(drawn: &Drawn<'_>, mut to: Samples<'_>) -> fmt::Result {
     affected.into_iter().try_for_each(|(kind, token)| to.put(&[kind.as_str(), token], &ConstGauge::new(1)))
 }
 
-/// Writes the expiry of each app's secret. If the tokens of one app state different
-/// expiries, the earliest one is written.
+/// Writes the expiry of each app's secret. If the tokens of one app state different expiries, the earliest expiry is
+/// written.
 fn app_secrets(drawn: &Drawn<'_>, mut to: Samples<'_>) -> fmt::Result {
     let mut ends: BTreeMap<&str, Timestamp> = BTreeMap::new();
     for of in drawn.snapshots {

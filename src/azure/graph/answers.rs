@@ -159,8 +159,8 @@ impl KeyBody {
     }
 }
 
-/// Reads the identifier of a certificate. Graph shows the hash in hexadecimal digits, in base64, or the hexadecimal
-/// digits in base64 (docs/azure-facts.md F608).
+/// Reads the identifier of a certificate. Graph shows the certificate's hash in one of three forms: hexadecimal digits,
+/// base64, or hexadecimal digits that are encoded in base64 (docs/azure-facts.md F608).
 fn thumbprint(text: &str) -> Option<Thumbprint> {
     let of_digits = |digits: &str| {
         let pair = |at: usize| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok();
@@ -194,7 +194,7 @@ pub(super) fn created(answer: &Answer, secrets: &[&str]) -> Result<CreatedSecret
 }
 
 impl CredentialBody {
-    /// Returns `None` if the key id is missing.
+    /// Converts an entry of Graph's list. Returns `None` if the key id is missing.
     fn listed(self, secrets: &[&str]) -> Option<ListedSecret> {
         // A list should not contain secret values. If it does, the value is wiped from memory.
         drop(self.secret_text.map(SecretString::from));

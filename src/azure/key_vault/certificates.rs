@@ -32,7 +32,7 @@ use crate::token::version::{Version, VersionId};
 /// The issuer of certificates that the vault signs itself (docs/azure-facts.md F226).
 const SELF_SIGNED: &str = "Self";
 
-/// The version of the data plane (docs/azure-facts.md F203).
+/// The API version of the requests (docs/azure-facts.md F203).
 const API_VERSION: &str = "7.4";
 
 #[derive(Deserialize)]

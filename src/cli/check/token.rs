@@ -32,7 +32,7 @@ const UPDATE: &str = "update";
 const WRITE: &str = "write";
 
 /// Whether a missing right in the vault caused this failure. Such a failure may end without a further action, because a
-/// new role assignment takes some minutes to take effect.
+/// new role assignment takes effect only after some minutes.
 pub(super) fn may_come_by_itself(step: &CheckStep) -> bool {
     let of_the_vault = [IDENTITY, READ, LIST, CREDENTIAL, UPDATE, WRITE].contains(&step.name);
     step.outcome == StepOutcome::Failed && of_the_vault && step.code != crate::cli::ExitCode::Login

@@ -1,7 +1,7 @@
 //! The secret names that other programs use in a vault (docs/azure-facts.md F222, F225).
 //!
-//! This module owns these names for the four values, and the remarks about a vault in which one of them is missing. It
-//! is pure.
+//! The four secrets contain the app's id, the app's secret, the tenant's id and the refresh token. This module owns
+//! their names, and the remarks about a vault in which one of them is missing. This module is pure.
 
 use clap::ValueEnum;
 

@@ -1,4 +1,4 @@
-//! Opens the user's browser with the program that the system provides for this purpose, the opener.
+//! Opens the user's browser with the opener: the system's own program for opening an address.
 
 use std::process::{Command, Stdio};
 

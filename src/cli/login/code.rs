@@ -129,7 +129,8 @@ async fn wait(
             event = served.events.recv() => match event {
                 Some(ListenerEvent::Arrived(arrived, page)) => return (arrived, Some(page)),
                 Some(ListenerEvent::Odd(summary)) => summary,
-                // The channel stays open, because the listener runs as long as `served` exists.
+                // This case does not occur: the channel stays open, because the listener runs as long as `served`
+                // exists.
                 None => std::future::pending().await,
             },
             line = next(&mut lines) => {

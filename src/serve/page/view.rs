@@ -1,5 +1,5 @@
-//! The view of the status page. The view determines which tokens are shown, which page of the list, and whether the
-//! page reloads itself.
+//! The view of the status page. The view determines which tokens and which page of the list are shown, and whether the
+//! status page reloads itself.
 //!
 //! This module owns the query string of the page, such as `?q=contoso&state=needs_login&page=2&paused`. Invalid values
 //! are ignored. This module is pure.

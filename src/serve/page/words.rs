@@ -105,8 +105,8 @@ pub(super) fn verdict(status: &Status) -> (Look, &'static str, String) {
     (Look::Good, "All is well", format!("{each}.{next}"))
 }
 
-/// A sentence with the number of unconfirmed tokens and the oldest of their last proofs. `None` if there are no such
-/// tokens.
+/// A sentence with the number of unconfirmed tokens, and with the earliest time at which one of them was last proved.
+/// `None` if there are no such tokens.
 fn unconfirmed(status: &Status) -> Option<String> {
     let count = status.tokens.len();
     let unknown = || status.tokens.iter().filter(|token| token.state == TokenState::Unknown);

@@ -197,7 +197,8 @@ async fn a_browser_that_waits_for_the_result_keeps_its_connection() {
         other.write_all(sent.as_bytes()).await.expect("the kernel takes it");
         others.push(other);
     }
-    // The listener accepts connections in order. So after this request, it has accepted all others.
+    // The listener accepts connections in order. So after this request, the listener has accepted all earlier
+    // connections.
     assert_eq!(status(&get(port, "/favicon.ico").await), "404");
     page.send(done()).expect("it waits");
 
