@@ -59,8 +59,8 @@ impl CloudName {
         }
     }
 
-    /// Returns the address of Partner Center's API, which is also the audience of its tokens. US Government partners
-    /// use the public address (docs/azure-facts.md F301).
+    /// Returns the address of Partner Center's API. This address is also the audience of access tokens for the API. US
+    /// Government partners use the public address (docs/azure-facts.md F301).
     pub fn partner_center(self) -> BaseUrl {
         known(match self {
             Self::Public | Self::UsGov => "https://api.partnercenter.microsoft.com",
@@ -68,7 +68,8 @@ impl CloudName {
         })
     }
 
-    /// Returns the address of Microsoft Graph, which is also the audience of its tokens (docs/azure-facts.md F601).
+    /// Returns the address of Microsoft Graph. This address is also the audience of access tokens for Graph
+    /// (docs/azure-facts.md F601).
     pub fn graph(self) -> BaseUrl {
         known(match self {
             Self::Public => "https://graph.microsoft.com",

@@ -37,7 +37,7 @@ use crate::process::clock::Timestamp;
 /// The time limit of one request, and of the request for its access token.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a credential and its secret are used before they are replaced.
+/// How long a credential is used. After this time, the secret is read again and the credential is replaced.
 const FRESH_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The shortest time between two replacements of the credential, even if Graph rejects the access token more often.

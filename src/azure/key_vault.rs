@@ -54,13 +54,14 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// confirmed.
 const MAX_PAGES: usize = 1000;
 
-/// How long the clients, the credential and its secret are used before they are replaced.
+/// How long the clients and the credential are used. After this time, the secret is read again, and the clients and the
+/// credential are replaced.
 const FRESH_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The shortest time between two replacements, even if Key Vault rejects the client more often.
 const KEPT_FOR: Duration = Duration::from_secs(60);
 
-/// How long the expiry of the identity's own credential is used before it is read again.
+/// How long the expiry of the identity's own credential is used before the expiry is read again.
 const EXPIRY_KNOWN_FOR: Duration = Duration::from_secs(60 * 60);
 
 /// The adapter for all vaults.

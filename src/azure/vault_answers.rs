@@ -99,7 +99,7 @@ struct Error {
 pub fn refused(answer: &RefusedCall<'_>) -> VaultError {
     let &RefusedCall { status, retry_after, .. } = answer;
     let body: Body = serde_json::from_slice(answer.body).unwrap_or_default();
-    // If the body has no error of Key Vault, the answer comes from a gateway or a captive portal, and its status says
+    // If the body has no error of Key Vault, the answer comes from a gateway or a captive portal. Then the status says
     // nothing about the secret.
     let known = body.error.is_some();
     let error = body.error.unwrap_or_default();

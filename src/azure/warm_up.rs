@@ -3,7 +3,8 @@
 //! With a cold client, each caller needs a challenge and a token request. Without this module, ten callers at once
 //! would each send these requests.
 //!
-//! Invariant: if the first call fails, all callers that wait for it get its error, and they send no calls of their own.
+//! Invariant: if the first call fails, all callers that wait for this call get the same error, and send no calls of
+//! their own.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 

@@ -65,7 +65,7 @@ struct AppReport {
     /// The vault object that holds the credential.
     stored_in: Option<String>,
     newest: Option<VersionReport>,
-    /// The app's secrets at Entra. Null without `renew`.
+    /// The app's secrets at Entra. Null if Perennial does not renew the app's credential.
     entra: Option<EntraReport>,
     /// What Perennial does next.
     next: Option<String>,

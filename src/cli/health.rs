@@ -21,7 +21,7 @@ pub struct HealthArgs {}
 /// Sends a request to `/livez` at the configured address.
 ///
 /// # Errors
-/// Returns an error for a wrong configuration, or for port 0 in it.
+/// Returns an error for a wrong configuration, or if the configured port is 0.
 pub async fn run(_: HealthArgs, global: &Global) -> Result<ExitCode, Stop> {
     let listen = load(global)?.http.listen;
     if listen.port() == 0 {

@@ -327,8 +327,8 @@ fn is_shortage(error: &std::io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| short.contains(&errno))
 }
 
-/// Runs a command on one thread. One thread is enough, because a command mostly waits, and it needs less memory than
-/// several threads.
+/// Runs a command on one thread. One thread is enough, because a command mostly waits. One thread also needs less
+/// memory than several threads.
 ///
 /// # Errors
 /// Returns the command's own errors, and an error if the machine has no free timers or sockets.

@@ -72,7 +72,7 @@ struct Report {
     code: ExitCode,
 }
 
-/// Proves the tokens and rotates those that are due. With `--force`, rotates all of them.
+/// Proves the tokens and rotates the tokens that are due. With `--force`, rotates all tokens.
 ///
 /// # Errors
 /// Returns an error for a wrong configuration or an unknown name. A token's failures are in the result and in the exit

@@ -27,7 +27,7 @@ pub(super) enum NoDaemonView {
     /// The configured port is 0, so the system chose the port.
     #[error("[http] listen has port 0, so the daemon cannot be found")]
     OpenPort,
-    /// No program listens at this address, or it did not answer in time.
+    /// No program listens at this address, or the program did not answer in time.
     #[error("no daemon answers at {0}")]
     Silent(SocketAddr),
     /// The daemon listens beyond loopback and does not serve `/status`, because this is not configured.

@@ -156,10 +156,10 @@ impl From<TargetUrl> for Url {
 pub enum Roots {
     /// The system's root certificates.
     System,
-    /// The system's root certificates and those in this PEM text.
+    /// The system's root certificates and the certificates in this PEM text.
     Pem(Vec<u8>),
-    /// The system's root certificates and those in this file. The file is read again whenever the HTTP client is
-    /// rebuilt.
+    /// The system's root certificates and the certificates in this file. The file is read again whenever the HTTP
+    /// client is rebuilt.
     File(PathBuf),
 }
 

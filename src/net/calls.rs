@@ -87,7 +87,8 @@ impl Calls {
         self.0.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
-    /// Starts measuring a call. The call is counted by [`Running::end`], or as timed out if it is dropped first.
+    /// Starts measuring a call. The call is counted by [`Running::end`], or is counted as timed out if the returned
+    /// value is dropped first.
     pub fn begin(&self, peer: CallTarget, operation: &'static str) -> Running<'_> {
         Running { calls: self, peer, operation, since: Instant::now(), ended: false }
     }

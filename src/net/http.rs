@@ -64,8 +64,8 @@ pub enum HttpError {
     Client(#[source] reqwest::Error),
 }
 
-/// Creates an HTTP client. No other function creates one. The client trusts the system's root certificates and those in
-/// `ca_pem`. If `proxy` is true, the client uses the proxy from the environment.
+/// Creates an HTTP client. No other function creates one. The client trusts the system's root certificates and the
+/// certificates in `ca_pem`. If `proxy` is true, the client uses the proxy from the environment.
 ///
 /// # Errors
 /// Root certificates are missing or unreadable. An operator must fix the cause.
@@ -76,7 +76,7 @@ pub fn http_client(ca_pem: Option<&[u8]>, proxy: bool) -> Result<reqwest::Client
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(TOTAL_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none())
-        // A small compressed body could expand to a large one before the size limit applies.
+        // A small compressed body could expand to a large body before the size limit applies.
         .no_gzip()
         .no_deflate();
     if let Some(pem) = ca_pem {

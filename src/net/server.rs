@@ -5,7 +5,7 @@
 //! A new connection is always accepted. If all slots are taken, the server closes the connection that has been idle
 //! longest. Otherwise new connections would wait in the kernel, and health checks would fail while other clients keep
 //! connections open. An HTTP client repeats a request if the server closes an idle connection. During `login`, the
-//! browser's connection is never closed for a new one (`Connection::keep`).
+//! browser's connection is never closed for a new connection (`Connection::keep`).
 //!
 //! Invariant: each connection is opened in its own task, so that a slow TLS handshake delays no other client.
 //!

@@ -97,7 +97,7 @@ fn routes(shared: ServeState, is_beyond_loopback: bool) -> Router {
         .route("/", get(front))
         .fallback(async || (StatusCode::NOT_FOUND, NOT_FOUND));
     // The host name is checked only if the server listens on loopback. Otherwise clients may use another host name, for
-    // example that of a proxy, and the network decides who may connect.
+    // example the name of a proxy, and the network decides who may connect.
     let routes =
         if is_beyond_loopback { routes } else { routes.layer(middleware::from_fn(for_this_machine)) };
     routes.layer(middleware::map_response(guarded)).with_state(shared)

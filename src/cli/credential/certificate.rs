@@ -1,4 +1,4 @@
-//! Shows the certificate of an app with `renew`.
+//! Shows the certificate of an app whose certificate Perennial renews.
 
 use super::{AppReport, EntraReport, ListedReport, VersionReport};
 use crate::cli::azure_clients::AzureCertificateRenewer;

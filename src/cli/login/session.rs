@@ -79,8 +79,8 @@ impl LoginSession {
     }
 
     /// Returns the claims challenge that a policy of Entra requires for the next sign-in. To get this challenge,
-    /// redeems the stored token, but only if its tags record a rejection and the token is not `strict`. If Entra does
-    /// not answer, the sign-in continues without a challenge.
+    /// redeems the stored token, but only if the stored version's tags record a rejection and the token is not
+    /// `strict`. If Entra does not answer, the sign-in continues without a challenge.
     pub(super) async fn challenge(&self) -> Option<String> {
         let stored = self.rotator.vault.newest(&self.grant().secret, self.id).await.ok()?;
         if self.grant().strict || !stored.version.is_refused() {

@@ -96,7 +96,7 @@ impl Promises {
         self.checks[promise as usize] += u64::try_from(times).unwrap_or(u64::MAX);
     }
 
-    /// Ends the checks after the story. After the story, the user may cause any failure.
+    /// Stops checking the promises. After the story, the user may cause any failure.
     pub(super) fn close(&mut self) {
         self.closed = true;
     }

@@ -102,14 +102,14 @@ pub enum SandboxError {
     #[error("cannot listen on {address}")]
     Listen {
         address: SocketAddr,
-        /// The reason of the failure.
+        /// The reason for the failure.
         source: io::Error,
     },
     /// A file cannot be written.
     #[error("cannot write {}", path.display())]
     Write {
         path: PathBuf,
-        /// The reason of the failure.
+        /// The reason for the failure.
         source: io::Error,
     },
     /// Another sandbox uses this directory for its files.

@@ -31,7 +31,7 @@ pub(super) struct HttpCaller {
     pub(super) peer: SocketAddr,
     pub(super) connection: Connection,
     pub(super) headers: HeaderMap,
-    /// The body of the request, if it was kept.
+    /// The copy of the request's body, or an empty body if `keep` has made no copy.
     pub(super) sent: Bytes,
 }
 

@@ -77,7 +77,7 @@ impl PublicCertificate {
     }
 }
 
-/// Upper-case hexadecimal digits.
+/// Returns the bytes as upper-case hexadecimal digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02X}"))
 }

@@ -77,9 +77,9 @@ impl AppSecret {
 /// A text that Entra accepts, without any check, as an assertion of an app.
 #[derive(Clone, Debug)]
 pub struct AcceptedAssertion {
-    /// The text.
+    /// The text that Entra accepts.
     pub value: SecretString,
-    /// The expiry, if there is one.
+    /// The expiry of the text, if there is one.
     pub expires: Option<Timestamp>,
 }
 
@@ -290,7 +290,7 @@ impl World {
         key_id
     }
 
-    /// Returns an app's secrets with their values, oldest first, including removed ones.
+    /// Returns an app's secrets with their values, oldest first, including removed secrets.
     pub fn app_secrets(&self, client_id: &str) -> Vec<AppSecret> {
         let inner = self.lock();
         let app = inner.directory.apps.get(&client_id.to_ascii_lowercase());

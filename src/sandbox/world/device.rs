@@ -18,7 +18,7 @@ use crate::process::clock::Timestamp;
 /// The lifetime of a device code (docs/azure-facts.md F136).
 const LASTS: TimeDelta = TimeDelta::minutes(15);
 
-/// A poll of the waiting program.
+/// A poll for the user's sign-in, as the waiting program sends it.
 #[derive(Clone, Copy)]
 pub struct DeviceRequest<'a> {
     /// The tenant in the URL: a GUID or a domain.

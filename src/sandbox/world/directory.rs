@@ -71,7 +71,7 @@ pub struct App {
     pub owners: BTreeSet<String>,
     /// The limits for new credentials.
     pub policy: CredentialPolicy,
-    /// The app's secrets, including removed ones.
+    /// The app's secrets, including removed secrets.
     pub secrets: Vec<AppSecret>,
     /// The public halves of the app's certificates.
     pub certificates: Vec<AppCertificate>,

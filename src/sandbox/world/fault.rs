@@ -33,7 +33,8 @@ pub enum Distortion {
     OpaqueAccessToken,
     /// The answer has no ID token, and an unreadable access token.
     NoIdentity,
-    /// The answer has a refresh token that expires after a day, like those for a redirect of the platform `spa`.
+    /// The answer has a refresh token that expires after a day, like a refresh token for a redirect of the platform
+    /// `spa`.
     DayToken,
     /// The answer contains the redeemed refresh token again, as in answers of issuers that do not rotate tokens.
     SameRefreshToken,

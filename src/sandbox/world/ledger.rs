@@ -1,4 +1,4 @@
-//! The ledger of every call to the world, and of every write to a vault with its writer.
+//! The ledger records every call to the world, and every write to a vault with the writer's name.
 //!
 //! This module owns the queries that tests use, such as the number of calls since a time and the writer of a version.
 
@@ -214,7 +214,7 @@ impl fmt::Display for CallOutcome {
 /// The record of one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
-    /// The world's time of the call.
+    /// The world's time at the call.
     pub at: Timestamp,
     /// The called service.
     pub peer: Peer,
@@ -233,7 +233,7 @@ pub struct Call {
 /// The record of one new version in a vault.
 #[derive(Clone, Debug)]
 pub struct Write {
-    /// The world's time of the call.
+    /// The world's time at the write.
     pub at: Timestamp,
     /// The name of the writer: an actor's name, or `human`.
     pub writer: String,

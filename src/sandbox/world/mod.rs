@@ -107,9 +107,9 @@ struct About<'a> {
 impl World {
     /// Creates an empty world. Until an offset is set, the world's time is the time of `clock`.
     ///
-    /// The world uses the clock without its correction. A daemon that shares the clock corrects the clock to the
-    /// vault's time, which is the world's time. If the world used the corrected clock, each correction would change the
-    /// world's time, too.
+    /// The world uses the uncorrected clock. A daemon that shares the clock corrects the clock to the vault's time,
+    /// which is the world's time. If the world used the corrected clock, each correction would change the world's time,
+    /// too.
     pub fn new(clock: Clock, seed: u64) -> Self {
         Self(Arc::new(Mutex::new(Inner {
             time: time::WorldTime::new(clock),
@@ -152,7 +152,7 @@ impl World {
         self.lock().time.advance(by);
     }
 
-    /// Makes the world's time run `speed` times as fast as its clock from now on.
+    /// Makes the world's time run `speed` times as fast as the world's clock from now on.
     pub fn set_speed(&self, speed: f64) {
         self.lock().time.set_speed(speed);
     }

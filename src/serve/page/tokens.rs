@@ -17,7 +17,7 @@ use crate::status::snapshot::TokenState;
 
 /// The maximum number of tokens on one page. Tokens with a problem come first.
 pub(super) const PAGE_OF: usize = 200;
-/// If there are at most this many tokens, the page shows every token as a card. With more tokens, only those with a
+/// If there are at most this many tokens, the page shows every token as a card. With more tokens, only tokens with a
 /// problem have cards.
 const FEW: usize = 6;
 /// The maximum number of cards in a large list. Further tokens with a problem are shown as table rows.

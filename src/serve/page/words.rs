@@ -147,7 +147,7 @@ pub(super) fn age(issued: Timestamp, expires: Option<Timestamp>, now: Timestamp)
     expires.map_or_else(|| old.clone(), |at| format!("{old} of {}", relative::span(at - issued)))
 }
 
-/// The time until a token expires, or a text that it has expired or is rejected.
+/// The time until a token expires, or a text that says that the token has expired or is rejected.
 pub(super) fn end(at: Timestamp, dead: bool, now: Timestamp) -> String {
     if at <= now {
         "expired".to_owned()
@@ -189,7 +189,7 @@ pub(super) fn next_step(token: &TokenStatus) -> &'static str {
     }
 }
 
-/// Describes what the renewal of an app's secret does.
+/// Describes the current stage of the renewal of an app's secret.
 pub(super) fn renewal(renewal: &RenewalStatus, now: Timestamp) -> String {
     match (renewal.stage, renewal.renews_at) {
         (RenewalStage::Starting, _) | (RenewalStage::Waiting, None) => "not known".to_owned(),

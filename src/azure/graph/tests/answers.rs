@@ -40,7 +40,7 @@ async fn every_answer_that_is_no_success_has_its_meaning() {
     }
 }
 
-/// Returns the list with one member replaced.
+/// Returns the usual list of secrets with one member replaced.
 fn changed(path: &str, value: Value) -> String {
     let mut body = listed();
     *body.pointer_mut(path).expect(path) = value;

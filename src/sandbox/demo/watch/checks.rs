@@ -17,8 +17,8 @@ const VAULT_CALLS_A_DAY: usize = 60;
 /// The limit of vault calls per process, token and day while a person must act (promise 6).
 const WATCHED: usize = 1_500;
 
-/// The longest time that a sign-in stays buried: a write has replaced it as the newest version. At the latest, the next
-/// proof finds and restores the sign-in.
+/// The longest time that a sign-in stays buried. A sign-in is buried if a write has replaced the sign-in as the newest
+/// version. At the latest, the next proof finds and restores the sign-in.
 const BURIED_FOR: TimeDelta = TimeDelta::minutes(6 * 60 + 5);
 
 /// The largest delay of a beat at high speed.

@@ -114,7 +114,7 @@ pub(super) fn list<T>(page: &ListPage<T>, next: Option<&str>, item: impl FnMut(&
     Json(json!({"value": items, "nextLink": next})).into_response()
 }
 
-/// The attributes of a version of a secret, a certificate or a key.
+/// Returns the attributes of a version of a secret, a certificate or a key as JSON.
 pub(super) fn attributes(attributes: &Attributes, created: Timestamp, updated: Timestamp) -> Value {
     let mut shown = json!({
         "enabled": attributes.enabled,

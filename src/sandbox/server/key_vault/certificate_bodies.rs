@@ -143,7 +143,7 @@ impl SignBody {
     }
 }
 
-/// A version of a certificate.
+/// Returns a version of a certificate as JSON.
 pub(super) fn certificate(vault: &str, version: &CertificateVersion) -> Value {
     let mut body = item(vault, version, true);
     let (name, id) = (&version.name, &version.id);
@@ -207,7 +207,7 @@ pub(super) fn request(vault: &str, request: &CertificateRequest, begun: bool) ->
     body
 }
 
-/// The public half of a key.
+/// Returns the public half of a key as JSON.
 pub(super) fn key(vault: &str, version: &CertificateVersion) -> Value {
     let mut body = json!({
         "key": {

@@ -74,7 +74,7 @@ struct ParsedAssertion<'a> {
 type AssertionId = (String, Timestamp);
 
 /// Checks an assertion. `issued` says whether an external issuer of the world has issued the assertion. If the app
-/// itself signed the assertion, returns its id and expiry.
+/// itself signed the assertion, returns the assertion's id and expiry.
 pub(super) fn check(
     text: &str,
     app: &App,
@@ -207,7 +207,7 @@ fn part<T: DeserializeOwned>(text: &str) -> Option<T> {
 }
 
 impl AssertionHeader {
-    /// Finds the registered certificate that the header names. Some libraries pad the hash.
+    /// Finds the registered certificate whose hash is in the header. Some libraries pad this hash.
     fn find<'a>(&self, app: &'a App, by: FrontEnd) -> Option<&'a AppCertificate> {
         let is_removed = |known: &AppCertificate| {
             known.removal.as_ref().is_some_and(|removal| removal.has_reached(by.number, by.now))

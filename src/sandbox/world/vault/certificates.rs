@@ -98,7 +98,7 @@ pub struct CertificateImport {
 /// One version of a certificate, without its private key.
 #[derive(Clone, Debug)]
 pub struct CertificateVersion {
-    /// The name, with the case in which it was first written.
+    /// The certificate's name as it was first written.
     pub name: String,
     /// The id of the version: 32 hex digits. The versions of the secret and of the key have the same id.
     pub id: String,
@@ -119,7 +119,7 @@ pub struct CertificateVersion {
 /// A request for a certificate.
 #[derive(Clone, Debug)]
 pub struct CertificateRequest {
-    /// The name, as in the request.
+    /// The certificate's name, spelled as in the request.
     pub name: String,
     /// The id of the request.
     pub id: String,
