@@ -49,9 +49,9 @@ use crate::token::version::{NewVersion, Stored, Version, VersionId};
 /// The time limit of one call, including the challenge and the access token.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The maximum number of pages in a list, which is 25,000 versions. With a strict issuer, there are four rotations a
-/// day, so a secret reaches this number of versions after seventeen years. If there are more versions, a save cannot be
-/// confirmed.
+/// The maximum number of pages in a list. These pages contain 25,000 versions. With a strict issuer, there are four
+/// rotations a day, so a secret reaches 25,000 versions after seventeen years. If there are more versions, a save
+/// cannot be confirmed.
 const MAX_PAGES: usize = 1000;
 
 /// How long the clients and the credential are used. After this time, the secret is read again, and the clients and the

@@ -67,8 +67,8 @@ impl Resource for PartnerCenter {
     }
 }
 
-/// Finds out whether Partner Center accepts the token. Only the statuses 200, 401 and 403 are a verdict. A gateway's
-/// page with the status 200 is not a verdict.
+/// Finds out whether Partner Center accepts the token. Only an answer with the status 200, 401 or 403 can be a verdict.
+/// A gateway's page with the status 200 is not a verdict.
 fn verdict(answer: &Answer, token: &AccessToken) -> Result<Acceptance, ResourceError> {
     let status = answer.status;
     let body = answer.body.as_deref().map_or(&[][..], Vec::as_slice);

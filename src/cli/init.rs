@@ -178,7 +178,7 @@ async fn look(path: &Path, given: &Draft, layout: Option<Layout>) -> Result<Prop
 }
 
 /// Returns the error for a failed list. To list a whole vault, Perennial needs a permission that it does not need
-/// otherwise. Instead, the user can give the missing values by flags.
+/// otherwise. Instead of granting this permission, the user can give the missing values by flags.
 fn unlisted(error: &VaultError, vault: Arc<str>, summary: String, missing: &[&str]) -> StepFailure {
     let name = SecretName::parse("any").expect("letters");
     let failure = error.failure(SecretRole::Own, &SecretAddress { vault, name });

@@ -189,8 +189,8 @@ impl ExitCode {
         }
     }
 
-    /// Returns the graver of two exit codes, for a command on many tokens. A required sign-in is gravest, then an
-    /// operator's action, then a transient failure.
+    /// Returns the graver of two exit codes, for a command on many tokens. A required sign-in is graver than an
+    /// operator's action, which is graver than a transient failure.
     #[must_use]
     pub fn gravest(self, other: Self) -> Self {
         let gravity = |code: Self| match code {

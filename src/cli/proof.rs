@@ -218,7 +218,7 @@ pub(super) async fn ask(
 }
 
 /// Returns the failure for an answer of Partner Center, if the token cannot be used. A wrong tenant or missing MFA
-/// requires a sign-in. A rejection must first be investigated by an operator. The daemon uses the same rules.
+/// requires a sign-in. An operator must first investigate a rejection. The daemon uses the same rules.
 pub(super) fn objection(grant: &ManagedToken, said: &Acceptance) -> Option<StepFailure> {
     let refused = judge::judge_acceptance(grant, said).err()?;
     if said.objection() == Some(Kind::PartnerCenterRefused) {

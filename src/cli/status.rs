@@ -2,8 +2,8 @@
 //! redeems nothing.
 //!
 //! This module owns the choice of the source, and the document that is built from the vault. That document has the same
-//! form as the daemon's document. It is built from each token's newest version and its tags. Values that only a daemon
-//! knows are null.
+//! form as the daemon's document. This module builds the document from each token's newest version and this version's
+//! tags. Values that only a daemon knows are null.
 
 mod table;
 

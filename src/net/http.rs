@@ -64,8 +64,8 @@ pub enum HttpError {
     Client(#[source] reqwest::Error),
 }
 
-/// Creates an HTTP client. No other function creates one. The client trusts the system's root certificates and the
-/// certificates in `ca_pem`. If `proxy` is true, the client uses the proxy from the environment.
+/// Creates an HTTP client. No other function creates HTTP clients. The client trusts the system's root certificates and
+/// the certificates in `ca_pem`. If `proxy` is true, the client uses the proxy from the environment.
 ///
 /// # Errors
 /// Root certificates are missing or unreadable. An operator must fix the cause.

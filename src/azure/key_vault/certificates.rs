@@ -1,7 +1,8 @@
 //! Certificates and keys of Key Vault, for an app whose private key stays in the vault.
 //!
 //! This file makes the requests about certificates and keys, which the official client for secrets does not support
-//! (docs/azure-facts.md F226). They use the same HTTP client, identity and table of errors as the requests for secrets.
+//! (docs/azure-facts.md F226). These requests use the same HTTP client, identity and table of errors as the requests
+//! for secrets.
 
 use std::sync::Arc;
 

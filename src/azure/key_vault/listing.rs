@@ -27,7 +27,7 @@ impl KeyVault {
     /// Lists the names of the vault's secrets without their values. Returns at most 25,000 secrets.
     ///
     /// # Errors
-    /// `VaultError::failure` converts the error.
+    /// Returns the vault's error. `VaultError::failure` converts this error to a failure with a remedy and a text.
     pub async fn secrets(&self, vault: &Arc<str>, id: Uuid) -> Result<Vec<Listed>, VaultError> {
         let mut found = self
             .call(vault, |line| async move {

@@ -1,7 +1,7 @@
 //! Writes the configuration file completely or not at all.
 //!
-//! This module owns the file's mode. All users may read the file: it contains no secret, and usually root writes it and
-//! the daemon reads it as another user.
+//! This module owns the file's mode. All users may read the file, because it contains no secret. Usually root writes
+//! the file, and the daemon reads the file as another user.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io;
@@ -18,8 +18,9 @@ pub(super) enum Written {
     Replaced,
 }
 
-/// Writes a temporary file in the same directory and renames it. Replaces an existing file only with `force`, and keeps
-/// this file's mode and owner. All users may read a new file and enter a new directory, even with a strict umask.
+/// Writes a temporary file in the same directory and renames it. Replaces an existing file only with `force`, and then
+/// keeps the mode and owner of this file. All users may read a new file and enter a new directory, even with a strict
+/// umask.
 pub(super) fn write(path: &Path, text: &str, force: bool) -> io::Result<Written> {
     // If the path is a symbolic link, the write replaces the file to which the link points, and not the link.
     let path = if path.is_symlink() { &path.canonicalize()? } else { path };

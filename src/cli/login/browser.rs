@@ -1,4 +1,4 @@
-//! Opens the user's browser with the opener: the system's own program for opening an address.
+//! Opens the user's browser with the opener, which is the system's own program for opening an address.
 
 use std::process::{Command, Stdio};
 

@@ -7,7 +7,7 @@
 //!
 //! Invariants: The listener uses only loopback, on both `127.0.0.1` and `::1`. It never uses a port that another
 //! program uses on one of the two addresses. Otherwise the other program could get the code, because `localhost` can
-//! stand for either address. It rejects a request with another `Host` (DNS rebinding).
+//! stand for either address. To prevent DNS rebinding, it rejects a request whose `Host` is not this machine.
 
 use std::io;
 use std::io::ErrorKind;

@@ -1,6 +1,7 @@
-//! The part of a sign-in that all methods share: the checks before the sign-in, and storing the token after it.
+//! The part of a sign-in that all methods share: the checks before the sign-in, and the write to the vault after the
+//! sign-in.
 //!
-//! This module owns these checks and the write to the vault.
+//! This module owns these checks and this write.
 
 use serde::Serialize;
 use uuid::Uuid;

@@ -61,7 +61,7 @@ fn json_of(status: StatusCode, body: Body) -> Response {
 
 /// Returns endless spaces as a gzip member (RFC 1952). The member has one block with fixed codes (RFC 1951, 3.2.6). The
 /// block contains a space, and after that only the code for "repeat the last byte 258 times". The end of the member is
-/// missing, because no client reads so far.
+/// missing, because no client reads that far.
 fn bomb() -> Vec<u8> {
     const REPEATS: usize = LONG_BYTES / 258;
     let mut bits = Bits { bytes: vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255], free: 0 };

@@ -1,5 +1,5 @@
-//! Partner Center over HTTPS. Perennial sends only one kind of request to Partner Center, which checks a user's access
-//! token.
+//! Partner Center over HTTPS. Perennial sends Partner Center only one kind of request. This request checks a user's
+//! access token.
 
 use axum::response::IntoResponse as _;
 use axum::response::Response;

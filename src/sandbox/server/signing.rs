@@ -1,7 +1,7 @@
 //! The key that signs the sandbox's ID tokens, and its public half as a JSON Web Key.
 //!
-//! Entra signs with RSA. The sandbox uses an elliptic curve, since creating an RSA key takes long. Each sandbox creates
-//! a new key and never writes it to disk.
+//! Entra signs with RSA. The sandbox uses an elliptic curve, since creating an RSA key takes a long time. Each sandbox
+//! creates a new key and never writes it to disk.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::KeyPair as _;

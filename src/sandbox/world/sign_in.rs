@@ -244,8 +244,8 @@ impl Inner {
     }
 }
 
-/// Whether a redirect URI is the registered one. For `localhost`, the port is ignored (docs/azure-facts.md F134).
-/// Scheme and path must match. An empty path equals a slash.
+/// Whether a redirect URI matches the registered redirect URI. For `localhost`, the port is ignored
+/// (docs/azure-facts.md F134). Scheme and path must match. An empty path equals a slash.
 fn matches(registered: &str, asked: &str) -> bool {
     let (Ok(registered), Ok(asked)) = (Url::parse(registered), Url::parse(asked)) else { return false };
     let loopback = registered.host_str() == Some("localhost");

@@ -12,8 +12,8 @@ use crate::net::no_response::NoResponse;
 use crate::process::clock::Timestamp;
 use crate::sandbox::world::{Distortion, Fault, FaultEffect, Hostile, Operation, Peer, When, World};
 
-/// A fault to simulate, as the body of a control request describes it. The failure is one of `cut`, `hang`, `garbage`, `body`, `delay`, `distort`, `error` or
-/// `status`.
+/// A fault to simulate, as the body of a control request describes it. The failure is one of `cut`, `hang`, `garbage`,
+/// `body`, `delay`, `distort`, `error` or `status`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FaultForm {

@@ -136,7 +136,7 @@ impl FormBody {
 }
 
 impl SignBody {
-    /// Returns the digest. For an unreadable digest, returns an empty one, which is later rejected because of its
+    /// Returns the digest. For an unreadable digest, returns an empty digest, which is later rejected because of its
     /// length.
     pub(super) fn digest(&self) -> Vec<u8> {
         URL_SAFE_NO_PAD.decode(self.value.trim_end_matches('=')).unwrap_or_default()

@@ -1,4 +1,5 @@
-//! Converts the world's rejections and faults to the errors of the ports, as the adapters convert answers on the network.
+//! Converts the world's rejections and faults to the errors of the ports. The adapters convert real answers in the same
+//! way.
 
 use std::time::Duration;
 
