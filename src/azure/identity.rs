@@ -65,8 +65,8 @@ pub enum Identity {
     },
 }
 
-/// The service that issues a managed identity's tokens. The SDK chooses the service by the same environment variables
-/// (docs/azure-facts.md F403).
+/// The service that issues a managed identity's tokens. Perennial and the SDK choose this service by the same
+/// environment variables (docs/azure-facts.md F403).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IdentityHost {
     /// The service of App Service, Functions or Container Apps, at this URL (docs/azure-facts.md F402).

@@ -45,14 +45,14 @@ pub(super) enum SdkError {
     /// The SDK addressed the request to another server.
     #[error("the request would have gone to another server")]
     Astray,
-    /// The vault asked for a token with another audience than this cloud's vaults.
+    /// The vault asked for a token with another audience than the audience of this cloud's vaults.
     #[error("the vault asks for a token of another cloud")]
     OtherAudience,
     /// Entra rejected the token request. The variant contains the parsed error, because the SDK loses the codes if the
     /// error's JSON text has escapes.
     #[error("{0}")]
     NoToken(IssuerError),
-    /// The host's identity service rejected the token request. The number is the status.
+    /// The host's identity service rejected the token request. The number is the HTTP status.
     #[error("{}", said_by_host(*.0))]
     NoTokenOfHost(u16),
     /// The host's identity service did not answer.
@@ -225,7 +225,7 @@ fn outcome(answer: &Result<AsyncRawResponse, SdkError>) -> Result<u16, NoRespons
             | SdkError::TooLong(status)
             | SdkError::NoTokenOfHost(status),
         ) => Ok(*status),
-        // In these cases, no request was sent, or the error names no better reason.
+        // In these cases, no request was sent, or the error contains no more specific reason.
         Err(SdkError::Astray | SdkError::OtherAudience | SdkError::NoAssertion(_) | SdkError::NoToken(_)) => {
             Err(NoResponse::Cut)
         }

@@ -228,7 +228,7 @@ pub enum Stop {
     /// The configuration is wrong.
     #[error(transparent)]
     Configuration(#[from] ConfigProblems),
-    /// The command rejects its arguments, for example the name of an unknown token.
+    /// The command rejects its arguments, for example the name of a token that is not configured.
     #[error("{0}")]
     Usage(String),
     /// A step failed. For example, a sign-in was not stored.

@@ -39,7 +39,7 @@ pub(super) struct ProvenToken {
     pub(super) proved_at: Timestamp,
 }
 
-/// The facts about an access token that may be shown. Each fact has the expected form and contains no secret that was
+/// The facts that may be shown about an access token. Each fact has the expected form and contains no secret that was
 /// sent or received.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct TokenFacts {

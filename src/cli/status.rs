@@ -136,7 +136,7 @@ async fn look(args: &StatusArgs, global: &Global) -> Result<Viewed, Stop> {
     Ok(Viewed { view, status })
 }
 
-/// Reads a token's newest version and draws its status from that version.
+/// Reads a token's newest version and draws the token's status from that version.
 pub async fn peek<I, V, R>(mut rotator: Rotator<I, V, R>) -> Snapshot
 where
     I: Issuer + Sync,

@@ -181,8 +181,8 @@ impl Daemon {
         in_time
     }
 
-    /// Whether a task of a token or a renewal has ended without a stop request, which happens only after a bug. Each
-    /// running task holds one receiver, so this function counts the receivers.
+    /// Whether the task of a token or of a renewal has ended without a stop request, which happens only after a bug.
+    /// Each running task holds one receiver, so this function counts the receivers.
     pub fn has_ended(&self) -> bool {
         self.reloads.receiver_count() < self.tokens.len() + self.renewals.len()
     }

@@ -10,7 +10,7 @@ use crate::ports::diagnosis::diagnose;
 use crate::ports::failure::Remedy;
 use crate::process::clock::Timestamp;
 
-/// The polling interval if the issuer does not specify one (RFC 8628, 3.2).
+/// The polling interval if the issuer does not specify an interval (RFC 8628, 3.2).
 const USUAL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The increase of the interval after `slow_down` (RFC 8628, 3.5).

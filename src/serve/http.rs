@@ -113,7 +113,7 @@ async fn for_this_machine(request: Request, next: Next) -> Response {
     }
 }
 
-/// Adds headers so that a response is not cached, framed or sniffed and sends no referrer.
+/// Adds headers so that a browser does not cache, frame or sniff the response, and sends no referrer.
 async fn guarded(mut response: Response) -> Response {
     let headers = response.headers_mut();
     for (name, value) in [

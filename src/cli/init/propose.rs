@@ -1,5 +1,5 @@
-//! Proposes what each secret of a vault contains, by its content type, tags and name (docs/azure-facts.md F222). This
-//! module is pure.
+//! Proposes what each secret of a vault contains. The proposal uses the secret's content type, tags and name
+//! (docs/azure-facts.md F222). This module is pure.
 
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;

@@ -132,7 +132,7 @@ pub struct FederatedCredential {
 pub struct ManagedIdentity {
     /// The identity's client id.
     pub client_id: String,
-    /// The object id of the identity's principal, which is the subject of its tokens.
+    /// The object id of the identity's principal. This id is the subject of the identity's tokens.
     pub principal_id: String,
     /// The id of the identity's tenant.
     pub tenant: String,

@@ -219,8 +219,8 @@ impl Inner {
         Ok(user.clone())
     }
 
-    /// Returns `Accept` if the user or an administrator has already consented. Returns `SignIn` if the user must be
-    /// asked.
+    /// Records the consent if the user accepts. Returns `Accept` if the user or an administrator has consented.
+    /// Otherwise returns `decision`, where `SignIn` means that the user must be asked.
     fn consented(
         &mut self,
         tenant: &Tenant,

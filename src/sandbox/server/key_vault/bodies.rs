@@ -76,7 +76,7 @@ fn at(seconds: i64) -> Option<Timestamp> {
     DateTime::from_timestamp(seconds, 0)
 }
 
-/// Returns the answer to a read or a write, which contains a version with its value.
+/// Returns the answer to a read or a write. The answer contains a version with its value.
 pub(super) fn with_value(vault: &str, version: &SecretVersion) -> Response {
     let mut body = bundle(vault, version, true);
     body["value"] = json!(version.value.expose_secret());

@@ -3,7 +3,7 @@
 use super::*;
 use crate::token::AccessToken;
 
-/// The default authority of a world, before a server sets another one.
+/// The default authority of a world, before a server sets another authority.
 pub(super) const AUTHORITY: &str = "https://login.microsoftonline.com";
 const EXCHANGE: &str = "api://AzureADTokenExchange";
 

@@ -98,7 +98,7 @@ pub struct VaultState {
     /// The time that the creation of a certificate takes.
     pub issuance: TimeDelta,
     pub(super) secrets: BTreeMap<String, SecretState>,
-    /// The newest request for each certificate, complete or not, by name.
+    /// The newest request for each certificate, complete or not, by the certificate's name.
     pub(super) requested: BTreeMap<String, CertificateRequest>,
     /// The times of recent new versions, and the times of other recent calls.
     pub(super) lately: (VecDeque<Timestamp>, VecDeque<Timestamp>),

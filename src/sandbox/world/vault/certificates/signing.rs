@@ -1,4 +1,4 @@
-//! The operations on Key Vault's keys, which read the public half or sign a digest.
+//! The operations on Key Vault's keys: reading the public half, and signing a digest.
 
 use aws_lc_rs::digest::{self, Digest};
 use aws_lc_rs::rsa;
