@@ -120,10 +120,14 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
             || format!("compare the app's secrets with the vault: `az ad app credential list --id {app}`"),
             str::to_owned,
         ),
-        (None, Kind::AppCredentialUnknown) => format!(
-            "find out who made the secret: Entra admin center, Audit logs, activity \"Update application – Certificates and secrets management\"; if no one knows this secret, remove it: `az ad app credential delete --id {app} --key-id {}`; if another program needs it, add its key id to known in `renew`",
-            stranger(of)
-        ),
+        (None, Kind::AppCredentialUnknown) => {
+            let is_certificate = of.grant.app.credential.is_certificate();
+            let (noun, flag) = if is_certificate { ("certificate", " --cert") } else { ("secret", "") };
+            format!(
+                "find out who made the {noun}: Entra admin center, Audit logs, activity \"Update application – Certificates and secrets management\"; if no one knows this {noun}, remove it: `az ad app credential delete --id {app}{flag} --key-id {}`; if another program needs it, add its key id to known in `renew`",
+                stranger(of)
+            )
+        }
         // If Entra has rejected the identity for Key Vault, the failure has its own action.
         (None, Kind::EntraUnreachable) => stated.map_or_else(|| Advice::Outage.text(&subject), str::to_owned),
         (None, Kind::EntraThrottled) => {

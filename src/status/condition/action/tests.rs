@@ -191,6 +191,15 @@ fn a_credential_is_replaced_by_one_of_its_own_sort_before_it_expires() {
 }
 
 #[test]
+fn an_unknown_certificate_is_removed_as_a_certificate() {
+    let file = Source::File(PathBuf::from("/app.pem"));
+    let text = unfailed(Kind::AppCredentialUnknown, token(CredentialSource::Certificate(file)));
+
+    assert!(text.starts_with("find out who made the certificate"), "{text}");
+    assert!(text.contains("`az ad app credential delete --id app --cert --key-id KEY_ID`"), "{text}");
+}
+
+#[test]
 fn an_unknown_expiry_is_stored_beside_the_secret_or_configured() {
     let told = |source| unfailed(Kind::AppSecretExpiryUnknown, token(CredentialSource::Secret(source)));
 
