@@ -72,7 +72,7 @@ pub struct InitArgs {
     /// The vault secret that holds the app's secret
     #[arg(long, value_name = "SECRET", group = "credential")]
     pub app_secret: Option<String>,
-    /// Instead of a secret: the certificate of the vault that signs for the app
+    /// Instead of a secret: the Key Vault certificate whose key signs for the app
     #[arg(long, value_name = "CERTIFICATE", group = "credential")]
     pub app_key: Option<String>,
     /// Instead of a secret: the vault secret with the app's certificate and key

@@ -47,7 +47,7 @@ pub enum CertificateError {
     NoCertificate,
     /// The value contains no private key. Key Vault returns such a value for a certificate that is not exportable.
     #[error(
-        "holds a certificate and no private key; a key that never leaves Key Vault needs {{ key = \"name\" }}"
+        "holds a certificate and no private key; if the private key must stay in Key Vault, write {{ key = \"name\" }} instead"
     )]
     NoPrivateKey,
     /// The private key is not an RSA key, so Entra does not accept it.

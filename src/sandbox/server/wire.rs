@@ -102,7 +102,8 @@ pub(super) fn code(status: u16) -> StatusCode {
     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// Returns Entra's error body (docs/azure-facts.md F121). The form with single spaces is from recordings of 2026.
+/// Returns Entra's error body (docs/azure-facts.md F121). In `error_description`, single spaces separate the parts, as in
+/// recordings of 2026.
 pub(super) fn oauth_error(refused: &EntraRefusal, now: Timestamp) -> Response {
     let refusal = &refused.refusal;
     let named = &refusal.trace;
