@@ -110,7 +110,7 @@ impl Daemon {
         let (stop, reload) = (self.stop.clone(), self.reloads.subscribe());
         if renewer.app.credential.is_certificate() {
             let told = move |state: &CertificateState| {
-                publish(RenewalReport::of_certificate(state, &target, clock.now()))
+                publish(RenewalReport::of_certificate(state, &target, clock.now()));
             };
             self.renewals.spawn(keep_renewed(CertificateRenewer(renewer), stop, reload, told));
         } else {

@@ -74,19 +74,18 @@ pub async fn keep_renewed<R: Renewal>(
         let up = renewal.clock().uptime();
         let next = renewal.next(&state, up);
         publish(&state);
-        match R::waits_until(&next) {
-            Some(until) => {
-                let span = (until - up).min(WAKE_EVERY).to_std().unwrap_or_default();
-                tokio::select! {
-                    () = tokio::time::sleep(renewal.clock().real(span)) => {}
-                    Ok(()) = reload.changed() => R::hurry(&mut state),
-                    () = stop.cancelled() => {}
-                }
+        if let Some(until) = R::waits_until(&next) {
+            let span = (until - up).min(WAKE_EVERY).to_std().unwrap_or_default();
+            tokio::select! {
+                () = tokio::time::sleep(renewal.clock().real(span)) => {}
+                Ok(()) = reload.changed() => R::hurry(&mut state),
+                () = stop.cancelled() => {}
             }
-            None => tokio::select! {
+        } else {
+            tokio::select! {
                 () = Box::pin(renewal.carry_out(&mut state, &next)) => {}
                 () = stop.cancelled() => {}
-            },
+            }
         }
     }
     renewal.withdraw(&mut state).await;

@@ -11,9 +11,9 @@
 //!
 //! 1. A process reads the version. The process stops here if the version has another process's mark.
 //! 2. The process writes its own mark. At most [`SETTLES`] may pass from the start of the read in step 1 to the answer
-//!   to this write.
+//!    to this write.
 //! 3. The process waits for [`SETTLES`] and reads again. The process redeems the version only if the version still has
-//!   the process's own mark.
+//!    the process's own mark.
 //!
 //! If another process overwrites the mark before the read of step 3, this read shows the other mark. If another process
 //! overwrites the mark later, step 2 of the other process took too long, so the other process does not redeem the

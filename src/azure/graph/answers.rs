@@ -75,7 +75,7 @@ struct ApplicationBody {
     id: Option<String>,
     app_id: Option<String>,
     password_credentials: Option<Vec<CredentialBody>>,
-    key_credentials: Option<Vec<KeyBody>>,
+    key_credentials: Option<Vec<ListedKeyBody>>,
 }
 
 #[derive(Deserialize)]
@@ -91,7 +91,7 @@ struct CredentialBody {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct KeyBody {
+struct ListedKeyBody {
     key_id: Option<String>,
     custom_key_identifier: Option<String>,
     display_name: Option<String>,
@@ -142,11 +142,11 @@ pub(super) fn keys(
 
 /// Reads the answer about a registered certificate.
 pub(super) fn registered(answer: &Answer) -> Result<Uuid, DirectoryError> {
-    let body: KeyBody = parsed(answer, "it is not a certificate")?;
+    let body: ListedKeyBody = parsed(answer, "it is not a certificate")?;
     body.key_id.as_deref().and_then(guid).ok_or(DirectoryError::NotUnderstood("it has no key id"))
 }
 
-impl KeyBody {
+impl ListedKeyBody {
     fn listed(self, secrets: &[&str]) -> Option<ListedKey> {
         let unspoken = |text: &String| !echoes(&[text], secrets);
         Some(ListedKey {

@@ -1,3 +1,5 @@
+//! Tests of what Key Vault's errors mean and which action they print.
+
 use super::*;
 
 use crate::token::secret::SecretName;

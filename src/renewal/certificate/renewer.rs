@@ -158,13 +158,12 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         let (thumbprint, now) = (&public.thumbprint, self.0.clock.now());
         let claims = Assertion { thumbprint, audience: &audience, client_id, now, id: Uuid::new_v4() };
         let input = claims.signing_input();
-        let signature = match &with.key {
-            Some(key) => key.sign(&input).ok_or_else(cannot_sign)?,
-            None => {
-                let digest = certificate::digest_of(&input);
-                let signed = self.0.vaults().sign(&self.0.target.at, &with.version, &digest, id).await;
-                signed.map_err(|error| self.vault(&error))?
-            }
+        let signature = if let Some(key) = &with.key {
+            key.sign(&input).ok_or_else(cannot_sign)?
+        } else {
+            let digest = certificate::digest_of(&input);
+            let signed = self.0.vaults().sign(&self.0.target.at, &with.version, &digest, id).await;
+            signed.map_err(|error| self.vault(&error))?
         };
         Ok(ClientProof::Assertion(certificate::signed(&input, &signature)))
     }
@@ -198,14 +197,12 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         let proof =
             KeyProof { thumbprint: &signer.thumbprint, object_id: look.object_id, now: self.0.clock.now() };
         let input = proof.signing_input();
-        let signature = match &loaded.key {
-            Some(key) => key.sign_proof(&input).ok_or_else(cannot_sign)?,
-            None => {
-                let digest = certificate::digest_of(&input);
-                let signed =
-                    self.0.vaults().sign_proof(&self.0.target.at, &loaded.version, &digest, id).await;
-                signed.map_err(|error| self.vault(&error))?
-            }
+        let signature = if let Some(key) = &loaded.key {
+            key.sign_proof(&input).ok_or_else(cannot_sign)?
+        } else {
+            let digest = certificate::digest_of(&input);
+            let answer = self.0.vaults().sign_proof(&self.0.target.at, &loaded.version, &digest, id).await;
+            answer.map_err(|error| self.vault(&error))?
         };
         Ok(certificate::signed(&input, &signature))
     }

@@ -59,13 +59,13 @@ struct RemovePasswordBody {
 #[derive(Deserialize)]
 struct AddKeyBody {
     #[serde(rename = "keyCredential")]
-    credential: KeyBody,
+    credential: NewKeyBody,
     proof: String,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct KeyBody {
+struct NewKeyBody {
     display_name: Option<String>,
     /// The certificate in base64.
     key: String,

@@ -120,14 +120,7 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
             || format!("compare the app's secrets with the vault: `az ad app credential list --id {app}`"),
             str::to_owned,
         ),
-        (None, Kind::AppCredentialUnknown) => {
-            let is_certificate = of.grant.app.credential.is_certificate();
-            let (noun, flag) = if is_certificate { ("certificate", " --cert") } else { ("secret", "") };
-            format!(
-                "find out who made the {noun}: Entra admin center, Audit logs, activity \"Update application – Certificates and secrets management\"; if no one knows this {noun}, remove it: `az ad app credential delete --id {app}{flag} --key-id {}`; if another program needs it, add its key id to known in `renew`",
-                stranger(of)
-            )
-        }
+        (None, Kind::AppCredentialUnknown) => unknown_credential(of, app),
         // If Entra has rejected the identity for Key Vault, the failure has its own action.
         (None, Kind::EntraUnreachable) => stated.map_or_else(|| Advice::Outage.text(&subject), str::to_owned),
         (None, Kind::EntraThrottled) => {
@@ -168,6 +161,15 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
         (None, Kind::ClockSkew) => CLOCK.into(),
         (None, Kind::AlertUndeliverable) => of_sink(name.as_str()),
     }
+}
+
+fn unknown_credential(of: &Snapshot, app: &str) -> String {
+    let is_certificate = of.grant.app.credential.is_certificate();
+    let (noun, flag) = if is_certificate { ("certificate", " --cert") } else { ("secret", "") };
+    format!(
+        "find out who made the {noun}: Entra admin center, Audit logs, activity \"Update application – Certificates and secrets management\"; if no one knows this {noun}, remove it: `az ad app credential delete --id {app}{flag} --key-id {}`; if another program needs it, add its key id to known in `renew`",
+        stranger(of)
+    )
 }
 
 /// The id of the app's first secret of unknown origin.

@@ -261,6 +261,6 @@ async fn a_version_that_is_switched_off_is_replaced_and_its_user_still_compared(
     browser.go_back(browser.sign_in(&page_of(&login).await, &colleague).await).await;
     let ended = login.ended("stored").await;
 
-    assert!(ended.stderr.contains("turns it on again"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("A sign-in starts rotation again"), "{}", ended.stderr);
     stage.assert_stored(&ended, &colleague);
 }

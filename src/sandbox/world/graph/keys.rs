@@ -20,7 +20,7 @@ use crate::process::clock::Timestamp;
 const PROOF_AUDIENCE: &str = "00000002-0000-0000-c000-000000000000";
 
 /// The longest lifetime of a proof, in seconds.
-const PROOF_LIVES: f64 = 600.0;
+const PROOF_LIVES: i64 = 600;
 
 /// The beginning of Graph's text for a certificate that does not exist.
 const NO_KEY: &str = "No key credential found with keyId";
@@ -44,8 +44,8 @@ struct ProofHeader {
 struct ProofClaims {
     aud: String,
     iss: String,
-    nbf: f64,
-    exp: f64,
+    nbf: i64,
+    exp: i64,
 }
 
 impl GraphRefusal {
@@ -176,10 +176,10 @@ fn is_proof(text: &str, app: &App, now: Timestamp) -> bool {
     else {
         return false;
     };
-    let time = |seconds: f64| DateTime::from_timestamp_millis((seconds * 1000.0) as i64);
+    let time = |seconds| DateTime::from_timestamp(seconds, 0);
     let in_time = time(claims.nbf).is_some_and(|from| from <= now + TimeDelta::minutes(5))
         && time(claims.exp).is_some_and(|until| until > now)
-        && claims.exp - claims.nbf <= PROOF_LIVES;
+        && claims.exp.saturating_sub(claims.nbf) <= PROOF_LIVES;
     let signs = |one: &AppCertificate| {
         let known = &one.certificate;
         let is_named = header.x5t.as_ref().is_none_or(|hash| *hash == known.x5t());

@@ -91,17 +91,30 @@ fn all_mistakes_in_renew_are_reported_together() {
 }
 
 #[test]
-fn only_a_client_secret_in_a_vault_can_be_renewed() {
+fn only_a_credential_in_a_vault_can_be_renewed() {
     for (credential, says) in [
         ("client_secret = { file = \"/x\" }", "needs a client secret in a vault"),
         ("client_secret = { env = \"X\" }", "needs a client secret in a vault"),
         ("client_secret = { credential = \"x\" }", "needs a client secret in a vault"),
-        ("client_certificate = { key = \"app\" }", "is not available for certificates"),
-        ("client_certificate = { secret = \"app\" }", "is not available for certificates"),
+        ("client_certificate = { file = \"/x\" }", "needs a certificate in a vault"),
+        ("client_certificate = { env = \"X\" }", "needs a certificate in a vault"),
+        ("client_certificate = { credential = \"x\" }", "needs a certificate in a vault"),
         ("client_assertion = { file = \"/x\" }", "is only for client secrets"),
         (&format!("client_assertion = {{ managed_identity = \"{ID}\" }}"), "is only for client secrets"),
     ] {
         refused(&app(credential, "{}"), "app[0].renew", says);
+    }
+}
+
+#[test]
+fn a_certificate_is_renewed_with_the_validity_that_its_policy_sets() {
+    for credential in ["client_certificate = { key = \"app\" }", "client_certificate = { secret = \"app\" }"]
+    {
+        let renewed = load(&app(credential, "{ before = \"200d\" }")).expect(credential);
+        let policy = renewed.tokens[0].app.renew.clone().expect("renewal is on");
+        assert_eq!(policy.before, TimeDelta::days(200));
+        let says = "is only for client secrets";
+        refused(&app(credential, "{ lifetime = \"90d\" }"), "app[0].renew.lifetime", says);
     }
 }
 

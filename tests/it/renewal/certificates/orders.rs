@@ -92,8 +92,8 @@ fn scene_of(stage: Stage) -> CertificateScene {
 }
 
 fn task(scene: &CertificateScene, stage: Stage, nth: usize) -> Task {
-    let state = if stage == Stage::Tried { tried(scene) } else { CertificateState::default() };
-    Box::pin(steps(renewer(scene, &format!("instance-{nth}")), state))
+    let begun = if stage == Stage::Tried { tried(scene) } else { CertificateState::default() };
+    Box::pin(steps(renewer(scene, &format!("instance-{nth}")), begun))
 }
 
 fn other_task(scene: &CertificateScene, stage: Stage, other: Other) -> Task {
