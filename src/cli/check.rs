@@ -36,7 +36,7 @@ use crate::token::rotation_id;
 pub const EXAMPLES: &str = "\
 Examples:
   perennial check
-  # also test that writing is allowed: rotates once
+  # also test that Perennial may write to the vault: rotate each token once
   perennial check --write
   perennial check partner-center --json
   # keep retrying: a new role takes minutes to take effect
@@ -45,15 +45,15 @@ Examples:
   perennial check --alerts
   # test the configuration and the vault only
   perennial check --no-redeem
-  # also write a file that you can send for help: no secret, no name
+  # also write a report without secrets and names, to send if you need help
   perennial check --report report.json
 
 Run the command on the host of the daemon and as the user of the daemon, since
 it tests the daemon's identity. If the machine has no identity in Azure, the
 command uses the identity of the Azure CLI, and says so.
 
-Rights in the vault: getSecret, readMetadata, setSecret and update on the
-token's secret, getSecret on the app's secret (deploy/azure/role.json).";
+Needed rights in the vault (deploy/azure/role.json): getSecret, readMetadata,
+setSecret and update on the token's secret; getSecret on the app's secret.";
 
 /// What `check` takes.
 #[derive(Clone, Debug, Args)]
@@ -65,7 +65,7 @@ pub struct CheckArgs {
     /// Redeem nothing, and call only the vault
     #[arg(long)]
     pub no_redeem: bool,
-    /// Prove that writing is allowed, by one rotation of each token
+    /// Test that Perennial may write to the vault: rotate each token once
     #[arg(long, conflicts_with = "no_redeem")]
     pub write: bool,
     /// Also send a test message to every alert sink, and ping the heartbeat
@@ -77,7 +77,7 @@ pub struct CheckArgs {
     /// Write the steps as JSON
     #[arg(long)]
     pub json: bool,
-    /// Also write a file that you can send for help, without secrets and names
+    /// Also write a report without secrets and names, to send if you need help
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 }

@@ -60,7 +60,7 @@ pub fn asked(words: &[String]) -> Option<String> {
 }
 
 fn conditions() -> String {
-    let mut text = "Conditions, as alerts, metrics and `status --json` name them:\n".to_owned();
+    let mut text = "The names of conditions in alerts, metrics and `status --json`:\n".to_owned();
     for kind in Kind::ALL {
         line(&mut text, kind.as_str(), kind.title());
     }

@@ -33,7 +33,7 @@ use crate::token::secret::{SecretAddress, SecretName};
 /// Examples for the help text.
 pub const EXAMPLES: &str = "\
 Examples:
-  # asks for what it cannot find in the vault
+  # asks for the values that it cannot find in the vault
   perennial init
   perennial init --vault https://contoso.vault.azure.net
   perennial init --vault https://contoso.vault.azure.net --from cipp
@@ -50,9 +50,9 @@ CLI. It reads the value of only one secret: a tenant id that is stored as a
 secret. On a terminal, it asks for missing values. Without a terminal, it names
 the missing values and exits.
 
-Use --from for the vault of CIPP or of PowerShell scripts, which has the secrets
-ApplicationID, ApplicationSecret, TenantID and RefreshToken. The command reports
-secrets that are missing.";
+Use --from if the vault belongs to CIPP or to PowerShell scripts. Such a vault
+has the secrets ApplicationID, ApplicationSecret, TenantID and RefreshToken. The
+command reports secrets that are missing.";
 
 /// What `init` takes.
 #[derive(Clone, Debug, Args)]
@@ -84,7 +84,7 @@ pub struct InitArgs {
     /// The vault secret for the refresh token
     #[arg(long, value_name = "SECRET")]
     pub refresh_token: Option<String>,
-    /// The program whose secret names the vault uses
+    /// The program that named the secrets in the vault
     #[arg(long, value_name = "PROGRAM", conflicts_with_all = ["client_id", "app_secret", "refresh_token"])]
     pub from: Option<Layout>,
     /// Overwrite an existing file

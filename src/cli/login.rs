@@ -47,17 +47,17 @@ Examples:
   perennial login partner-center --device-code
 
 The app registration needs the redirect URI http://localhost under the platform
-Web. The port does not matter. Do not use the platform Single-page application,
-since its tokens expire after 24 hours. Do not use the platform Mobile and
-desktop applications, since it is for apps without a secret.
+Web. The port does not matter. Do not use the platform Single-page application:
+the tokens of such an app expire after 24 hours. Do not use the platform Mobile
+and desktop applications: this platform is for apps without a secret.
 
 The token is stored only if tenant, app and user match the configuration, the
 scope is granted, the sign-in used a second factor and Partner Center accepts
 the access token.
 
 Phishers use device codes, so many tenants block device codes. If a policy
-blocks device codes later, it also ends the token of such a sign-in. Never type
-a code that you did not request yourself.";
+blocks device codes later, the tokens from earlier device codes also end. Never
+type a code that you did not request yourself.";
 
 /// What `login` takes.
 #[expect(clippy::struct_excessive_bools, reason = "each switch of the command line is one bool")]
@@ -75,13 +75,13 @@ pub struct LoginArgs {
     /// Read an existing refresh token from stdin, redeem it, and store its successor
     #[arg(long, conflicts_with_all = ["no_browser", "port", "login_hint", "device_code", "timeout"])]
     pub import: bool,
-    /// Allow a user other than the stored token's
+    /// Allow another user than the user of the stored token
     #[arg(long)]
     pub replace_user: bool,
     /// The account that the sign-in page suggests
     #[arg(long, value_name = "UPN")]
     pub login_hint: Option<String>,
-    /// The port of the redirect, http://localhost:PORT [default: any free one]
+    /// The port of the redirect, http://localhost:PORT [default: any free port]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
     /// How long to wait for the sign-in [default: 5m, or until the device code expires]

@@ -111,7 +111,7 @@ pub enum Verb {
     /// Print a fresh access token, and nothing else
     #[command(after_help = access_token::EXAMPLES)]
     AccessToken(access_token::AccessTokenArgs),
-    /// Redeem each token, and show its user and whether Partner Center accepts it
+    /// Redeem each token, and show its user and Partner Center's answer
     #[command(after_help = verify::EXAMPLES)]
     Verify(verify::VerifyArgs),
     /// Show the credential of each app, or renew a client secret

@@ -157,7 +157,8 @@ pub(super) async fn redeem(
     let token = stored.refresh_token();
     let again = || format!("perennial login {}", grant.name);
     if !token.is_plausible() {
-        let summary = "the stored value is not a refresh token: empty, more than one word, or quoted";
+        let summary =
+            "the stored value is not a refresh token: it is empty, has more than one word, or is quoted";
         return Err(StepFailure::new(Remedy::Operator, summary, again()));
     }
     let whom = Redeemer::of(grant, Some(&stored.version), None);

@@ -31,7 +31,7 @@ Examples:
   perennial run
   perennial run --config ./perennial.toml --log-format json
 
-Serves at [http] listen (127.0.0.1:9464):
+Endpoints at the address `listen` of [http] (127.0.0.1:9464 by default):
   /          the status page
   /status    the same as JSON
   /metrics   for Prometheus
@@ -41,7 +41,7 @@ Serves at [http] listen (127.0.0.1:9464):
 
 Signals:
   SIGHUP            check every token now
-  SIGTERM, SIGINT   stop, once every new token is saved or after 25 s";
+  SIGTERM, SIGINT   save every new token, then stop (after 25 s at the latest)";
 
 /// `run` takes no arguments: everything is in the configuration.
 #[derive(Clone, Debug, Args)]

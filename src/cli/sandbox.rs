@@ -28,19 +28,19 @@ pub struct SandboxArgs {
     /// The folder for `ca.pem` and a ready `perennial.toml`
     #[arg(long, value_name = "DIR")]
     pub dir: PathBuf,
-    /// Where to listen
+    /// The address of the simulated services
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443")]
     pub listen: SocketAddr,
-    /// Where to simulate the identity service of an Azure host (plain HTTP, see managed-identity.env)
+    /// The address of a simulated identity service of an Azure host (plain HTTP; see managed-identity.env)
     #[arg(long, value_name = "ADDR")]
     pub identity_listen: Option<SocketAddr>,
     /// The age of the stored token at the start
     #[arg(long, value_name = "SPAN", default_value = "0s", value_parser = super::span)]
     pub age: Duration,
-    /// `rotate_after` of the ready configuration
+    /// The value of `rotate_after` in the written configuration
     #[arg(long, value_name = "SPAN", value_parser = policy_span)]
     pub rotate_after: Option<Duration>,
-    /// `prove_every` of the ready configuration
+    /// The value of `prove_every` in the written configuration
     #[arg(long, value_name = "SPAN", value_parser = policy_span)]
     pub prove_every: Option<Duration>,
     /// How the issuer treats a token that has been redeemed
@@ -60,9 +60,9 @@ pub struct SandboxArgs {
 /// How the issuer treats a token that has been redeemed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum IssuerRules {
-    /// It stays valid until it expires, as at Entra
+    /// A redeemed token stays valid until it expires, as at Entra
     Entra,
-    /// It works only once; a second use ends all tokens of the sign-in (RFC 9700, 4.14)
+    /// A token works only once; a second use ends all tokens of the sign-in (RFC 9700, 4.14)
     Strict,
 }
 

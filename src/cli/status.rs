@@ -30,9 +30,9 @@ pub const EXAMPLES: &str = "\
 Examples:
   perennial status
   perennial status partner-center --json
-  # one line and 0, 1, 2 or 3, for monitoring plugins
+  # print one line, and exit with the code of a monitoring plugin
   perennial status --monitor
-  # what a command on another host would show
+  # read Key Vault, as a command on another host does
   perennial status --source vault
 
 The command asks the running daemon at the address `listen` of [http]. If no

@@ -187,7 +187,7 @@ fn endpoint(text: &str) -> Result<TargetUrl, Wanted> {
 /// Parses the address of a mail server. Returns whether the connection starts with TLS. Also returns the host and the
 /// port. The default port is 587 for submission, and 465 with TLS from the start (RFC 8314, 3.3).
 fn mail_server(text: &str) -> Result<(bool, String, u16), Wanted> {
-    const WANTED: &str = "must be smtps://host or smtp://host, with a port unless it is 465 or 587";
+    const WANTED: &str = "must be smtps://host or smtp://host; add a port, unless the port is 465 or 587";
     let url = Url::parse(text).map_err(|_| WANTED)?;
     let (tls_first, usual) = match url.scheme() {
         "smtps" => (true, 465),

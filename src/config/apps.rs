@@ -151,7 +151,7 @@ impl Apps {
             self.by_name.values().filter(|named| !named.used).map(|named| named.key.as_str()).collect();
         unused.sort_unstable();
         for key in unused {
-            problems.note(key, "is used by no token: set app of a [[token]] to it");
+            problems.note(key, "is used by no token: set app of a [[token]] to this name");
         }
     }
 }

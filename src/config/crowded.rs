@@ -45,7 +45,7 @@ fn warning(count: usize, most: usize, token: &ManagedToken, policy: &Policy) -> 
     let every = humantime::format_duration(policy.prove_every);
     ConfigWarning {
         summary: format!(
-            "{tokens} of {app} in tenant {} {whose}. Entra allows about {most} redemptions of one user and app in {every}, and rejects more as a loop (AADSTS50196). So proofs will be late",
+            "{tokens} of {app} in tenant {} {whose}. Entra allows about {most} redemptions of one user and app in {every}, and rejects further redemptions as a loop (AADSTS50196). So proofs will be late",
             token.tenant_id
         ),
         action: format!("raise [policy] prove_every, or sign in with more than one user{apart}"),

@@ -26,7 +26,7 @@ const MOST: TimeDelta = TimeDelta::days(730);
 /// The minimum time between two renewals.
 const APART: TimeDelta = TimeDelta::days(1);
 
-const KNOWN: Wanted = "must be a list of key ids or beginnings of display names in quotes, at least one, each at most 120 characters";
+const KNOWN: Wanted = "must be a list of key ids and beginnings of display names: at least one text in quotes, each text with at most 120 characters";
 
 /// Parses `renew`. Returns `None` if the key is missing.
 pub(super) fn policy(
@@ -58,8 +58,10 @@ pub(super) fn policy(
         if (LEAST..=longest).contains(&before) {
             Ok(before)
         } else {
-            Err(table
-                .note("before", "must be at least 8d, and 1d shorter than `lifetime`; the default is 45d"))
+            Err(table.note(
+                "before",
+                "must be at least 8d, and at least 1d shorter than `lifetime`; the default is 45d",
+            ))
         }
     });
     let identity = table.optional("identity", identity);

@@ -109,7 +109,7 @@ fn not_for_us(mismatch: &Mismatch, grant: &ManagedToken, client_id: &str, name: 
         return StepFailure::new(
             Remedy::Operator,
             format!("Entra names the {what} in a form that cannot be compared with the configuration"),
-            "check that [cloud] authority is Entra's: its tokens name tenant, app and user as strings",
+            "check that [cloud] authority is Entra's address: Entra's tokens name tenant, app and user as strings",
         );
     }
     wrong(mismatch.fact, grant, client_id, &person(&shown(mismatch.user_oid.as_deref()), name))
@@ -217,7 +217,7 @@ fn no_second_factor(grant: &ManagedToken) -> StepFailure {
     let name = &grant.name;
     StepFailure::new(
         Remedy::Login,
-        "the sign-in used no second factor (no `mfa` in amr): Partner Center rejects every call with such a token (900421), and a refresh token cannot gain one later",
+        "the sign-in used no second factor (no `mfa` in amr): Partner Center rejects every call with such a token (900421), and a refresh token cannot get a second factor later",
         format!(
             "register MFA for this user and require it (a Conditional Access policy or security defaults; a federated provider must send the claim), then run perennial login {name} in a private browser window"
         ),

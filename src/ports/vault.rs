@@ -248,7 +248,7 @@ impl VaultError {
                 "wait: Perennial retries automatically; if the throttling lasts, find what else calls the vault: Azure portal, Key vaults, {vault}, Insights"
             ),
             Self::Unavailable { .. } | Self::NotUnderstood => format!(
-                "wait: Perennial retries automatically; if the problem lasts, check the proxy between this host and {}, and https://azure.status.microsoft",
+                "wait: Perennial retries automatically; if the problem lasts, see https://azure.status.microsoft, and check the proxy between this host and {}",
                 at.vault
             ),
             Self::NoIdentity { action: Some(action), .. } => action.clone().into(),

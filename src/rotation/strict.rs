@@ -176,7 +176,7 @@ pub fn elsewhere(mark: &Mark) -> Failure {
         rfc3339(*since)
     );
     let action = format!(
-        "keep that process running and find out why it cannot save; if that process has ended, Perennial continues {} minutes after its last tag",
+        "keep that process running and find out why it cannot save; if that process has ended, Perennial continues {} minutes after the last tag of that process",
         (STANDS + SEEN_FOR).num_minutes()
     );
     let failure = Failure::new(Kind::Unsaved, Remedy::Retry, FailureSubject::Grant, summary);
@@ -204,13 +204,15 @@ pub fn is_elsewhere(failure: &Failure) -> bool {
 
 /// Returns the failure for a vault that took too long for a safe claim.
 pub fn too_slow() -> Failure {
-    let summary = "Key Vault answers too slowly to be sure that no other process redeems this token";
+    let summary =
+        "Key Vault answers too slowly, so Perennial cannot be sure that no other process redeems this token";
     Failure::new(Kind::VaultUnreachable, Remedy::Retry, FailureSubject::Saving, summary)
 }
 
 /// Returns the failure for foreign tags that leave no room for the mark.
 pub fn no_room() -> Failure {
-    let summary = format!("the newest version has {MAX_TAGS} tags, so a redemption cannot be marked on it");
+    let summary =
+        format!("the newest version has {MAX_TAGS} tags, so Perennial cannot add its tag for a redemption");
     let failure = Failure::new(Kind::VaultRefused, Remedy::Operator, FailureSubject::Saving, summary);
     Failure { action: Some("remove a tag from the newest version".into()), ..failure }
 }
@@ -242,7 +244,7 @@ pub fn wrong_user(grant: &ManagedToken, version: &Version) -> Option<Failure> {
 /// token no longer works.
 pub fn withheld(failure: Failure) -> Failure {
     let summary = format!(
-        "{}; the stored token no longer works, and its successor is held in memory only: it is lost if this process ends",
+        "{}; the stored token no longer works, and its successor is held in memory only: the successor is lost if this process ends",
         failure.summary
     );
     Failure { summary, ..failure }

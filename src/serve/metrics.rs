@@ -126,7 +126,7 @@ pub const METRICS: [Metric; 15] = [
         name: "perennial_partner_center_accepts",
         kind: MetricType::Gauge,
         labels: &["token"],
-        help: "Whether Partner Center last accepted the access token: 1 or 0.",
+        help: "Whether Partner Center accepted the access token at the last check: 1 or 0.",
         samples: |drawn, to| of_tokens(drawn, to, |of| of.accepted().map(i64::from)),
     },
     Metric {
@@ -154,7 +154,7 @@ pub const METRICS: [Metric; 15] = [
         name: "perennial_app_secret_expiry_timestamp_seconds",
         kind: MetricType::Gauge,
         labels: &["client_id"],
-        help: "When the app's secret expires, if known and the configuration names the app's id.",
+        help: "When the app's secret expires; only if the expiry is known and the configuration contains the app's id.",
         samples: app_secrets,
     },
     Metric {

@@ -18,7 +18,7 @@ impl Subject<'_> {
             CredentialPlace::App {
                 credential: CredentialSource::Certificate(Source::Secret(at)), ..
             } => format!(
-                "{}; where {} is a plain secret and no certificate of the vault, upload its public part instead: {portal}",
+                "{}; if {} is a plain secret and not a certificate of the vault, upload the certificate's public part instead: {portal}",
                 self.register_of_vault(at),
                 at.name.as_str()
             ),
@@ -44,7 +44,7 @@ impl Subject<'_> {
     fn register_file(&self, path: &str, portal: &str) -> String {
         let app = self.client_id;
         format!(
-            "register the certificate: `az ad app credential reset --id {app} --append --cert \"$(openssl x509 -in {path})\"`; where the file is PKCS#12, upload its public part instead: {portal}"
+            "register the certificate: `az ad app credential reset --id {app} --append --cert \"$(openssl x509 -in {path})\"`; if the file is PKCS#12, upload the certificate's public part instead: {portal}"
         )
     }
 
@@ -63,13 +63,13 @@ impl Subject<'_> {
             }
             CredentialPlace::App { credential, .. } => {
                 format!(
-                    "store a new certificate with its key at the place that {} of {} names",
+                    "store a new certificate and its private key at the place that {} of {} names",
                     credential.key(),
                     self.name
                 )
             }
             CredentialPlace::Vault { .. } => {
-                "store a new certificate with its key at the place that client_certificate of [vault] names"
+                "store a new certificate and its private key at the place that client_certificate of [vault] names"
                     .to_owned()
             }
         };

@@ -149,13 +149,13 @@ impl GraphProblem {
                 "have an Entra administrator exempt app {app} from the app management policy: {policy}; or use a certificate, and remove `renew` from {name}"
             ),
             Self::LifetimeTooLong if of.is_certificate => format!(
-                "set a shorter validity (validity_in_months) in the policy of the certificate in the vault, and create a new version; the longest validity that the tenant allows: `az rest --method get --url {graph}/v1.0/policies/defaultAppManagementPolicy --query applicationRestrictions.keyCredentials`"
+                "set a shorter validity (validity_in_months) in the policy of the certificate in the vault, and create a new version; this command shows the longest validity that the tenant allows: `az rest --method get --url {graph}/v1.0/policies/defaultAppManagementPolicy --query applicationRestrictions.keyCredentials`"
             ),
             Self::LifetimeTooLong => format!(
-                "set a shorter lifetime in `renew` of {name}; maxLifetime is the longest that the policy allows: {policy}; an app may have a policy of its own: `az rest --method get --url {graph}/v1.0/policies/appManagementPolicies`"
+                "set a shorter lifetime in `renew` of {name}; the longest lifetime is maxLifetime in the tenant's policy: {policy}; the app may also have its own policy: `az rest --method get --url {graph}/v1.0/policies/appManagementPolicies`"
             ),
             Self::Token => format!(
-                "set name of [cloud] to the cloud of tenant {tenant}: public, usgov or china; exempt {graph} from a proxy that changes requests; compare: `az ad app show --id {app}`"
+                "set name of [cloud] to the cloud of tenant {tenant}: public, usgov or china; exempt {graph} from a proxy that changes requests; compare the app registration: `az ad app show --id {app}`"
             ),
             Self::TooManyCredentials if of.is_certificate => format!(
                 "remove certificates that no program uses: `az ad app credential list --id {app} --cert` shows their key ids, and `az ad app credential delete --id {app} --cert --key-id KEY_ID` removes one"
@@ -194,7 +194,8 @@ impl GraphSubject<'_> {
             None => (
                 " that reads the vault",
                 "IDENTITY".to_owned(),
-                "; IDENTITY is its object id: Azure portal, the host's page, Identity".to_owned(),
+                "; IDENTITY is the object id of this identity: Azure portal, the host's page, Identity"
+                    .to_owned(),
             ),
         };
         format!(
@@ -218,7 +219,7 @@ impl GraphSubject<'_> {
 
     fn intercepted(&self) -> String {
         format!(
-            "something else answered in place of {}: let this host reach it, and exempt it from blocking and TLS inspection by a proxy or web filter",
+            "something else answered in place of {}: let this host reach the real server, and exempt this server from blocking and TLS inspection by a proxy or web filter",
             self.base()
         )
     }

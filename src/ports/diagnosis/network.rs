@@ -26,10 +26,10 @@ fn tls(fault: TlsFault, host: &str) -> String {
             "check what answers at {host}: it must speak TLS 1.2 or 1.3, and no proxy or firewall may cut the handshake"
         ),
         TlsFault::UnknownIssuer | TlsFault::Certificate => format!(
-            "check the certificate of {host}; if a proxy inspects TLS or the certificate authority is private, set ca_file of [cloud] to its root certificate"
+            "check the certificate of {host}; if a proxy inspects TLS or the certificate authority is private, set ca_file of [cloud] to the root certificate of this proxy or authority"
         ),
         TlsFault::OtherName => format!(
-            "{host} shows the certificate of another host: correct the address in the configuration, or exempt the host from the proxy that answers for it"
+            "{host} shows the certificate of another host: correct the address in the configuration, or exempt {host} from the proxy that answers instead"
         ),
         TlsFault::Authority => format!(
             "give the server at {host} its own certificate, signed by that authority, and keep the authority's certificate as ca_file of [cloud]"

@@ -53,7 +53,7 @@ impl Subject<'_> {
         let (name, logs) = (self.name, self.sign_in_logs());
         if let CredentialPlace::Vault { .. } = self.place {
             return format!(
-                "find the failed sign-in in {logs}, and change the conditional access policy for workload identities that the log names: allow this host's address, or exclude the service principal of app {}",
+                "find the failed sign-in in {logs}, and change the policy that the log names, a conditional access policy for workload identities: allow this host's address, or exclude the service principal of app {}",
                 self.client_id
             );
         }
@@ -86,7 +86,7 @@ impl Subject<'_> {
         let (scope, tenant) = (self.scope, self.in_tenant());
         match self.place {
             CredentialPlace::App { .. } => format!(
-                "enable the resource of scope {scope} in {tenant} if it is disabled or missing (Entra admin center, Enterprise applications, filter Application type = All applications), or renew the tenant's lapsed subscription; if this is not the partner tenant, correct {}",
+                "enable the resource of scope {scope} in {tenant} if it is disabled or missing (Entra admin center, Enterprise applications, filter Application type = All applications), or renew the tenant's lapsed subscription; if this tenant is not the partner tenant, correct {}",
                 self.tenant_key()
             ),
             CredentialPlace::Vault { .. } => format!(
@@ -135,7 +135,7 @@ impl Subject<'_> {
         let exempt = format!("exempt {} from a proxy that changes requests", self.authority);
         match advice {
             Advice::TokenForItself => format!(
-                "compare {} ({app}) with scope of {name} ({scope}): the app must be your own and the scope Partner Center's, such as {USUAL}; if both are right, {exempt}",
+                "compare {} ({app}) with scope of {name} ({scope}): the app must be your own app, and the scope must be a scope of Partner Center, such as {USUAL}; if both are right, {exempt}",
                 self.client_id_key()
             ),
             Advice::DefaultScope => {
@@ -148,7 +148,7 @@ impl Subject<'_> {
                 self.tenant_key(),
                 self.tenant
             ),
-            _ => format!("correct scope of {name} ({scope}): one resource, such as {USUAL}"),
+            _ => format!("correct scope of {name} ({scope}): it must name one resource, such as {USUAL}"),
         }
     }
 
@@ -185,7 +185,7 @@ impl Advice {
         match self {
             Self::SignIn => of.sign_in(),
             Self::SignInFrequency => format!(
-                "sign in again, with a second factor: {login}; a policy limits how long a sign-in lasts, so this problem returns until an administrator excludes the user from that policy; find its name in {}",
+                "sign in again, with a second factor: {login}; a policy limits how long a sign-in lasts, so this problem returns until an administrator excludes the user from that policy; find the name of this policy in {}",
                 of.sign_in_logs()
             ),
             Self::SecondFactor => {
@@ -207,7 +207,7 @@ impl Advice {
                 "assign the user to the app: Entra admin center, Enterprise applications, {app}, Users and groups, tenant {tenant}"
             ),
             Self::AccountOrTenant => format!(
-                "compare {} ({tenant}) with the user's own tenant; if the account was deleted, restore it (Entra admin center, Users, Deleted users, within 30 days); if the account is wrong or a guest there, sign in with a member: `perennial login {name} --replace-user`",
+                "compare {} ({tenant}) with the user's own tenant; if the account was deleted, restore it (Entra admin center, Users, Deleted users, within 30 days); if the account is the wrong account or a guest in this tenant, sign in with a member account: `perennial login {name} --replace-user`",
                 of.tenant_key()
             ),
             Self::Policy => of.policy(),
@@ -216,7 +216,7 @@ impl Advice {
                 of.sign_in_logs()
             ),
             Self::Consent => format!(
-                "have an administrator consent for the app: {}; if that does not help, the registration of app {app} lacks the permission for scope {scope}: add it (Entra admin center, App registrations, API permissions), then consent",
+                "have an administrator consent for the app: {}; if that does not help, add the permission for scope {scope} to app {app} (Entra admin center, App registrations, API permissions), then consent again",
                 of.consent_page()
             ),
             Self::Permission => format!(
@@ -245,7 +245,7 @@ impl Advice {
             ),
             Self::Clock => "set this host's clock: `timedatectl set-ntp true`".to_owned(),
             Self::Tenant => format!(
-                "set {} (now {tenant}) to the id of the partner tenant (Entra admin center, Overview, Tenant ID) and name of [cloud] to its cloud; if that is not enough, sign in: {login}",
+                "set {} (now {tenant}) to the id of the partner tenant (Entra admin center, Overview, Tenant ID) and set name of [cloud] to the cloud of this tenant; if that is not enough, sign in: {login}",
                 of.tenant_key()
             ),
             Self::Cloud => format!(
@@ -255,7 +255,7 @@ impl Advice {
             Self::Scope | Self::TokenForItself | Self::DefaultScope => of.scope(self),
             Self::Resource => of.resource(),
             Self::Request => format!(
-                "correct scope of {name} ({scope}), or exempt {} from a proxy that changes requests; if both are right, the stored value is not a refresh token: sign in: {login}",
+                "correct scope of {name} ({scope}), or exempt {} from a proxy that changes requests; if both are right, the stored value is not a refresh token, so sign in: {login}",
                 of.authority
             ),
             Self::Support => format!(
@@ -270,7 +270,7 @@ impl Advice {
             Self::LookUp => of.look_up(),
             Self::Network(why) => network(why, of.authority),
             Self::Intercepted => format!(
-                "something else answered in place of {}: let this host reach it, and exempt it from blocking and TLS inspection by a proxy or web filter",
+                "something else answered in place of {}: let this host reach the real server, and exempt this server from blocking and TLS inspection by a proxy or web filter",
                 of.authority
             ),
         }

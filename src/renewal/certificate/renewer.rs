@@ -366,7 +366,7 @@ fn other_issuer(vault: &str, name: &str) -> Failure {
         "certificate {name} of vault {vault} is issued by another authority than the vault, so Perennial creates no new version"
     );
     let action = format!(
-        "create the new version as its issuer requires: `az keyvault certificate show --vault-name {vault} --name {name} --query policy.issuerParameters`; Perennial registers and uses it then"
+        "create the new version as its issuer requires: `az keyvault certificate show --vault-name {vault} --name {name} --query policy.issuerParameters`; Perennial then registers and uses the new version"
     );
     Failure { action: Some(action.into()), ..failure(Remedy::Operator, summary) }
 }

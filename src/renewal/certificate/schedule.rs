@@ -139,7 +139,7 @@ impl CertificateState {
         }
         trial.since = up;
         let summary = format!(
-            "Entra has not accepted version {} of the certificate steadily within an hour; the version before stays in use",
+            "Entra has not accepted version {} of the certificate steadily within an hour; the previous version stays in use",
             trial.version
         );
         self.health.failed(Part::Renewing, failure(Remedy::Operator, summary), now, up);

@@ -340,7 +340,7 @@ fn no_app_id(source: &Source, app: &ManagedApp, name: &str) -> Failure {
         local_secret::place(source)
     );
     let action = format!(
-        "store the app's (client) id there, or correct client_id of {name}: it may name the source of {key}"
+        "store the app's (client) id there, or correct client_id of {name}: by mistake, client_id may name the source of {key}"
     );
     Failure { action: Some(action.into()), ..unreadable(summary) }
 }

@@ -217,7 +217,8 @@ fn note_unverified(facts: &mut Facts, unverified: Unverified, now: Timestamp, at
 }
 
 fn unusable_value() -> Failure {
-    let summary = "the stored value is not a refresh token: empty, more than one word, or quoted";
+    let summary =
+        "the stored value is not a refresh token: it is empty, has more than one word, or is quoted";
     let failure = Failure::new(Kind::LoginRequired, Remedy::Operator, FailureSubject::Grant, summary);
     Failure { never_was_a_token: true, ..failure }
 }

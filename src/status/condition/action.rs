@@ -145,12 +145,14 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
         ),
         (None, Kind::PartnerCenterRefused) => partner_center_refused(&of.grant),
         (None, Kind::ForeignWriter) => format!(
-            "find who else writes {secret} and stop it: `az keyvault secret list-versions --vault-name {} --name {}`; versions without the tag managed-by are not Perennial's",
+            "find who else writes {secret}, and stop this writer: `az keyvault secret list-versions --vault-name {} --name {}`; versions without the tag managed-by are not Perennial's",
             secret.vault_name(),
             secret.name.as_str()
         ),
         (None, Kind::BuriedSignIn) => {
-            format!("nothing, if {name} is current; store a new version of {secret} only to sign in")
+            format!(
+                "nothing, if {name} is current; to avoid this problem, store a new version of {secret} only after a sign-in"
+            )
         }
         (None, Kind::TurnedOff) => {
             format!(
@@ -167,7 +169,7 @@ fn unknown_credential(of: &Snapshot, app: &str) -> String {
     let is_certificate = of.grant.app.credential.is_certificate();
     let (noun, flag) = if is_certificate { ("certificate", " --cert") } else { ("secret", "") };
     format!(
-        "find out who made the {noun}: Entra admin center, Audit logs, activity \"Update application – Certificates and secrets management\"; if no one knows this {noun}, remove it: `az ad app credential delete --id {app}{flag} --key-id {}`; if another program needs it, add its key id to known in `renew`",
+        "find out who made the {noun}: Entra admin center, Audit logs, activity \"Update application – Certificates and secrets management\"; if no one knows this {noun}, remove it: `az ad app credential delete --id {app}{flag} --key-id {}`; if another program needs it, add its key id to the list known in `renew`",
         stranger(of)
     )
 }

@@ -156,7 +156,7 @@ fn of_the_grant() -> Vec<Row> {
                 stage.world().human_writes(&stage.partner.refresh_token, theirs.expose(), Tags::new());
             } },
         Row { kind: Kind::WrongIdentity, name: "an account that is gone", when: After,
-            applies: &["if the account is wrong or a guest"],
+            applies: &["if the account is the wrong account or a guest"],
             cause: |stage| {
                 colleague(stage);
                 stage.world().delete_user(&stage.partner.user_oid);

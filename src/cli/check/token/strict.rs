@@ -50,7 +50,8 @@ pub(super) async fn check(
 fn unusable(rotator: &AzureRotator, stored: &Stored) -> Option<StepFailure> {
     let again = format!("perennial login {}", rotator.grant.name);
     if !stored.refresh_token().is_plausible() {
-        let summary = "the stored value is not a refresh token: empty, more than one word, or quoted";
+        let summary =
+            "the stored value is not a refresh token: it is empty, has more than one word, or is quoted";
         return Some(StepFailure::new(Remedy::Operator, summary, again));
     }
     schedule::is_known_dead(&stored.version).then(|| {

@@ -100,7 +100,7 @@ fn the_right_is_given_to_the_identity_that_sends_the_requests() {
     assert!(action(&error, &unnamed).contains("`p=IDENTITY && az ad app owner add"));
     assert!(
         action(&error, &unnamed)
-            .ends_with("IDENTITY is its object id: Azure portal, the host's page, Identity")
+            .ends_with("IDENTITY is the object id of this identity: Azure portal, the host's page, Identity")
     );
 }
 

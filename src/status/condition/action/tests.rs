@@ -181,7 +181,7 @@ fn a_credential_is_replaced_by_one_of_its_own_sort_before_it_expires() {
     let until = (now() + TimeDelta::days(180)).format("%Y-%m-%d").to_string();
     assert!(secret.contains(&until) && secret.contains("--name app-secret"), "{secret}");
     assert!(
-        certificate.starts_with("before the credential expires, store a new certificate with its key"),
+        certificate.starts_with("before the credential expires, store a new certificate and its private key"),
         "{certificate}"
     );
     assert!(
