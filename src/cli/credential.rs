@@ -165,7 +165,7 @@ fn name_of(grant: &ManagedToken) -> &str {
 fn no_renewal(grant: &ManagedToken) -> Stop {
     let name = name_of(grant);
     Stop::Usage(format!(
-        "Perennial does not renew the credential of {name}: add `renew = {{}}` to its [[app]], which must have its client_secret or client_certificate in a vault"
+        "Perennial does not renew the credential of {name}: add `renew = {{}}` to the [[app]]; the client_secret or client_certificate of the app must be in a vault"
     ))
 }
 

@@ -200,7 +200,7 @@ impl RenewalState {
                 version.id, target.at
             );
             let action = format!(
-                "stop what writes {}, then store the value of version {} again; or turn `renew` off",
+                "stop the other writer of {}, then store the value of version {} again; or turn `renew` off",
                 target.at, version.id
             );
             let failure = Failure { action: Some(action.into()), ..failure(Remedy::Operator, summary) };

@@ -96,7 +96,7 @@ pub const METRICS: [Metric; 15] = [
         name: "perennial_token_runway_seconds",
         kind: MetricType::Gauge,
         labels: &["token"],
-        help: "Time until the token or its app secret expires, whichever is first; 0 once rejected.",
+        help: "Time until the token or its app secret expires, whichever is first; 0 while no usable access token can be obtained.",
         samples: |drawn, to| {
             of_tokens(drawn, to, |of| of.runway(drawn.scrape.now).map(|left| left.num_seconds()))
         },

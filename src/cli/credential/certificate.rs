@@ -64,10 +64,10 @@ fn next(step: &CertificateStep, look: &CertificateLook, target: &Target) -> Stri
             format!("tries version {} at Entra for a quarter of an hour", look.newest.version.id)
         }
         CertificateStep::TryNewest => {
-            "tries the newest version, then removes the one before at Entra".to_owned()
+            "tries the newest version, then removes the previous certificate at Entra".to_owned()
         }
         CertificateStep::Remove(key_id) => {
-            format!("removes {key_id} at Entra: a newer one has been used for a week")
+            format!("removes {key_id} at Entra: a newer certificate has been used for a week")
         }
         CertificateStep::Look | CertificateStep::Wait(_) => match look.newest.version.expires {
             _ if look.is_due(&target.policy, look.at) => {

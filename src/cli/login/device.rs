@@ -17,8 +17,9 @@ use crate::ports::diagnosis::LoginMethod;
 use crate::ports::failure::Remedy;
 
 const WARNING: &str = "\
-Warning: phishers use device codes, so many tenants block this flow. A policy that blocks it later also ends its
-tokens. A token of this flow may lack a second factor. Prefer the browser: --no-browser works over SSH.";
+Warning: phishers use device codes, so many tenants block this flow. If a policy blocks the flow
+later, the policy also ends the tokens from this flow. A token from this flow may lack a second factor. Prefer
+the browser: --no-browser works over SSH.";
 
 /// Signs a user in and stores the token.
 pub(super) async fn sign_in(
