@@ -228,6 +228,6 @@ fn assertion(section: &Section<'_>, defaults: AppDefaults<'_>) -> Checked<Creden
 /// Returns the text for a host on which a managed identity cannot be used.
 pub(super) fn no_host(host: &str) -> String {
     format!(
-        "cannot be the managed identity of {host}: the environment points to it, but Azure's library does not support it"
+        "cannot be the managed identity of {host}: the environment points to {host}, but Azure's library does not support {host}"
     )
 }

@@ -276,7 +276,10 @@ impl Named {
         }
         for (key, address) in &self.read {
             if let Some(first) = owned.get(&place(address)) {
-                problems.note(key, format!("is the vault secret of {first}, which Perennial overwrites"));
+                problems.note(
+                    key,
+                    format!("is the vault secret of {first}; Perennial overwrites this vault secret"),
+                );
             }
         }
     }

@@ -121,7 +121,7 @@ impl Config {
         let bytes = file::read(path, MOST_BYTES).map_err(|error| {
             let what = match &error {
                 FileError::Unreadable(error) => match error.kind() {
-                    ErrorKind::NotFound => "not found; name another with --config or PERENNIAL_CONFIG",
+                    ErrorKind::NotFound => "not found; name another file with --config or PERENNIAL_CONFIG",
                     ErrorKind::PermissionDenied => "is not readable by the user that runs Perennial",
                     _ => "cannot be read",
                 },

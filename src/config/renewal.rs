@@ -150,7 +150,9 @@ pub(super) fn collisions(apps: &[KeyedApp], problems: &Problems) {
         if !is_same_id(&app.client_id, &owner.client_id) {
             problems.note(
                 key,
-                format!("is the {noun} of {first}, which Perennial renews for an app with another client_id"),
+                format!(
+                    "is the {noun} of {first}; Perennial renews this {noun} for an app with another client_id"
+                ),
             );
         } else if app.renew.is_some() {
             problems.note(key, format!("is already renewed for {first}: use one [[app]] for both"));

@@ -70,7 +70,7 @@ pub fn judge_acceptance(grant: &ManagedToken, said: &Acceptance) -> Result<(), S
     if !said.accepted {
         let summary = format!("Partner Center does not accept the access token (status {})", said.status);
         let action = format!(
-            "sign in as a member (not a guest) of tenant {} with a Partner Center role, such as Admin agent, and check that this is the partner tenant",
+            "sign in as a member (not a guest) of tenant {} with a Partner Center role, such as Admin agent, and check that this tenant is the partner tenant",
             grant.tenant_id
         );
         return Err(StepFailure::new(Remedy::Login, summary, action));

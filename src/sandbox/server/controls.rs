@@ -65,9 +65,9 @@ DELETE /_sandbox/faults         remove all faults
 POST   /_sandbox/revoke         {} or {\"user\":\"NAME\"}: revoke the user's sessions
 POST   /_sandbox/sign-in        {} or {\"user\":\"NAME\",\"mfa\":false}: sign in and store the token
 POST   /_sandbox/expire-secret  {} or {\"client_id\":\"ID\"}: the app's secret expires
-POST   /_sandbox/create-certificate    {} or {\"name\":\"NAME\",\"exportable\":false,\"lasts\":\"90d\"}: create it in the vault
-POST   /_sandbox/register-certificate  {} or {\"name\":\"NAME\"} or {\"cer\":\"PEM\"}: register its public half
-POST   /_sandbox/remove-certificate    {\"thumbprint\":\"HEX\"}: remove it from the app
+POST   /_sandbox/create-certificate    {} or {\"name\":\"NAME\",\"exportable\":false,\"lasts\":\"90d\"}: create a certificate in the vault
+POST   /_sandbox/register-certificate  {} or {\"name\":\"NAME\"} or {\"cer\":\"PEM\"}: register a certificate at the app
+POST   /_sandbox/remove-certificate    {\"thumbprint\":\"HEX\"}: remove a certificate from the app
 POST   /_sandbox/federate              {\"issuer\":\"URL\",\"subject\":\"ID\"}: add a federated credential to the app
 POST   /_sandbox/managed-identity      {} or {\"client_id\":\"ID\"}: add a managed identity to the host
 POST   /_sandbox/issue-assertion       {\"issuer\":\"URL\",\"subject\":\"ID\"}: a token of an external issuer
