@@ -115,8 +115,8 @@ fn unavailable_text(status: u16) -> String {
 /// Describes Key Vault's error numbers for HTTP status 401 (docs/azure-facts.md F214).
 fn unauthorized_text(akv: Option<u32>) -> String {
     match akv {
-        Some(akv @ 10022) => format!("AKV{akv}: it was issued for another audience"),
-        Some(akv @ 10032) => format!("AKV{akv}: it was issued by another tenant"),
+        Some(akv @ 10022) => format!("AKV{akv}: the token was issued for another audience"),
+        Some(akv @ 10032) => format!("AKV{akv}: the token was issued by another tenant"),
         Some(akv) => format!("AKV{akv}"),
         None => "status 401".to_owned(),
     }
@@ -127,9 +127,11 @@ fn forbidden_text(why: &Forbidden) -> String {
         Forbidden::Rbac { action: Some(action), .. } => format!("no role grants {action}"),
         Forbidden::Rbac { action: None, .. } => "no role grants this access".into(),
         Forbidden::Policy { .. } => "the access policy lacks the right".into(),
-        Forbidden::Firewall { address: Some(address) } => format!("its firewall does not allow {address}"),
-        Forbidden::Firewall { address: None } => "its firewall does not allow this address".into(),
-        Forbidden::Connection => "it accepts connections from private endpoints only".into(),
+        Forbidden::Firewall { address: Some(address) } => {
+            format!("the vault's firewall does not allow {address}")
+        }
+        Forbidden::Firewall { address: None } => "the vault's firewall does not allow this address".into(),
+        Forbidden::Connection => "the vault accepts connections from private endpoints only".into(),
         Forbidden::Other => "forbidden".into(),
     }
 }
@@ -205,20 +207,20 @@ impl VaultError {
             // An access policy applies to all secrets of the vault.
             Self::Forbidden(Forbidden::Policy { caller }) => {
                 let (rights, in_words, more) = match asked {
-                    SecretRole::Own => ("--secret-permissions get list set", "secret permissions get list set", ""),
+                    SecretRole::Own => ("--secret-permissions get list set", "secret permissions get, list and set", ""),
                     SecretRole::Source => (
                         "--secret-permissions get",
-                        "secret permissions get",
+                        "secret permission get",
                         "; add list and set if the token is in this vault too",
                     ),
                     SecretRole::SigningKey => (
                         "--certificate-permissions get list --key-permissions sign",
-                        "certificate permissions get list and the key permission sign",
+                        "certificate permissions get and list, and the key permission sign,",
                         "",
                     ),
                     SecretRole::Renewed => (
                         "--certificate-permissions get list create update --key-permissions sign",
-                        "certificate permissions get list create update and the key permission sign",
+                        "certificate permissions get, list, create and update, and the key permission sign,",
                         "",
                     ),
                 };
@@ -267,17 +269,17 @@ impl VaultError {
                 "set tenant_id of [vault] to the tenant of vault {vault}: `az keyvault show --name {vault} --query properties.tenantId`"
             ),
             Self::Disabled => format!(
-                "enable its newest version: `az keyvault {object} set-attributes --vault-name {vault} --name {name} --enabled true`"
+                "enable the newest version of the {object}: `az keyvault {object} set-attributes --vault-name {vault} --name {name} --enabled true`"
             ),
             Self::NotFound if asked == SecretRole::Own => return None,
             Self::NotFound if is_certificate => format!(
-                "recover it: `az keyvault certificate recover --vault-name {vault} --name {name}`; if it was never there or was purged, make it: `az keyvault certificate create --vault-name {vault} --name {name} --policy \"$(az keyvault certificate get-default-policy)\"`; or correct its name in the configuration"
+                "recover the certificate: `az keyvault certificate recover --vault-name {vault} --name {name}`; if the certificate was never there or was purged, create it: `az keyvault certificate create --vault-name {vault} --name {name} --policy \"$(az keyvault certificate get-default-policy)\"`; or correct its name in the configuration"
             ),
             Self::NotFound => format!(
-                "recover it: `az keyvault secret recover --vault-name {vault} --name {name}`; if it was never there or was purged, paste its value and end with Ctrl-D: `az keyvault secret set --vault-name {vault} --name {name} --file /dev/stdin --output none`; or correct its name in the configuration"
+                "recover the secret: `az keyvault secret recover --vault-name {vault} --name {name}`; if the secret was never there or was purged, paste its value and end with Ctrl-D: `az keyvault secret set --vault-name {vault} --name {name} --file /dev/stdin --output none`; or correct its name in the configuration"
             ),
             Self::Deleted => {
-                format!("recover it: `az keyvault {object} recover --vault-name {vault} --name {name}`")
+                format!("recover the {object}: `az keyvault {object} recover --vault-name {vault} --name {name}`")
             }
             Self::InTransition => "wait a minute: Perennial retries automatically".into(),
             Self::Rejected { .. } => format!(

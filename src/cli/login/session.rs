@@ -258,11 +258,11 @@ impl LoginSession {
         let summary = format!("Key Vault check failed: {}; nothing was stored", failure.summary);
         if *error != VaultError::Deleted {
             let first = failure.action.map(|action| format!("{action}; then ")).unwrap_or_default();
-            return StepFailure::new(failure.remedy, summary, format!("{first}run it again"));
+            return StepFailure::new(failure.remedy, summary, format!("{first}run the command again"));
         }
         let (name, vault) = (at.name.as_str(), at.vault_name());
         let action = format!(
-            "recover it: az keyvault secret recover --vault-name {vault} --name {name}; or, if you do not need its old versions and purge protection is off, purge it: az keyvault secret purge --vault-name {vault} --name {name}; then run perennial login {} again",
+            "recover the secret: az keyvault secret recover --vault-name {vault} --name {name}; or, if you do not need its old versions and purge protection is off, purge it: az keyvault secret purge --vault-name {vault} --name {name}; then run perennial login {} again",
             self.grant().name
         );
         StepFailure::new(Remedy::Operator, summary, action)
@@ -274,7 +274,7 @@ fn not_read(failure: &Failure, grant: &ManagedToken) -> StepFailure {
     let key = grant.app.credential.key();
     let action =
         action.unwrap_or_else(|| format!("check that client_id and {key} of {} can be read", grant.name));
-    StepFailure::new(failure.remedy, failure.summary.clone(), format!("{action}; then run it again"))
+    StepFailure::new(failure.remedy, failure.summary.clone(), format!("{action}; then run the command again"))
 }
 
 fn no_verdict(error: &ResourceError) -> StepFailure {

@@ -63,7 +63,7 @@ fn a_source_is_only_to_be_read() {
         (VaultError::Forbidden(Forbidden::Policy { caller: Some(OID.into()) }), "--secret-permissions get`"),
         (
             VaultError::NotFound,
-            "recover it: `az keyvault secret recover --vault-name contoso --name pc-token`",
+            "recover the secret: `az keyvault secret recover --vault-name contoso --name pc-token`",
         ),
         (
             VaultError::NotFound,

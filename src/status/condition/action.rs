@@ -156,7 +156,7 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
         }
         (None, Kind::TurnedOff) => {
             format!(
-                "{}; if someone disabled it on purpose, do nothing: Perennial does not redeem a disabled version",
+                "{}; if someone disabled this version on purpose, do nothing: Perennial does not redeem a disabled version",
                 of_vault()
             )
         }

@@ -263,7 +263,7 @@ fn of_the_vault() -> Vec<Row> {
         Row { kind: Kind::VaultRefused, name: "app's secret deleted", when: After, applies: &[],
             cause: |stage| stage.world().human_deletes(&stage.partner.app_secret) },
         Row { kind: Kind::VaultRefused, name: "app's secret purged", when: After,
-            applies: &["if it was never there or was purged"],
+            applies: &["if the secret was never there or was purged"],
             cause: |stage| {
                 stage.world().human_deletes(&stage.partner.app_secret);
                 stage.world().human_purges(&stage.partner.app_secret);

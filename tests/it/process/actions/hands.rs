@@ -96,7 +96,7 @@ impl<'a> Person<'a> {
         };
         let vault = partner.refresh_token.vault_name();
         let policy = format!(
-            "the secret permissions get list set by an access policy: Azure portal, Key vaults, {vault}, Access policies"
+            "the secret permissions get, list and set by an access policy: Azure portal, Key vaults, {vault}, Access policies"
         );
         let says = |text: &str| clause.contains(text);
         if says("with a second factor") || says("register MFA for the user and require it") {
