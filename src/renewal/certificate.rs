@@ -12,6 +12,6 @@
 pub mod look;
 pub mod renewer;
 #[cfg(test)]
-mod samples;
+pub(super) mod samples;
 pub mod schedule;
 pub mod state;

@@ -98,3 +98,53 @@ fn credentials_not_valid_are_the_clients_only_where_the_error_says_so() {
     assert_eq!(diagnose(&refusal("invalid_client", Some(70002))).kind, Kind::AppCredentialRefused);
     assert_eq!(diagnose(&refusal("invalid_grant", Some(70002))).kind, Kind::LoginRequired);
 }
+
+#[test]
+fn each_error_and_suberror_without_a_number_has_one_meaning() {
+    use {Kind as K, Remedy as R};
+    let of = |error: &str, suberror: Option<&str>, status| {
+        let refused = OAuthError { status, suberror: suberror.map(str::to_owned), ..refusal(error, None) };
+        let found = diagnose(&refused);
+        (found.remedy, found.kind, found.advice, found.is_definite)
+    };
+    for (error, remedy, kind, advice, is_definite) in [
+        ("invalid_grant", R::Login, K::LoginRequired, Advice::SignIn, false),
+        ("interaction_required", R::Login, K::LoginRequired, Advice::SignIn, false),
+        ("login_required", R::Login, K::LoginRequired, Advice::SignIn, false),
+        ("user_password_expired", R::Login, K::LoginRequired, Advice::NewPassword, false),
+        ("expired_token", R::Login, K::LoginRequired, Advice::StartAgain, true),
+        ("bad_verification_code", R::Login, K::LoginRequired, Advice::StartAgain, true),
+        ("authorization_declined", R::Login, K::LoginRequired, Advice::StartAgain, true),
+        ("consent_required", R::Operator, K::PolicyBlocked, Advice::Consent, true),
+        ("access_denied", R::Operator, K::PolicyBlocked, Advice::Policy, true),
+        ("invalid_client", R::Operator, K::AppCredentialRefused, Advice::ClientSecret, true),
+        ("unauthorized_client", R::Operator, K::AppCredentialRefused, Advice::AppId, true),
+        ("invalid_scope", R::Operator, K::AppMisconfigured, Advice::Scope, true),
+        ("invalid_resource", R::Operator, K::AppMisconfigured, Advice::Resource, true),
+        ("invalid_target", R::Operator, K::AppMisconfigured, Advice::Resource, true),
+        ("invalid_tenant", R::Operator, K::AppMisconfigured, Advice::Tenant, true),
+        ("invalid_request", R::Operator, K::AppMisconfigured, Advice::Request, true),
+        ("unsupported_grant_type", R::Operator, K::AppMisconfigured, Advice::Request, true),
+        ("unsupported_response_type", R::Operator, K::AppMisconfigured, Advice::Request, true),
+        ("temporarily_unavailable", R::Retry, K::EntraUnreachable, Advice::Outage, true),
+        ("server_error", R::Retry, K::EntraUnreachable, Advice::Outage, true),
+        ("out_of_cheese", R::Retry, K::UnknownCode, Advice::LookUp, true),
+    ] {
+        assert_eq!(of(error, None, 400), (remedy, kind, advice, is_definite), "{error}");
+        assert_eq!(of(error, None, 429).1, K::EntraThrottled, "{error}");
+    }
+    for (status, kind) in [(499, K::UnknownCode), (500, K::EntraUnreachable), (503, K::EntraUnreachable)] {
+        assert_eq!(of("out_of_cheese", None, status).1, kind, "{status}");
+    }
+    for (suberror, remedy, kind, advice, is_definite) in [
+        ("consent_required", R::Operator, K::PolicyBlocked, Advice::Consent, true),
+        ("protection_policy_required", R::Operator, K::PolicyBlocked, Advice::Policy, true),
+        ("user_password_expired", R::Login, K::LoginRequired, Advice::NewPassword, false),
+        ("device_authentication_failed", R::Login, K::LoginRequired, Advice::Device, false),
+        ("client_mismatch", R::Operator, K::WrongIdentity, Advice::AppId, true),
+        ("bad_token", R::Login, K::LoginRequired, Advice::SignIn, false),
+    ] {
+        let found = of("invalid_grant", Some(suberror), 400);
+        assert_eq!(found, (remedy, kind, advice, is_definite), "{suberror}");
+    }
+}

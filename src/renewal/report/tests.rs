@@ -1,5 +1,7 @@
 //! Tests of what the report tells people about a renewal.
 
+mod certificates;
+
 use super::*;
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
 use crate::renewal::health::{Part, RenewalHealth};

@@ -159,3 +159,49 @@ fn a_person_is_told_that_three_versions_do_not_last() {
     assert!(summary.contains("created 3 versions"), "{summary}");
     assert!(matches!(step(&state, ZERO), CertificateStep::Wait(_)));
 }
+
+#[test]
+fn the_probes_of_the_newest_version_outlive_a_look_and_those_of_another_do_not() {
+    let trial_after = |nth, look| {
+        let mut state = CertificateState { trial: Some(accepted(nth, 3)), ..CertificateState::default() };
+        state.learn(look, &target());
+        state.trial
+    };
+    assert!(trial_after(2, new_version(vec![1, 2])).is_some());
+    assert!(trial_after(1, new_version(vec![1, 2])).is_none());
+    let marked = look(50, vec![version(2, 50, Some(50))], vec![registered(2)]);
+    assert!(trial_after(2, marked).is_none());
+}
+
+#[test]
+fn a_version_that_was_created_a_day_ago_no_longer_counts() {
+    let day = TimeDelta::days(1);
+    let state = CertificateState { created: vec![ZERO, minutes(1)], ..CertificateState::default() };
+    for (up, expected) in [(minutes(1), 2), (day - minutes(1), 2), (day, 1), (day + minutes(1), 0)] {
+        assert_eq!(state.created_today(up), expected, "{up}");
+    }
+}
+
+#[test]
+fn a_person_can_ask_to_look_at_once() {
+    let mut state = knowing(new_version(vec![1, 2]));
+    state.health.failed(Part::Renewing, failure(Remedy::Retry, "x"), at(50), ZERO);
+    assert!(matches!(step(&state, ZERO), CertificateStep::Wait(_)));
+    state.hurry();
+    assert_eq!(step(&state, ZERO), CertificateStep::Look);
+}
+
+#[test]
+fn a_removal_that_failed_is_reported_until_nothing_is_left_to_remove() {
+    let keys = || vec![registered(1), registered(2)];
+    let replaced = || look(99, vec![version(2, 50, Some(51)), version(1, 0, Some(1))], keys());
+    let mut state = knowing(replaced());
+    state.health.failed(Part::Removing, failure(Remedy::Operator, "x"), at(99), ZERO);
+    state.learn(replaced(), &target());
+    assert!(state.health.troubles.contains_key(&Part::Removing));
+    state.learn(
+        look(99, vec![version(2, 50, Some(51)), version(1, 0, Some(1))], vec![registered(2)]),
+        &target(),
+    );
+    assert!(state.health.troubles.is_empty());
+}
