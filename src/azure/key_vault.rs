@@ -278,7 +278,7 @@ impl fmt::Debug for VaultConnection {
 }
 
 /// Creates the client of one vault. The client sends the process's token only to hosts in the domain of the vaults.
-/// Only for an emulator on this machine, any audience is accepted.
+/// For an emulator on this machine, the client does not check the audience.
 pub(super) fn client(
     vault: &str,
     credential: Arc<dyn TokenCredential>,

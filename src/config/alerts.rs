@@ -91,7 +91,7 @@ fn sink(path: &str, value: Value, problems: &Problems) -> Checked<Sink> {
     let tokens = section.list("tokens", TOKENS, |text| Ok(text.to_owned()));
     let url = |key| local_source(&section, key, NO_VAULT);
     if kind.is_err() {
-        // Also reports each key that contains a secret itself instead of the secret's source.
+        // These keys are read nevertheless, so that a key that contains the secret and not its source is reported too.
         section.present(&SECRETS).into_iter().map(url).for_each(drop);
     }
     let kind = kind?;

@@ -9,8 +9,8 @@
 //! to its sign-in. A sign-in is *buried* if the newest version breaks the rule: the newest version was written after
 //! this sign-in and does not descend from it.
 //!
-//! The rule covers the whole list. It would not be enough to search the versions between the redeemed version and the
-//! written version, for two reasons. Such a search would miss a sign-in if another writer has rotated after the write
+//! The rule is checked for all versions that the vault lists. It would not be enough to search the versions between the
+//! redeemed version and the written version, for two reasons. Such a search would miss a sign-in if another writer has rotated after the write
 //! that buried the sign-in. When Perennial restores a buried sign-in, such a search would also mistake an older write
 //! of Perennial for a sign-in. Key Vault cannot write conditionally (docs/azure-facts.md F211). With conditional
 //! writes, no list would be needed.

@@ -42,7 +42,7 @@ const SAVE_AGAIN_EVERY: TimeDelta = TimeDelta::seconds(130);
 pub const AGAIN_AFTER: TimeDelta = DAY;
 /// The time after which a second redemption confirms a rejection that is not definite. Only then is a person alerted.
 pub const CONFIRM_AFTER: TimeDelta = TimeDelta::minutes(1);
-/// The interval of redemptions with a new credential. Meanwhile, the source of the credential is checked every minute.
+/// The interval of redemptions while a rejection of a new credential may still pass. Meanwhile, the source of the credential is checked every minute.
 const FRESH_AGAIN_EVERY: TimeDelta = TimeDelta::minutes(2);
 /// The wait for the next redemption of a blocked token if the last redemption got no answer. The checks of the vault
 /// continue meanwhile, so more frequent redemptions are not needed.

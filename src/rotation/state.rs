@@ -301,7 +301,7 @@ impl State {
         }
     }
 
-    /// Moves the ends of all waits after failures when the clock is corrected, so that each wait keeps its length.
+    /// When the clock is corrected, moves the end of each wait that follows a failure, so that the wait keeps its length.
     /// Promise 1 relies on these lengths.
     pub fn shift_waits(&mut self, by: TimeDelta) {
         if let Some(blocked) = &mut self.blocked {

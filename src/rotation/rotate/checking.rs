@@ -76,7 +76,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let unread =
             state.blocked.as_ref().is_some_and(|blocked| blocked.failure.about == FailureSubject::Token);
         match self.vaults().newest(&self.grant.secret, id).await {
-            // If the token was rejected, a new version is a change. A removed mark of the rejection is also a change,
+            // If the token was rejected, a new version counts as a change. A removed mark of the rejection is also a change,
             // since another process removes the mark after it has proved the version. If the vault denied access
             // before, any successful read is a change.
             Ok(Stored { version, .. }) => {

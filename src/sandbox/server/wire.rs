@@ -35,7 +35,7 @@ pub(super) struct HttpCaller {
     pub(super) sent: Bytes,
 }
 
-/// A copy of a request's body. The request's handler reads the body itself.
+/// A copy of a request's body. The request's handler reads the original body.
 #[derive(Clone, Default)]
 pub(super) struct Sent(Bytes);
 

@@ -149,7 +149,7 @@ pub struct SecretVersion {
     /// The content type: a MIME type or any other text.
     pub content_type: Option<String>,
     pub tags: Tags,
-    /// Whether the version belongs to a certificate with the same name and version.
+    /// Whether this version is the secret part of a certificate. The certificate's version has the same name and id.
     pub managed: bool,
 }
 
