@@ -10,10 +10,10 @@
 //! this sign-in and does not descend from it.
 //!
 //! The rule is checked for all versions that the vault lists. It would not be enough to search the versions between the
-//! redeemed version and the written version, for two reasons. Such a search would miss a sign-in if another writer has rotated after the write
-//! that buried the sign-in. When Perennial restores a buried sign-in, such a search would also mistake an older write
-//! of Perennial for a sign-in. Key Vault cannot write conditionally (docs/azure-facts.md F211). With conditional
-//! writes, no list would be needed.
+//! redeemed version and the written version, for two reasons. Such a search would miss a sign-in if another writer has
+//! rotated after the write that buried the sign-in. When Perennial restores a buried sign-in, such a search would also
+//! mistake an older write of Perennial for a sign-in. Key Vault cannot write conditionally (docs/azure-facts.md F211).
+//! With conditional writes, no list would be needed.
 //!
 //! Invariants: If the newest value is another writer's, Perennial writes only after it has tried to redeem this value.
 //! Perennial disables only its own versions, and only if they are strictly older than the redeemed version.
