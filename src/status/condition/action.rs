@@ -109,13 +109,7 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
         }
         (None, Kind::AppSecretExpiring) => expiring(of, &subject),
         (None, Kind::AppSecretExpiryUnknown) => expiry_unknown(of, app),
-        (None, Kind::AppCertificateUnregistered) => match of.grant.app.credential {
-            CredentialSource::Secret(_) => subject.new_credential(),
-            _ => format!(
-                "{}; the older version is used until Entra accepts the new one; other programs that read the newest version fail until then",
-                subject.register_certificate()
-            ),
-        },
+        (None, Kind::AppCertificateUnregistered) => unregistered(of, &subject),
         (None, Kind::AppCredentialRenewalFailed) => stated.map_or_else(
             || format!("compare the app's secrets with the vault: `az ad app credential list --id {app}`"),
             str::to_owned,
@@ -162,6 +156,16 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
         }
         (None, Kind::ClockSkew) => CLOCK.into(),
         (None, Kind::AlertUndeliverable) => of_sink(name.as_str()),
+    }
+}
+
+fn unregistered(of: &Snapshot, subject: &Subject<'_>) -> String {
+    match of.grant.app.credential {
+        CredentialSource::Secret(_) => subject.new_credential(),
+        _ => format!(
+            "{}; the older version is used until Entra accepts the new one; other programs that read the newest version fail until then",
+            subject.register_certificate()
+        ),
     }
 }
 
