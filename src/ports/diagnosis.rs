@@ -16,6 +16,7 @@ mod subject;
 pub mod table;
 mod texts;
 
+pub use self::certificate::register_of_vault;
 pub use self::end_of_grant::{is_final_mark, mark_of, pick};
 pub use self::graph::{GRAPH_ROWS, GraphProblem, GraphRow, GraphSubject};
 pub use self::network::network;

@@ -6,6 +6,14 @@ use super::subject::{CredentialPlace, Subject};
 use crate::token::app::CredentialSource;
 use crate::token::secret::{SecretAddress, Source};
 
+/// Returns how to register the newest version of a Key Vault certificate at the app with this client id.
+pub fn register_of_vault(client_id: &str, at: &SecretAddress) -> String {
+    let (vault, name) = (at.vault_name(), at.name.as_str());
+    format!(
+        "register the certificate: `az ad app credential reset --id {client_id} --append --keyvault {vault} --cert {name}`"
+    )
+}
+
 impl Subject<'_> {
     /// Returns how to register the certificate at Entra. Certificates that are already registered stay.
     pub fn register_certificate(&self) -> String {
@@ -13,13 +21,13 @@ impl Subject<'_> {
         let portal = format!("Entra admin center, App registrations, {app}, Certificates & secrets");
         match self.place {
             CredentialPlace::App { credential: CredentialSource::VaultKey(at), .. } => {
-                self.register_of_vault(at)
+                register_of_vault(self.client_id, at)
             }
             CredentialPlace::App {
                 credential: CredentialSource::Certificate(Source::Secret(at)), ..
             } => format!(
                 "{}; if {} is a plain secret and not a certificate of the vault, upload the certificate's public part instead: {portal}",
-                self.register_of_vault(at),
+                register_of_vault(self.client_id, at),
                 at.name.as_str()
             ),
             CredentialPlace::App {
@@ -32,13 +40,6 @@ impl Subject<'_> {
                 format!("upload the public part of the certificate that Perennial signs with: {portal}")
             }
         }
-    }
-
-    fn register_of_vault(&self, at: &SecretAddress) -> String {
-        let (app, vault, name) = (self.client_id, at.vault_name(), at.name.as_str());
-        format!(
-            "register the certificate: `az ad app credential reset --id {app} --append --keyvault {vault} --cert {name}`"
-        )
     }
 
     fn register_file(&self, path: &str, portal: &str) -> String {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::ports::certificate_store::{CertificateCreation, CertificateStore, ListedCertificate};
 use crate::ports::client::{ClientProof, CredentialVerdict};
-use crate::ports::diagnosis::GraphProblem;
+use crate::ports::diagnosis::{GraphProblem, register_of_vault};
 use crate::ports::directory::{Directory, DirectoryError, KeyRegistration, NewKey};
 use crate::ports::failure::{Failure, Remedy};
 use crate::ports::{Certificates as _, Issuer, SecretRole, Vault, VaultError};
@@ -332,7 +332,7 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         let failure = error.failure(&self.0.subject(client_id));
         match error.problem() {
             Some(GraphProblem::Token | GraphProblem::UnknownCode) => Failure {
-                action: Some(self.register_by_hand(client_id).into()),
+                action: Some(register_of_vault(client_id, &self.0.target.at).into()),
                 remedy: Remedy::Operator,
                 ..failure
             },
@@ -348,16 +348,9 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
             self.0.target.at, new.version.id
         );
         Failure {
-            action: Some(self.register_by_hand(client_id).into()),
+            action: Some(register_of_vault(client_id, &self.0.target.at).into()),
             ..failure(Remedy::Operator, summary)
         }
-    }
-
-    fn register_by_hand(&self, client_id: &str) -> String {
-        let (vault, name) = (self.0.target.at.vault_name(), self.0.target.at.name.as_str());
-        format!(
-            "register the certificate: `az ad app credential reset --id {client_id} --append --keyvault {vault} --cert {name}`"
-        )
     }
 }
 

@@ -145,14 +145,20 @@ pub(super) fn inject(world: &World, wrong: Wrong) {
     }
 }
 
-/// Runs the participants in an order that begins with the choices in `prefix`. Returns all choices, each with the
-/// number of alternatives.
-fn run(scene: &Scene, all: &[Who], wrong: Wrong, prefix: &[usize]) -> Vec<(usize, usize)> {
-    let mut tasks: Vec<(usize, Task)> =
-        all.iter().enumerate().map(|(nth, who)| (nth, scene.task(*who, nth))).collect();
-    inject(&scene.world, wrong);
+/// The choices of an order, each with the number of alternatives.
+pub(super) type Choices = Vec<(usize, usize)>;
+
+/// Runs the participants in an order that begins with the choices in `prefix`. Calls `check` after each choice. Returns
+/// all choices.
+pub(super) fn play(
+    participants: Vec<Task>,
+    wrong: Wrong,
+    prefix: &[usize],
+    check: impl Fn(&Choices),
+) -> Choices {
+    let mut tasks: Vec<(usize, Task)> = participants.into_iter().enumerate().collect();
     let mut context = Context::from_waker(Waker::noop());
-    let (mut taken, mut polls_of_first) = (Vec::new(), 0);
+    let (mut taken, mut polls_of_first) = (Choices::new(), 0);
     while !tasks.is_empty() {
         let choice = prefix.get(taken.len()).copied().unwrap_or(0) % tasks.len();
         taken.push((choice, tasks.len()));
@@ -163,9 +169,22 @@ fn run(scene: &Scene, all: &[Who], wrong: Wrong, prefix: &[usize]) -> Vec<(usize
         if ended || crashes {
             drop(tasks.remove(choice));
         }
-        check_now(&scene.world, &scene.partner, &scene.partner.app_secret, &(all, wrong, &taken));
+        check(&taken);
     }
     taken
+}
+
+/// Plays every order. `play_one` plays the order that begins with these choices. Returns the number of orders.
+pub(super) fn every_order(play_one: impl Fn(&[usize]) -> Choices) -> usize {
+    let mut orders = 0;
+    let mut prefix: Vec<usize> = Vec::new();
+    loop {
+        let taken = play_one(&prefix);
+        orders += 1;
+        let Some(at) = taken.iter().rposition(|(choice, of)| choice + 1 < *of) else { return orders };
+        prefix = taken[..at].iter().map(|(choice, _)| *choice).collect();
+        prefix.push(taken[at].0 + 1);
+    }
 }
 
 /// Runs new processes at several times within two days. After that, no orphan may be left, and the held secret must
@@ -189,17 +208,16 @@ fn finish(scene: &Scene, told: &dyn std::fmt::Debug) {
 
 /// Tests every order of these participants. Returns the number of orders.
 fn walk(all: &[Who], wrong: Wrong) -> usize {
-    let mut orders = 0;
-    let mut prefix: Vec<usize> = Vec::new();
-    loop {
+    every_order(|prefix| {
         let scene = Scene::new();
-        let taken = run(&scene, all, wrong, &prefix);
+        let tasks = all.iter().enumerate().map(|(nth, who)| scene.task(*who, nth)).collect();
+        inject(&scene.world, wrong);
+        let taken = play(tasks, wrong, prefix, |taken| {
+            check_now(&scene.world, &scene.partner, &scene.partner.app_secret, &(all, wrong, taken));
+        });
         finish(&scene, &(all, wrong, &taken));
-        orders += 1;
-        let Some(at) = taken.iter().rposition(|(choice, of)| choice + 1 < *of) else { return orders };
-        prefix = taken[..at].iter().map(|(choice, _)| *choice).collect();
-        prefix.push(taken[at].0 + 1);
-    }
+        taken
+    })
 }
 
 #[test]

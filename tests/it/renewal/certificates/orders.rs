@@ -1,7 +1,5 @@
 //! Every order in which two instances, a person, a crash and a lost answer can meet at the steps that change something.
 
-use std::task::{Context, Waker};
-
 use chrono::TimeDelta;
 use perennial::renewal::certificate::schedule::{CertificateStep, next};
 use perennial::renewal::certificate::state::{CertificateState, CertificateTrial};
@@ -9,7 +7,7 @@ use perennial::renewal::state::{Accepted, Trial};
 use perennial::sandbox::world::{Operation, Peer};
 use perennial::token::version::VersionId;
 
-use super::super::orders::{Task, Wrong, finished, inject};
+use super::super::orders::{Task, Wrong, every_order, finished, inject, play};
 use super::super::policy;
 use super::{CertificateScene, WorldCertificateRenewer, certificate_policy, scene_at_rest};
 
@@ -110,33 +108,6 @@ fn other_task(scene: &CertificateScene, stage: Stage, other: Other) -> Task {
     }
 }
 
-/// Runs both participants in the order that `prefix` begins. Returns the choices made, and out of how many.
-fn run(
-    scene: &CertificateScene,
-    stage: Stage,
-    other: Other,
-    wrong: Wrong,
-    prefix: &[usize],
-) -> Vec<(usize, usize)> {
-    let mut tasks = vec![(0, task(scene, stage, 0)), (1, other_task(scene, stage, other))];
-    inject(&scene.world, wrong);
-    let mut context = Context::from_waker(Waker::noop());
-    let (mut taken, mut polls_of_first) = (Vec::new(), 0);
-    while !tasks.is_empty() {
-        let choice = prefix.get(taken.len()).copied().unwrap_or(0) % tasks.len();
-        taken.push((choice, tasks.len()));
-        let is_first = tasks[choice].0 == 0;
-        polls_of_first += usize::from(is_first);
-        let crashes = is_first && wrong == Wrong::Crash(polls_of_first);
-        let ended = tasks[choice].1.as_mut().poll(&mut context).is_ready();
-        if ended || crashes {
-            drop(tasks.remove(choice));
-        }
-        scene.check_now(&(stage, other, wrong, &taken));
-    }
-    taken
-}
-
 /// A later process brings the newest version into use, and removes what it replaces.
 fn finish(scene: &CertificateScene, told: &dyn std::fmt::Debug) {
     for _ in 0..3 {
@@ -160,17 +131,14 @@ fn finish(scene: &CertificateScene, told: &dyn std::fmt::Debug) {
 }
 
 fn walk(stage: Stage, other: Other, wrong: Wrong) -> usize {
-    let mut orders = 0;
-    let mut prefix: Vec<usize> = Vec::new();
-    loop {
+    every_order(|prefix| {
         let scene = scene_of(stage);
-        let taken = run(&scene, stage, other, wrong, &prefix);
+        let tasks = vec![task(&scene, stage, 0), other_task(&scene, stage, other)];
+        inject(&scene.world, wrong);
+        let taken = play(tasks, wrong, prefix, |taken| scene.check_now(&(stage, other, wrong, taken)));
         finish(&scene, &(stage, other, wrong, &taken));
-        orders += 1;
-        let Some(at) = taken.iter().rposition(|(choice, of)| choice + 1 < *of) else { return orders };
-        prefix = taken[..at].iter().map(|(choice, _)| *choice).collect();
-        prefix.push(taken[at].0 + 1);
-    }
+        taken
+    })
 }
 
 #[test]
