@@ -87,7 +87,7 @@ BUGS = [
     ("the limits ignore fractions of a second", "src/rotation/state/recent.rs",
      " + i64::from(now.timestamp_subsec_nanos() > 0)", "", ["state::"]),
     ("the pages of a list do not count as calls", "src/rotation/state.rs",
-     "1 + self.listed / LISTED_A_PAGE", "1", ["long_list"]),
+     "1 + further_pages(self.listed)", "1", ["long_list"]),
     ("a managed identity is requested through the proxy", "src/azure/credential.rs",
      "Http::new(Roots::System, false)", "Http::new(Roots::System, true)", ["managed_identity"]),
     ("all tokens are proved at the same time", "src/rotation/pace.rs",

@@ -9,7 +9,7 @@ use crate::ports::client::VaultCertificate;
 use crate::ports::{Certificates, IdentityExpiry, SecretUpdate, Vault, VaultError};
 use crate::rotation::pace::{Limited, hash};
 use crate::rotation::schedule;
-use crate::rotation::state::LISTED_A_PAGE;
+use crate::rotation::state::further_pages;
 use crate::rotation::turns::Turns;
 use crate::token::secret::SecretAddress;
 use crate::token::tags::Tags;
@@ -79,7 +79,7 @@ impl<V: CertificateStore + Sync> CertificateStore for Paced<'_, V> {
         id: Uuid,
     ) -> Result<Vec<ListedCertificate>, VaultError> {
         let listed = self.counted(at, self.vault.listed_certificates(at, id)).await?;
-        self.turns.note(Limited::Calls(hash(&at.vault)), listed.len() / LISTED_A_PAGE);
+        self.turns.note(Limited::Calls(hash(&at.vault)), further_pages(listed.len()));
         Ok(listed)
     }
 
@@ -128,7 +128,7 @@ impl<V: Vault + Sync> Vault for Paced<'_, V> {
     async fn versions(&self, at: &SecretAddress, id: Uuid) -> Result<Vec<Version>, VaultError> {
         let listed = self.counted(at, self.vault.versions(at, id)).await?;
         // The number of further pages of a list is known only after the answer.
-        self.turns.note(Limited::Calls(hash(&at.vault)), listed.len() / LISTED_A_PAGE);
+        self.turns.note(Limited::Calls(hash(&at.vault)), further_pages(listed.len()));
         Ok(listed)
     }
 

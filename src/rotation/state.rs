@@ -36,7 +36,12 @@ pub use self::recent::{DAY, Recent, WatchRoom};
 pub use self::verdict::Noted;
 
 /// The number of versions on one page of a list: Key Vault's maximum (docs/azure-facts.md F209).
-pub const LISTED_A_PAGE: usize = 25;
+const LISTED_A_PAGE: usize = 25;
+
+/// Returns the number of further vault calls, after the first call, for a list with this many versions.
+pub fn further_pages(versions: usize) -> usize {
+    versions / LISTED_A_PAGE
+}
 
 /// The state of one token, as this process knows it.
 #[derive(Clone, Debug)]
@@ -330,7 +335,7 @@ impl State {
 
     /// Returns the number of vault calls that a list needs: one per page.
     pub fn calls_of_a_list(&self) -> usize {
-        1 + self.listed / LISTED_A_PAGE
+        1 + further_pages(self.listed)
     }
 
     /// Returns the number of vault calls that a save needs at least. The list after the write and the disabling of

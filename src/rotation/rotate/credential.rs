@@ -20,7 +20,7 @@ use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy, Trace};
 use crate::ports::{Certificates as _, Issuer, Resource, SecretRole, Vault, VaultError};
 use crate::process::clock::Timestamp;
 use crate::process::text;
-use crate::rotation::state::LISTED_A_PAGE;
+use crate::rotation::state::further_pages;
 use crate::token::app::{CredentialSource, ManagedApp};
 use crate::token::certificate::{self, Assertion, CertificateFacts, SigningCertificate};
 use crate::token::local_secret;
@@ -125,7 +125,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let chosen = accepted.max_by_key(|version| version.created).map(|version| version.id.clone());
         let chosen = chosen.or_else(|| newest.ok().map(|found| found.version.id));
         let (credential, calls) = self.read_version(client_id, chosen.as_ref(), id).await?;
-        Ok((credential, calls + 2 + listed.len() / LISTED_A_PAGE))
+        Ok((credential, calls + 2 + further_pages(listed.len())))
     }
 
     /// Reads a version of the credential, or the newest version if `None` is given.

@@ -6,6 +6,7 @@ use crate::ports::Acceptance;
 use crate::ports::failure::{Kind, Remedy};
 use crate::rotation::samples;
 use crate::token::managed::Policy;
+use crate::token::version::{tag, verdict};
 
 #[test]
 fn a_success_clears_only_failures_of_the_same_subject() {
@@ -90,6 +91,24 @@ fn a_repeated_verdict_keeps_its_beginning_and_another_one_does_not() {
     assert_eq!(heard(false, None, now + hour), (now, now + hour));
     assert_eq!(heard(false, Some(false), now + hour * 2), (now + hour * 2, now + hour * 2));
     assert_eq!(heard(true, None, now + hour * 3), (now + hour * 3, now + hour * 3));
+}
+
+#[test]
+fn a_recorded_acceptance_that_is_older_than_its_version_was_copied_and_does_not_count() {
+    let created = Timestamp::from_timestamp(1_760_000_000, 0).expect("in range");
+    for (word, minutes, kind) in [
+        ("usable", 0, Some(None)),
+        ("usable", -5, Some(None)),
+        ("usable", -6, None),
+        ("partner_center_refused", -6, Some(Some(Kind::PartnerCenterRefused))),
+        ("login_required", 0, None),
+    ] {
+        let mut version = samples::version("v1", created);
+        let at = created + TimeDelta::minutes(minutes);
+        version.tags.insert(tag::VERDICT, &verdict(word, at));
+
+        assert_eq!(Noted::on(&version), kind.map(|kind| Noted { kind, at }), "{word} {minutes}");
+    }
 }
 
 #[test]

@@ -6,6 +6,9 @@ use std::sync::Arc;
 use super::*;
 use crate::rotation::rotate::samples::{Peers, certificates, start, stored, unavailable, with};
 use crate::rotation::samples::{address, app};
+use crate::token::app::RenewPolicy;
+use crate::token::managed::ManagedToken;
+use crate::token::version::tag;
 
 const GUID: &str = "33333333-3333-4333-8333-333333333333";
 
@@ -149,6 +152,45 @@ async fn a_trial_of_the_credential_is_a_request_of_the_app_in_its_home_tenant() 
             peers.fail("sign", unavailable());
         }
         assert_eq!(rotator.try_credential(&credential, Uuid::nil()).await, verdict);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewed_certificate_is_the_newest_accepted_version_and_each_page_of_the_list_is_counted() {
+    let peers = Peers::new();
+    let renewed = |grant: &mut ManagedToken| {
+        let app = (*with(CredentialSource::VaultKey(address("key")))).clone();
+        grant.app = ManagedApp { renew: Some(RenewPolicy::default()), ..app }.into();
+    };
+    let rotator = peers.rotator(renewed);
+    for (versions, accepted, disabled, used, counted) in [
+        (30, &[29][..], false, Ok("c29"), 2),
+        (30, &[10, 28], false, Ok("c28"), 4),
+        (24, &[10, 20], true, Ok("c20"), 3),
+        (80, &[], false, Ok("c79"), 6),
+        (3, &[], true, Err("disabled"), 0),
+    ] {
+        let mut all = vec![certificates(&[(1, 6)]).remove(0); versions];
+        for (nth, one) in all.iter_mut().enumerate() {
+            one.version = stored(&format!("c{nth}"), "", i64::try_from(nth).expect("few") - 100).version;
+            if accepted.contains(&nth) {
+                one.version.tags = [(tag::ACCEPTED_AT, "2026-03-01T00:00:00Z")].into_iter().collect();
+            }
+        }
+        peers.all().certificates = all;
+        let reads_of_newest = usize::from(disabled) + usize::from(used.is_err());
+        (0..reads_of_newest).for_each(|_| peers.fail("certificate", VaultError::Disabled));
+
+        let read = rotator.read_credential(Uuid::nil()).await;
+
+        match (read, used) {
+            (Ok((credential, calls)), Ok(used)) => {
+                let version = credential.version.expect("a version").id;
+                assert_eq!((&*version.0, calls), (used, counted), "{versions} {accepted:?}");
+            }
+            (Err(failure), Err(word)) => assert!(failure.summary.contains(word), "{failure:?}"),
+            (read, used) => panic!("{read:?} instead of {used:?}"),
+        }
     }
 }
 

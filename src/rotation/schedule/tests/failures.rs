@@ -154,6 +154,19 @@ fn an_outage_counts_its_attempts_and_heeds_a_pause_of_at_most_an_hour() {
 }
 
 #[test]
+fn an_outage_of_another_kind_is_a_new_incident_that_keeps_the_number_of_attempts() {
+    let first = timing().after_failure(current(ours()), failure(RETRY), at(0), 0.5);
+    for (kind, since) in [(Kind::EntraUnreachable, at(0)), (Kind::VaultUnreachable, at(2))] {
+        let next = of(kind, RETRY, FailureSubject::Grant);
+
+        let state = timing().after_failure(first.clone(), next, at(2), 0.5);
+
+        let outage = state.outage.expect("an outage");
+        assert_eq!((outage.since, outage.attempts), (since, 2), "{kind:?}");
+    }
+}
+
+#[test]
 fn waits_grow_from_seconds_to_an_hour() {
     let wait = |attempts, sample| retry_wait(attempts, None, None, sample).as_secs_f64();
     for (attempts, sample, seconds) in [

@@ -4,7 +4,7 @@
 use chrono::TimeDelta;
 use perennial::ports::failure::{Kind, Remedy};
 use perennial::process::clock::Timestamp;
-use perennial::rotation::state::{LISTED_A_PAGE, VAULT_CALLS_A_STEP};
+use perennial::rotation::state::{VAULT_CALLS_A_STEP, further_pages};
 use perennial::status::condition::{Condition, Severity};
 use perennial::status::document::TokenStatus;
 use perennial::status::snapshot::TokenState;
@@ -62,7 +62,7 @@ impl Simulation {
     /// A rotation lists the versions. Each other instance also lists them when it finds the new version. A sign-in on
     /// this day causes the same lists again.
     fn is_crowded(&self, token: &Token) -> bool {
-        let pages = 1 + self.world.versions_of(token.secret()).len() / LISTED_A_PAGE;
+        let pages = 1 + further_pages(self.world.versions_of(token.secret()).len());
         let proofs = usize::try_from(TimeDelta::days(1).num_minutes() / token.prove_every().num_minutes());
         let of_proofs = proofs.unwrap_or_default() * 3;
         of_proofs + VAULT_CALLS_A_STEP + 2 * pages * self.instances.len() > VAULT_CALLS_A_DAY
