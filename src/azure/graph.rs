@@ -30,7 +30,7 @@ use crate::net::no_response::NoResponse;
 use crate::ports::VaultError;
 use crate::ports::client::AppSignIn;
 use crate::ports::directory::{
-    Caller, CreatedSecret, Directory, DirectoryError, KeyRegistration, NewKey, Registration,
+    Caller, CreatedSecret, Directory, DirectoryError, KeyChange, KeyRegistration, NewKey, Registration,
 };
 use crate::process::clock::Timestamp;
 
@@ -220,6 +220,28 @@ impl Graph {
     fn action(&self, object_id: Uuid, action: &str) -> Url {
         self.cloud.graph.with_path(&["v1.0", "applications", &object_id.to_string(), action])
     }
+
+    /// Reads the list of the app's certificates, changes the list, and replaces the list at Graph. All other entries
+    /// are sent back as they were read (docs/azure-facts.md F609). Sends nothing if `change` returns false.
+    async fn replace_keys(
+        &self,
+        caller: &Caller<'_>,
+        object_id: Uuid,
+        change: impl FnOnce(&mut Vec<Value>) -> bool,
+        id: Uuid,
+    ) -> Result<(), DirectoryError> {
+        let url = self.cloud.graph.with_path(&["v1.0", "applications", &object_id.to_string()]);
+        let mut list = url.clone();
+        list.set_query(Some("$select=id,keyCredentials"));
+        let read = GraphRequest { operation: "application", method: Method::GET, url: list, body: None };
+        let mut keys = answers::raw_keys(&self.call(caller, &read, id).await?.answer, object_id)?;
+        if !change(&mut keys) {
+            return Ok(());
+        }
+        let body = Some(json!({"keyCredentials": keys}));
+        let replace = GraphRequest { operation: "replace_keys", method: Method::PATCH, url, body };
+        self.call(caller, &replace, id).await.map(drop)
+    }
 }
 
 impl Directory for Graph {
@@ -290,13 +312,23 @@ impl Directory for Graph {
         caller: &Caller<'_>,
         object_id: Uuid,
         key: &NewKey<'_>,
+        change: KeyChange<'_>,
         id: Uuid,
     ) -> Result<Uuid, DirectoryError> {
-        let credential = json!({
+        let mut credential = json!({
             "type": "AsymmetricX509Cert", "usage": "Verify",
             "key": STANDARD.encode(key.der), "displayName": key.name,
         });
-        let proof = key.proof.expose_secret();
+        let KeyChange::Proof(proof) = change else {
+            let key_id = Uuid::new_v4();
+            credential["keyId"] = json!(key_id);
+            let add = |keys: &mut Vec<Value>| {
+                keys.push(credential);
+                true
+            };
+            return self.replace_keys(caller, object_id, add, id).await.map(|()| key_id);
+        };
+        let proof = proof.expose_secret();
         let request = GraphRequest {
             operation: "add_key",
             method: Method::POST,
@@ -312,9 +344,17 @@ impl Directory for Graph {
         caller: &Caller<'_>,
         object_id: Uuid,
         key_id: Uuid,
-        proof: &SecretString,
+        change: KeyChange<'_>,
         id: Uuid,
     ) -> Result<(), DirectoryError> {
+        let KeyChange::Proof(proof) = change else {
+            let remove = |keys: &mut Vec<Value>| {
+                let before = keys.len();
+                keys.retain(|key| !answers::is_key(key, key_id));
+                keys.len() < before
+            };
+            return self.replace_keys(caller, object_id, remove, id).await;
+        };
         let request = GraphRequest {
             operation: "remove_key",
             method: Method::POST,

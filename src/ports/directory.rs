@@ -97,8 +97,17 @@ pub struct NewKey<'a> {
     pub der: &'a [u8],
     /// The display name.
     pub name: &'a str,
-    /// The proof that a registered certificate of the app has signed (`certificate::KeyProof`).
-    pub proof: &'a SecretString,
+}
+
+/// What allows a change of an app's certificates.
+#[derive(Clone, Copy, Debug)]
+pub enum KeyChange<'a> {
+    /// A proof that a registered certificate of the app has signed (`certificate::KeyProof`). The caller needs no
+    /// permission.
+    Proof(&'a SecretString),
+    /// The caller's permission. The whole list of certificates is read and then replaced. If another program registers
+    /// a certificate between these two requests, this certificate is lost.
+    Permission,
 }
 
 /// The credentials of app registrations. Each `id` is sent as the client request id.
@@ -161,6 +170,7 @@ pub trait Directory {
         caller: &Caller<'_>,
         object_id: Uuid,
         key: &NewKey<'_>,
+        change: KeyChange<'_>,
         id: Uuid,
     ) -> impl Future<Output = Result<Uuid, DirectoryError>> + Send;
 
@@ -173,7 +183,7 @@ pub trait Directory {
         caller: &Caller<'_>,
         object_id: Uuid,
         key_id: Uuid,
-        proof: &SecretString,
+        change: KeyChange<'_>,
         id: Uuid,
     ) -> impl Future<Output = Result<(), DirectoryError>> + Send;
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::certificate_store::{CertificateCreation, CertificateStore, ListedCertificate};
 use super::client::{AppSignIn, VaultCertificate};
 use super::directory::{
-    Caller, CreatedSecret, Directory, DirectoryError, KeyRegistration, NewKey, Registration,
+    Caller, CreatedSecret, Directory, DirectoryError, KeyChange, KeyRegistration, NewKey, Registration,
 };
 use super::{
     Acceptance, Certificates, IdentityExpiry, Issuer, IssuerError, RefreshRequest, RefreshResponse, Resource,
@@ -178,9 +178,10 @@ impl<T: Directory + Send + Sync> Directory for Arc<T> {
         caller: &Caller<'_>,
         object_id: Uuid,
         key: &NewKey<'_>,
+        change: KeyChange<'_>,
         id: Uuid,
     ) -> Result<Uuid, DirectoryError> {
-        (**self).add_key(caller, object_id, key, id).await
+        (**self).add_key(caller, object_id, key, change, id).await
     }
 
     async fn remove_key(
@@ -188,10 +189,10 @@ impl<T: Directory + Send + Sync> Directory for Arc<T> {
         caller: &Caller<'_>,
         object_id: Uuid,
         key_id: Uuid,
-        proof: &SecretString,
+        change: KeyChange<'_>,
         id: Uuid,
     ) -> Result<(), DirectoryError> {
-        (**self).remove_key(caller, object_id, key_id, proof, id).await
+        (**self).remove_key(caller, object_id, key_id, change, id).await
     }
 }
 

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use chrono::DateTime;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::azure::echoes::echoes;
@@ -99,6 +100,13 @@ struct ListedKeyBody {
     end_date_time: Option<String>,
 }
 
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawKeysBody {
+    id: Option<String>,
+    key_credentials: Option<Vec<Value>>,
+}
+
 fn parsed<'a, T: Deserialize<'a>>(answer: &'a Answer, wrong: &'static str) -> Result<T, DirectoryError> {
     let body = answer.body.as_deref().ok_or(DirectoryError::NotUnderstood("it is too long"))?;
     serde_json::from_slice(body).map_err(|_| DirectoryError::NotUnderstood(wrong))
@@ -138,6 +146,31 @@ pub(super) fn keys(
     let listed = body.key_credentials.ok_or(wrong("it has no list of certificates"))?;
     let listed: Option<Vec<ListedKey>> = listed.into_iter().map(|key| key.listed(secrets)).collect();
     Ok(KeyRegistration { object_id, keys: listed.ok_or(wrong("a certificate has no key id"))? })
+}
+
+/// Reads the list of an app's certificates, so that the list can be sent back. Each entry keeps all its properties, but
+/// `key` becomes null, which means an unchanged certificate (docs/azure-facts.md F609).
+pub(super) fn raw_keys(answer: &Answer, object_id: Uuid) -> Result<Vec<Value>, DirectoryError> {
+    let wrong = DirectoryError::NotUnderstood;
+    let body: RawKeysBody = parsed(answer, "it is not an app registration")?;
+    if body.id.as_deref().and_then(guid) != Some(object_id) {
+        return Err(wrong("it is about another app"));
+    }
+    let mut keys = body.key_credentials.ok_or(wrong("it has no list of certificates"))?;
+    for key in &mut keys {
+        let named = key.as_object_mut().filter(|key| key.get("keyId").is_some_and(is_guid));
+        named.ok_or(wrong("a certificate has no key id"))?.insert("key".to_owned(), Value::Null);
+    }
+    Ok(keys)
+}
+
+fn is_guid(value: &Value) -> bool {
+    value.as_str().and_then(guid).is_some()
+}
+
+/// Whether an entry of the list is the certificate with this id.
+pub(super) fn is_key(key: &Value, key_id: Uuid) -> bool {
+    key["keyId"].as_str().and_then(guid) == Some(key_id)
 }
 
 /// Reads the answer about a registered certificate.

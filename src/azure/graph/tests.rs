@@ -1,6 +1,7 @@
 //! Tests of the directory's adapter against a local server. The server is both Microsoft Graph and Entra.
 
 mod answers;
+mod keys;
 
 use super::*;
 

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::ports::certificate_store::{CertificateCreation, CertificateStore, ListedCertificate};
 use crate::ports::client::{ClientProof, CredentialVerdict};
 use crate::ports::diagnosis::{GraphProblem, register_of_vault};
-use crate::ports::directory::{Directory, DirectoryError, KeyRegistration, NewKey};
+use crate::ports::directory::{Directory, DirectoryError, KeyChange, KeyRegistration, NewKey};
 use crate::ports::failure::{Failure, Remedy};
 use crate::ports::{Certificates as _, Issuer, SecretRole, Vault, VaultError};
 use crate::process::clock::rfc3339;
@@ -111,7 +111,8 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         let proof = self.key_proof(&look, signer, id).await?;
         let own = self.own_proof(&look, &client_id, id).await?;
         let caller = self.0.caller(&client_id, &own);
-        match self.0.directory.remove_key(&caller, look.object_id, id, &proof, id).await {
+        let change = KeyChange::Proof(&proof);
+        match self.0.directory.remove_key(&caller, look.object_id, id, change, id).await {
             Ok(()) | Err(DirectoryError::Refused { status: 400, .. }) => Ok(look),
             Err(error) => Err(error.failure(&self.0.subject(&client_id))),
         }
@@ -228,32 +229,37 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         let Some(look) = &state.look else { return Ok(()) };
         let client_id = self.client_id(id).await?;
         let new = &look.newest;
-        let Some(signer) = look.signer() else { return Err(self.no_signer(&client_id, new)) };
         let loaded = self.load(&new.version.id, id).await?;
-        let proof = self.key_proof(look, signer, id).await?;
         let own = self.own_proof(look, &client_id, id).await?;
         let short: String = new.version.id.0.chars().take(8).collect();
         let name = format!("{}{short}", prefix(&self.0.target.at));
-        let key = NewKey { der: &loaded.der, name: &name, proof: &proof };
-        let registered =
-            self.0.directory.add_key(&self.0.caller(&client_id, &own), look.object_id, &key, id).await;
-        match registered {
-            Ok(key_id) => {
-                info!(event = "certificate_registered", app = %self.0.name, %key_id, version = %new.version.id, name);
-                state.registered = Some((new.version.id.clone(), self.0.clock.uptime()));
-                state.must_look = true;
-                state.health.succeeded(Part::Renewing);
-                Ok(())
-            }
-            Err(error) => {
-                let failure = self.unregistered(&client_id, &error);
-                if error.may_have_happened() {
-                    state.registered = Some((new.version.id.clone(), self.0.clock.uptime()));
-                    state.must_look = true;
+        let key = NewKey { der: &loaded.der, name: &name };
+        let caller = self.0.caller(&client_id, &own);
+        let add = async |change| self.0.directory.add_key(&caller, look.object_id, &key, change, id).await;
+        let (added, refusal) = match look.signer() {
+            None => (add(KeyChange::Permission).await, Some(self.no_signer(&client_id, new))),
+            Some(signer) => {
+                let proof = self.key_proof(look, signer, id).await?;
+                match add(KeyChange::Proof(&proof)).await {
+                    Err(error) if is_about_proof(&error) => {
+                        (add(KeyChange::Permission).await, Some(self.unregistered(&client_id, &error)))
+                    }
+                    added => (added, None),
                 }
-                Err(failure)
             }
+        };
+        if added.is_ok() || added.as_ref().is_err_and(DirectoryError::may_have_happened) {
+            state.registered = Some((new.version.id.clone(), self.0.clock.uptime()));
+            state.must_look = true;
         }
+        let key_id = added.map_err(|error| match refusal {
+            // The caller has no permission, so a person must register the version.
+            Some(refusal) if error.problem() == Some(GraphProblem::MissingRight) => refusal,
+            _ => error.failure(&self.0.subject(&client_id)),
+        })?;
+        info!(event = "certificate_registered", app = %self.0.name, %key_id, version = %new.version.id, name);
+        state.health.succeeded(Part::Renewing);
+        Ok(())
     }
 
     async fn probe(&self, state: &mut CertificateState, id: Uuid) -> Result<(), Failure> {
@@ -319,24 +325,25 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         let own = self.own_proof(look, &client_id, id).await?;
         state.must_look = true;
         let caller = self.0.caller(&client_id, &own);
-        let removed = self.0.directory.remove_key(&caller, look.object_id, key_id, &proof, id).await;
+        let remove =
+            async |change| self.0.directory.remove_key(&caller, look.object_id, key_id, change, id).await;
+        let removed = match remove(KeyChange::Proof(&proof)).await {
+            Err(error) if is_about_proof(&error) => remove(KeyChange::Permission).await,
+            removed => removed,
+        };
         removed.map_err(|error| error.failure(&self.0.subject(&client_id)))?;
         info!(event = "certificate_removed", app = %self.0.name, %key_id);
         state.health.succeeded(Part::Removing);
         Ok(())
     }
 
-    /// Returns the failure for a new version that could not be registered. If Entra rejected the proof or the code of
-    /// the error is unknown, the action tells a person to register the version.
+    /// Returns the failure for a new version whose proof Entra rejected. The action tells a person to register the
+    /// version.
     fn unregistered(&self, client_id: &str, error: &DirectoryError) -> Failure {
-        let failure = error.failure(&self.0.subject(client_id));
-        match error.problem() {
-            Some(GraphProblem::Token | GraphProblem::UnknownCode) => Failure {
-                action: Some(register_of_vault(client_id, &self.0.target.at).into()),
-                remedy: Remedy::Operator,
-                ..failure
-            },
-            _ => failure,
+        Failure {
+            action: Some(register_of_vault(client_id, &self.0.target.at).into()),
+            remedy: Remedy::Operator,
+            ..error.failure(&self.0.subject(client_id))
         }
     }
 
@@ -352,6 +359,11 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
             ..failure(Remedy::Operator, summary)
         }
     }
+}
+
+/// Whether a refusal can be about the proof. The code for a rejected proof is not documented (docs/azure-facts.md F608).
+fn is_about_proof(error: &DirectoryError) -> bool {
+    matches!(error.problem(), Some(GraphProblem::Token | GraphProblem::UnknownCode))
 }
 
 fn other_issuer(vault: &str, name: &str) -> Failure {

@@ -21,7 +21,8 @@ use super::wire::{HttpCaller, graph_error, set};
 use super::{Routes, shown};
 use crate::process::clock::Timestamp;
 use crate::sandbox::world::{
-    App, AppCertificate, AppSecret, GraphRefusal, KeyRequest, Operation, PasswordRequest, Peer, Trouble,
+    App, AppCertificate, AppSecret, GraphRefusal, KeyEntry, KeyRequest, Operation, PasswordRequest, Peer,
+    Trouble,
 };
 
 /// The beginning of the `@odata.context` URLs in answers.
@@ -30,6 +31,7 @@ const METADATA: &str = "https://graph.microsoft.com/v1.0/$metadata#";
 pub(super) fn routes() -> Routes {
     Router::new()
         .route("/v1.0/{resource}", get(application))
+        .route("/v1.0/applications/{id}", get(application_by_id).patch(replace_keys))
         .route("/v1.0/applications/{id}/addPassword", post(add_password))
         .route("/v1.0/applications/{id}/removePassword", post(remove_password))
         .route("/v1.0/applications/{id}/addKey", post(add_key))
@@ -72,6 +74,21 @@ struct NewKeyBody {
 }
 
 #[derive(Deserialize)]
+struct ReplaceKeysBody {
+    #[serde(rename = "keyCredentials")]
+    keys: Vec<KeyEntryBody>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct KeyEntryBody {
+    key_id: Uuid,
+    display_name: Option<String>,
+    /// The certificate in base64. `None` for a registered certificate.
+    key: Option<String>,
+}
+
+#[derive(Deserialize)]
 struct RemoveKeyBody {
     #[serde(rename = "keyId")]
     key_id: Uuid,
@@ -90,10 +107,23 @@ async fn application(
         let text = format!("Resource not found for the segment '{resource}'.");
         return refused(&caller, &GraphRefusal::new(400, "BadRequest", text));
     };
+    show(&caller, client_id, &query).await
+}
+
+async fn application_by_id(
+    caller: HttpCaller,
+    Path(id): Path<String>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Response {
+    let client_id = id.parse().ok().and_then(|object_id| caller.world().app_with(object_id)).unwrap_or(id);
+    show(&caller, &client_id, &query).await
+}
+
+async fn show(caller: &HttpCaller, client_id: &str, query: &BTreeMap<String, String>) -> Response {
     caller.enter(Peer::Graph, Operation::GetApplication, client_id).await;
-    let answer = caller.world().registration(caller.actor(), token(&caller), client_id);
+    let answer = caller.world().registration(caller.actor(), token(caller), client_id);
     let selected = query.get("$select").map(String::as_str);
-    answered(&caller, answer, |app| Json(described(app, selected)).into_response()).await
+    answered(caller, answer, |app| Json(described(app, selected)).into_response()).await
 }
 
 async fn add_password(caller: HttpCaller, Path(id): Path<String>, body: Bytes) -> Response {
@@ -149,6 +179,25 @@ async fn remove_key(caller: HttpCaller, Path(id): Path<String>, body: Bytes) -> 
     };
     enter(&caller, Operation::RemoveKey, object_id).await;
     let answer = caller.world().remove_key(caller.actor(), token(&caller), object_id, key_id, &proof);
+    answered(&caller, answer, |()| StatusCode::NO_CONTENT.into_response()).await
+}
+
+/// Answers a `PATCH` of the app registration. Of its properties, only the list of certificates can be changed.
+async fn replace_keys(caller: HttpCaller, Path(id): Path<String>, body: Bytes) -> Response {
+    let (object_id, ReplaceKeysBody { keys }) = match asked(&id, &body) {
+        Ok(asked) => asked,
+        Err(refusal) => return refused(&caller, &refusal),
+    };
+    let entry = |body: KeyEntryBody| match body.key {
+        None => KeyEntry::Kept(body.key_id),
+        Some(key) => {
+            let der = STANDARD.decode(&key).unwrap_or_default();
+            KeyEntry::New(body.key_id, KeyRequest { der, name: body.display_name })
+        }
+    };
+    let entries: Vec<KeyEntry> = keys.into_iter().map(entry).collect();
+    enter(&caller, Operation::ReplaceKeys, object_id).await;
+    let answer = caller.world().replace_keys(caller.actor(), token(&caller), object_id, &entries);
     answered(&caller, answer, |()| StatusCode::NO_CONTENT.into_response()).await
 }
 

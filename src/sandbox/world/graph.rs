@@ -13,7 +13,7 @@ use std::iter;
 use chrono::{Months, TimeDelta};
 use uuid::Uuid;
 
-pub use self::keys::KeyRequest;
+pub use self::keys::{KeyEntry, KeyRequest};
 use super::credentials::{AppCertificate, AppSecret};
 use super::directory::App;
 use super::entra::{AccessRecord, Bearer, EntraRefusal};

@@ -107,11 +107,13 @@ pub enum Operation {
     AddKey,
     /// A certificate is removed from an app registration.
     RemoveKey,
+    /// The list of an app registration's certificates is replaced.
+    ReplaceKeys,
 }
 
 impl Operation {
     /// All operations.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::Redeem,
         Self::Authorize,
         Self::SignIn,
@@ -145,6 +147,7 @@ impl Operation {
         Self::RemovePassword,
         Self::AddKey,
         Self::RemoveKey,
+        Self::ReplaceKeys,
     ];
 
     /// Returns the name in fault forms and counters.
@@ -183,6 +186,7 @@ impl Operation {
             Self::RemovePassword => "remove_password",
             Self::AddKey => "add_key",
             Self::RemoveKey => "remove_key",
+            Self::ReplaceKeys => "replace_keys",
         }
     }
 }

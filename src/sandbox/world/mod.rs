@@ -44,7 +44,7 @@ pub use self::directory::{App, Consent, Platform, Redirect, Rules, Tenant, User}
 pub use self::entra::{AppProof, EntraRefusal, IdentityRequest, RedeemRequest, TokenAnswer};
 pub use self::fault::{Distortion, Fault, FaultEffect, Hostile, When};
 pub use self::grants::{GrantRecord, Owner, fingerprint};
-pub use self::graph::{CredentialPolicy, GraphRefusal, GraphRole, KeyRequest, PasswordRequest};
+pub use self::graph::{CredentialPolicy, GraphRefusal, GraphRole, KeyEntry, KeyRequest, PasswordRequest};
 pub use self::identities::HostRefusal;
 pub use self::ledger::{Call, CallOutcome, Operation, Peer, Write};
 pub use self::partner_center::{PartnerCenterRules, PartnerRefusal, Profile};

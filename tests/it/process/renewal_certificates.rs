@@ -6,7 +6,7 @@ use perennial::renewal::certificate::renewer::CertificateRenewer;
 use perennial::renewal::daemon::renew_now;
 use perennial::sandbox::world::{
     Action, AppCertificate, Call, CallOutcome, CertificatePolicy, CredentialPolicy, Fault, FaultEffect,
-    Operation, Peer,
+    GraphRole, Operation, Peer,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -119,6 +119,8 @@ async fn every_refusal_of_a_registration_is_told_with_its_action() {
     let renewer = CertificateRenewer(stage.renewer());
     renew_now(&renewer, &CancellationToken::new()).await.expect("marked");
     stage.makes_a_certificate(NAME, CertificatePolicy::default());
+    // Without the permission, Perennial cannot replace the list after a rejected proof.
+    stage.world().set_graph_roles(&stage.sandbox.vault_identity.client_id, &[GraphRole::Read]);
     for (status, code, action) in [
         (403, "Authorization_RequestDenied", "az ad app owner add"),
         (401, "Authentication_MissingOrMalformed", "register the certificate: `az ad app credential reset"),
@@ -132,6 +134,7 @@ async fn every_refusal_of_a_registration_is_told_with_its_action() {
         let told = failure.action.as_deref().unwrap_or_default();
         assert!(told.contains(action), "{code}: {told}");
     }
+    stage.grants_the_right();
     let longest_certificate = Some(TimeDelta::days(90));
     let capped = CredentialPolicy { longest_certificate, ..CredentialPolicy::default() };
     stage.world().set_credential_policy(&stage.partner.client_id, capped);
@@ -143,4 +146,34 @@ async fn every_refusal_of_a_registration_is_told_with_its_action() {
         CertificatePolicy { lifetime: TimeDelta::days(70), ..CertificatePolicy::default() },
     );
     renew_now(&renewer, &CancellationToken::new()).await.expect("registered");
+}
+
+#[tokio::test]
+async fn without_a_proof_that_entra_accepts_the_list_of_certificates_is_replaced() {
+    for is_registered in [true, false] {
+        let stage = Stage::with_renewed_certificate("key").await;
+        let renewer = CertificateRenewer(stage.renewer());
+        renew_now(&renewer, &CancellationToken::new()).await.expect("marked");
+        let other = stage.makes_a_certificate("other", CertificatePolicy::default());
+        stage.world().add_certificate(&stage.partner.client_id, &other).expect("a certificate");
+        stage.makes_a_certificate(NAME, CertificatePolicy::default());
+        if is_registered {
+            let code = "Authentication_MissingOrMalformed".into();
+            let what = FaultEffect::Coded { status: 401, code, inner: None, retry_after: None };
+            stage.world().inject(Fault::of(Peer::Graph, what).on(Operation::AddKey));
+        } else {
+            // A person removed the certificate in use, so no key can sign a proof.
+            stage.world().change_app(&stage.partner.client_id, |app| drop(app.certificates.remove(0)));
+        }
+        let before = stage.certificates();
+
+        renew_now(&renewer, &CancellationToken::new()).await.expect("registered");
+
+        let after = stage.certificates();
+        assert_eq!(after.len(), before.len() + 1, "{is_registered}");
+        assert!(before.iter().all(|one| after.iter().any(|kept| kept.key_id == one.key_id)));
+        assert_eq!(stage.graph_calls(Some(Operation::ReplaceKeys)), 1);
+        let rotated = stage.run_to_end(&["rotate", "one", "--force"]).await;
+        assert_eq!(rotated.code, Some(0), "{}", rotated.stderr);
+    }
 }

@@ -1,17 +1,17 @@
 //! The port for the directory, over the world's Microsoft Graph.
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 use uuid::Uuid;
 
 use super::super::Trouble;
 use super::super::entra::IdentityRequest;
-use super::super::graph::{KeyRequest, PasswordRequest};
+use super::super::graph::{KeyEntry, KeyRequest, PasswordRequest};
 use super::super::ledger::{Operation, Peer};
 use super::errors::{directory_error, issuer_error};
 use super::{Actor, proof};
 use crate::ports::directory::{
-    Caller, CreatedSecret, Directory, DirectoryError, KeyRegistration, ListedKey, ListedSecret, NewKey,
-    Registration,
+    Caller, CreatedSecret, Directory, DirectoryError, KeyChange, KeyRegistration, ListedKey, ListedSecret,
+    NewKey, Registration,
 };
 use crate::process::clock::Timestamp;
 use crate::token::AccessToken;
@@ -40,6 +40,26 @@ impl Actor {
         token.map_err(|trouble| {
             DirectoryError::NoToken(Box::new(issuer_error(trouble, &correlation_id).failure()))
         })
+    }
+}
+
+impl Actor {
+    /// Reads the list of an app's certificates, and replaces the list with a changed one.
+    async fn replace_keys(
+        &self,
+        token: &AccessToken,
+        object_id: Uuid,
+        change: impl FnOnce(&mut Vec<KeyEntry>),
+    ) -> Result<(), DirectoryError> {
+        self.enter_graph(Operation::GetApplication, object_id).await;
+        let client_id = self.world.app_with(object_id).unwrap_or_default();
+        let app = self.world.registration(&self.name, token.expose(), &client_id);
+        let kept = app.map_err(directory_error)?.certificates.into_iter().map(|one| one.key_id);
+        let mut entries: Vec<KeyEntry> = kept.map(KeyEntry::Kept).collect();
+        change(&mut entries);
+        self.enter_graph(Operation::ReplaceKeys, object_id).await;
+        let replaced = self.world.replace_keys(&self.name, token.expose(), object_id, &entries);
+        replaced.map_err(directory_error)
     }
 }
 
@@ -118,12 +138,19 @@ impl Directory for Actor {
         caller: &Caller<'_>,
         object_id: Uuid,
         key: &NewKey<'_>,
+        change: KeyChange<'_>,
         id: Uuid,
     ) -> Result<Uuid, DirectoryError> {
+        let request = KeyRequest { der: key.der.to_vec(), name: Some(key.name.to_owned()) };
+        let KeyChange::Proof(proof) = change else {
+            let token = self.graph_token(caller, id)?;
+            let key_id = self.world.fresh_id();
+            let add = |entries: &mut Vec<KeyEntry>| entries.push(KeyEntry::New(key_id, request));
+            return self.replace_keys(&token, object_id, add).await.map(|()| key_id);
+        };
         self.enter_graph(Operation::AddKey, object_id).await;
         let token = self.graph_token(caller, id)?;
-        let request = KeyRequest { der: key.der.to_vec(), name: Some(key.name.to_owned()) };
-        let proof = key.proof.expose_secret();
+        let proof = proof.expose_secret();
         let added = self.world.add_key(&self.name, token.expose(), object_id, &request, proof);
         added.map(|added| added.key_id).map_err(directory_error)
     }
@@ -133,9 +160,16 @@ impl Directory for Actor {
         caller: &Caller<'_>,
         object_id: Uuid,
         key_id: Uuid,
-        proof: &SecretString,
+        change: KeyChange<'_>,
         id: Uuid,
     ) -> Result<(), DirectoryError> {
+        let KeyChange::Proof(proof) = change else {
+            let token = self.graph_token(caller, id)?;
+            let removed = KeyEntry::Kept(key_id);
+            return self
+                .replace_keys(&token, object_id, |entries| entries.retain(|one| *one != removed))
+                .await;
+        };
         self.enter_graph(Operation::RemoveKey, object_id).await;
         let token = self.graph_token(caller, id)?;
         let proof = proof.expose_secret();

@@ -1,6 +1,9 @@
 //! Microsoft Graph: the certificates of app registrations.
 //!
-//! A change needs a proof: a token that a registered certificate of the app has signed (docs/azure-facts.md F608).
+//! A change needs a proof: a token that a registered certificate of the app has signed (docs/azure-facts.md F608). A
+//! caller with the permission can also replace the whole list without a proof (F609).
+
+use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -34,6 +37,15 @@ pub struct KeyRequest {
     pub name: Option<String>,
 }
 
+/// An entry of a list that replaces an app's certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyEntry {
+    /// The registered certificate with this id stays as it is.
+    Kept(Uuid),
+    /// A new certificate, with the id that the caller chose.
+    New(Uuid, KeyRequest),
+}
+
 #[derive(Deserialize)]
 struct ProofHeader {
     alg: String,
@@ -49,6 +61,10 @@ struct ProofClaims {
 }
 
 impl GraphRefusal {
+    fn bad_key() -> Self {
+        Self::new(400, "Request_BadRequest", "Key credential is not valid.")
+    }
+
     fn bad_proof() -> Self {
         Self::new(401, "Authentication_MissingOrMalformed", "Access Token missing or malformed.")
     }
@@ -99,6 +115,23 @@ impl World {
             |inner, _| inner.remove_key(access_token, object_id, key_id, proof),
         )
     }
+
+    /// Replaces the list of certificates of the app registration with this object id.
+    ///
+    /// # Errors
+    /// Returns a fault or Graph's rejection.
+    pub fn replace_keys(
+        &self,
+        actor: &str,
+        access_token: &str,
+        object_id: Uuid,
+        entries: &[KeyEntry],
+    ) -> Result<(), Trouble<GraphRefusal>> {
+        self.call(
+            |inner| about(actor, Operation::ReplaceKeys, inner.app_with(object_id)),
+            |inner, _| inner.replace_keys(access_token, object_id, entries),
+        )
+    }
 }
 
 impl Inner {
@@ -122,25 +155,69 @@ impl Inner {
         proof: &str,
     ) -> Result<AppCertificate, GraphRefusal> {
         let client_id = self.proved(access_token, object_id, proof)?;
-        let certificate = PublicCertificate::read(&request.der)
-            .ok_or_else(|| GraphRefusal::new(400, "Request_BadRequest", "Key credential is not valid."))?;
-        let policy = self.directory.apps.get(&client_id).map(|app| app.policy).unwrap_or_default();
+        let key_id = self.fresh_id();
+        let registered = self.key_of(&client_id, key_id, request)?;
+        if let Some(app) = self.directory.apps.get_mut(&client_id) {
+            app.certificates.push(registered.clone());
+        }
+        Ok(registered)
+    }
+
+    /// Checks a new certificate against the app's policy.
+    fn key_of(
+        &mut self,
+        client_id: &str,
+        key_id: Uuid,
+        request: &KeyRequest,
+    ) -> Result<AppCertificate, GraphRefusal> {
+        let certificate = PublicCertificate::read(&request.der).ok_or_else(GraphRefusal::bad_key)?;
+        let policy = self.directory.apps.get(client_id).map(|app| app.policy).unwrap_or_default();
         let lives = certificate.not_after - certificate.not_before;
         if policy.longest_certificate.is_some_and(|longest| lives > longest) {
             let text = "Credential lifetime exceeds the max value allowed as per assigned policy.";
             return Err(GraphRefusal::new(400, "CredentialInvalidLifetimeAsPerAppPolicy", text));
         }
-        let registered = AppCertificate {
-            key_id: self.fresh_id(),
+        Ok(AppCertificate {
+            key_id,
             name: request.name.clone().unwrap_or_else(|| certificate.subject.clone()),
             certificate,
             propagation: self.propagation(),
             removal: None,
-        };
-        if let Some(app) = self.directory.apps.get_mut(&client_id) {
-            app.certificates.push(registered.clone());
+        })
+    }
+
+    fn replace_keys(
+        &mut self,
+        access_token: &str,
+        object_id: Uuid,
+        entries: &[KeyEntry],
+    ) -> Result<(), GraphRefusal> {
+        let app = self.changeable(access_token, object_id)?;
+        let client_id = app.client_id.clone();
+        let listed = app.certificates.iter().filter(|one| one.is_listed());
+        let listed: BTreeSet<Uuid> = listed.map(|one| one.key_id).collect();
+        let mut kept = BTreeSet::new();
+        let mut added = Vec::new();
+        for entry in entries {
+            match entry {
+                KeyEntry::Kept(key_id) if listed.contains(key_id) => {
+                    kept.insert(*key_id);
+                }
+                KeyEntry::New(key_id, request) if !listed.contains(key_id) => {
+                    added.push(self.key_of(&client_id, *key_id, request)?);
+                }
+                KeyEntry::Kept(_) | KeyEntry::New(..) => return Err(GraphRefusal::bad_key()),
+            }
         }
-        Ok(registered)
+        let removal = self.propagation();
+        if let Some(app) = self.directory.apps.get_mut(&client_id) {
+            let listed = app.certificates.iter_mut().filter(|one| one.is_listed());
+            for gone in listed.filter(|one| !kept.contains(&one.key_id)) {
+                gone.removal = Some(removal.clone());
+            }
+            app.certificates.extend(added);
+        }
+        Ok(())
     }
 
     fn remove_key(

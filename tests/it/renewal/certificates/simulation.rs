@@ -34,6 +34,8 @@ struct CertificateTotals {
     faults: usize,
     requests: usize,
     refused: usize,
+    /// The worlds in which Graph rejects every proof.
+    worlds_without_proof: usize,
     /// The rejected requests of a program that reads the newest version as often.
     refused_others: usize,
 }
@@ -96,19 +98,27 @@ fn keep_readers(scene: &Arc<CertificateScene>, seed: u64, totals: &Shared) {
 
 fn any_fault(rng: &mut fastrand::Rng) -> Fault {
     let (peer, operations) = match rng.u8(0..3) {
-        0 => (Peer::Graph, [Operation::GetApplication, Operation::AddKey, Operation::RemoveKey]),
+        0 => (
+            Peer::Graph,
+            [Operation::GetApplication, Operation::AddKey, Operation::RemoveKey, Operation::ReplaceKeys],
+        ),
         1 => (
             Peer::KeyVault,
-            [Operation::GetCertificate, Operation::CreateCertificate, Operation::UpdateCertificate],
+            [
+                Operation::GetCertificate,
+                Operation::CreateCertificate,
+                Operation::UpdateCertificate,
+                Operation::ListCertificateVersions,
+            ],
         ),
-        _ => (Peer::Entra, [Operation::Identity; 3]),
+        _ => (Peer::Entra, [Operation::Identity; 4]),
     };
     let what = match rng.u8(0..4) {
         0 => FaultEffect::Status { status: 503, retry_after: None },
         1 => FaultEffect::Status { status: 429, retry_after: Some(Duration::from_secs(rng.u64(1..600))) },
         _ => FaultEffect::Transport(NoResponse::TimedOut),
     };
-    let fault = Fault::of(peer, what).on(operations[rng.usize(0..3)]);
+    let fault = Fault::of(peer, what).on(operations[rng.usize(0..4)]);
     let fault = if rng.bool() { fault.after_effect() } else { fault };
     if rng.bool() { fault.times(rng.u32(1..5)) } else { fault }
 }
@@ -147,6 +157,15 @@ async fn run(seed: u64, totals: Shared) {
     }
     keep_readers(&scene, seed, &totals);
     keep_faults(&scene, seed, rng.bool(), &totals);
+    // In a quarter of the worlds, Graph rejects every proof, so each change replaces the list.
+    if rng.u8(0..4) == 0 {
+        let code = "Authentication_MissingOrMalformed".to_owned();
+        let what = FaultEffect::Coded { status: 401, code: code.into(), inner: None, retry_after: None };
+        for operation in [Operation::AddKey, Operation::RemoveKey] {
+            scene.world.inject(Fault::of(Peer::Graph, what.clone()).on(operation));
+        }
+        totals.borrow_mut().worlds_without_proof += 1;
+    }
     let ends = scene.world.now() + TimeDelta::days(DAYS);
     while scene.world.now() < ends {
         tokio::time::sleep(Duration::from_secs(6 * 3600)).await;
