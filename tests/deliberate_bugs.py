@@ -98,7 +98,7 @@ BUGS = [
     ("a claim that cannot be compared counts as missing", "src/ports/answer.rs",
      "None => Said::Odd,", "None => Said::Nothing,", ["odd_claims"]),
     ("a user without a name counts as the previous user", "src/login/judge.rs",
-     "None => \"Entra's answer does not say which user signed in, so this may not be the user of the token in the vault\"\n            .to_owned(),",
+     "None => \"Entra's answer does not say which user signed in, so Perennial cannot compare this user with the user of the token in the vault\"\n            .to_owned(),",
      "None => return Ok(()),", ["refusals"]),
     ("a problem that may pass by itself is reported at once", "src/alert/rules.rs",
      "let passes = condition.remedy == Remedy::Retry && since + HELD_FOR > now;", "let passes = since > now;", ["alert_days"]),

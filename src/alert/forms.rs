@@ -23,9 +23,10 @@ pub use self::signing::SigningKey;
 /// The size limits of one message.
 #[derive(Clone, Copy, Debug)]
 struct Size {
-    /// The maximum number of incidents shown in full.
+    /// The maximum number of incidents shown. The other incidents are only counted.
     incidents: usize,
-    /// The maximum number of characters of a text from another service. Longer texts are cut.
+    /// The maximum number of characters of the names, the summary, the owners or the action of an incident. Longer
+    /// texts are cut.
     chars: usize,
 }
 
@@ -33,8 +34,8 @@ const fn size(incidents: usize, chars: usize) -> Size {
     Size { incidents, chars }
 }
 
-/// The sizes of a message, from the largest to the smallest. Perennial uses the largest size that the receiver accepts.
-/// With the first size, an action is never cut.
+/// The sizes of a message, from the largest to the smallest. Perennial uses the first size that fits into the
+/// receiver's limit. Every action fits into the first size.
 const SIZES: [Size; 6] =
     [size(10, 600), size(10, 300), size(10, 150), size(5, 150), size(3, 100), size(1, 60)];
 /// The maximum number of token names shown for one incident.
@@ -49,7 +50,7 @@ const SLACK_SECTION: usize = 2_900;
 /// The title of a test message.
 const TEST_TITLE: &str = "Test message";
 
-/// Formats a message in the largest size that fits into `most_bytes`.
+/// Formats a message in the largest size that fits into `most_bytes`. If no size fits, uses the smallest size.
 fn within(most_bytes: usize, form: impl Fn(Size) -> Value) -> Value {
     let [largest, smaller @ ..] = SIZES;
     let mut sizes = smaller.into_iter();
@@ -145,7 +146,7 @@ fn facts(
             facts.push(("What", cut(&condition.summary, most)));
             facts.push((
                 "Flapping",
-                "the condition began and ended several times; Perennial reports it again after an hour without a change"
+                "the condition began and ended several times. The next message follows after an hour without a change"
                     .to_owned(),
             ));
             facts.push(("Since", since()));
@@ -262,8 +263,8 @@ pub struct Mail {
     /// The id of the mail. If the same instance sends a message again, the id is the same, so that mail programs can
     /// recognize the duplicate.
     pub id: Uuid,
-    /// An id of the incident and the instance, if the mail is about a single incident. Mail programs group mails with
-    /// the same reference into a thread.
+    /// The reference to the thread, derived from the incident and the instance. Mail programs group mails with the same
+    /// reference into a thread. `None` if the mail is about several incidents.
     pub thread: Option<Uuid>,
 }
 

@@ -44,20 +44,20 @@ use crate::token::local_secret::read_local;
 use crate::token::managed::Deployment;
 use crate::token::secret::Source;
 
-/// The timeout of one delivery. If the receiver answers later, the delivery counts as failed and is retried.
+/// The timeout of one HTTP request. If the receiver answers later, the delivery counts as failed and is retried.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Changes that occur within this time are sent in one message.
 const SETTLES: Duration = Duration::from_millis(250);
-/// The minimum time between two messages to a sink.
+/// The minimum time between two deliveries to a sink. One delivery may have several messages.
 const PACE: Duration = Duration::from_secs(5);
 /// The first wait after a failure.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
 const LONGEST_WAIT: Duration = Duration::from_secs(10 * 60);
-/// How often the board is checked without a change. Some conditions begin only because time passes.
+/// The maximum time between two checks of the board. A condition may begin with time, without a change on the board.
 const LOOK_EVERY: Duration = Duration::from_secs(5 * 60);
-/// The maximum number of consecutive splits of a rejected message.
+/// The maximum number of times that one delivery splits a rejected message.
 const MOST_SPLITS: usize = 8;
-/// At start-up, alerts wait for at most this time until all tokens have been tried, so that all alerts can be in one
+/// At start-up, alerts wait until all tokens have been tried, but at most this time. So all alerts can be in one
 /// message.
 const ALL_TRIED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -81,7 +81,7 @@ pub trait Carrier: Clone + Send + Sync + 'static {
 /// Sends messages over HTTP and SMTP.
 #[derive(Clone, Debug)]
 pub struct Outbound {
-    /// The HTTP client that all adapters share.
+    /// The HTTP client that all parts of the process share.
     pub http: Arc<Http>,
     /// The recorder that counts each call.
     pub calls: Arc<Calls>,
@@ -274,7 +274,7 @@ pub async fn keep_told_by<S>(
         }
     };
     let _late = tokio::time::timeout(ALL_TRIED_WITHIN, all_tried).await;
-    // The start of an incident is given in the vault's time, which is known only after the tokens have been tried.
+    // The state begins here, because the vault's time is known only after the tokens have been tried.
     let mut ledger = SinkState::new(sink.clone(), board.clock().now()).beside(board.deliveries().names());
     let mut retries = Retries::new();
     loop {
@@ -303,7 +303,7 @@ pub async fn keep_told_by<S>(
     }
 }
 
-/// Sends messages and records the deliveries. If the receiver does not respond, the remaining messages wait.
+/// Sends messages and records the deliveries. After a failure other than a rejected message, the other messages wait.
 async fn deliver<S>(
     send: &impl Fn(Vec<Notification>, Timestamp) -> S,
     sink: &Sink,
@@ -370,8 +370,8 @@ async fn deliver<S>(
     board.missed(index, Miss { why: missed.why, permanent: missed.permanent, severity });
 }
 
-/// Adopts the sink failures that the previous process reported. This must happen first. Otherwise these failures would
-/// be reported as cleared.
+/// Adopts the sink failures that the previous process reported. This must happen before `SinkState::due`, which would
+/// otherwise report these failures as cleared.
 fn inherit_trouble(board: &StatusBoard) {
     let sinks = board.deliveries().names();
     let was_told = |sink: &str| board.read(|snapshots| was_undeliverable(sink, snapshots, &sinks));
@@ -382,7 +382,7 @@ fn inherit_trouble(board: &StatusBoard) {
 /// Creates a message for a sink that missed messages about conditions which have cleared in the meantime. The message
 /// is needed because only a delivery shows that the sink works again.
 fn works_again(sink: &Sink, here: &Deployment, since: Timestamp) -> Notification {
-    let why = "earlier messages could not be delivered and their conditions have since cleared";
+    let why = "some messages could not be delivered, and the problems that they reported have ended since";
     let condition = undeliverable(&sink.name, here, why, (Severity::Warning, since));
     Notification { what: EventKind::Resolved, condition, lasted: None, day: 0 }
 }

@@ -128,7 +128,7 @@ pub struct SinkState {
     pending: BTreeMap<Uuid, Timestamp>,
     /// Incidents that this process has already reported.
     known: BTreeSet<Uuid>,
-    /// For each incident that ended recently: the times at which it ended.
+    /// For each incident that was reported or that ended recently: the times of its recent ends.
     flaps: BTreeMap<Uuid, Flaps>,
     /// The indices of the tokens for which the ends of all incidents of the previous process have been sent.
     settled: BTreeSet<usize>,
@@ -141,7 +141,7 @@ struct Notified {
     /// All tokens that the incident has ever affected.
     tokens: BTreeSet<String>,
     remind_at: Timestamp,
-    /// When the tokens that join the incident are reported.
+    /// The earliest time for a report about tokens that joined the incident.
     joins_at: Timestamp,
     changes: u32,
 }
@@ -305,7 +305,7 @@ impl SinkState {
             let passes = condition.remedy == Remedy::Retry && since + HELD_FOR > now;
             return (!passes).then_some(EventKind::Opened);
         };
-        // A token that has left the incident may join it again.
+        // A token that left the incident counts as new if it joins again.
         let affected: BTreeSet<&String> = condition.tokens.iter().collect();
         told.condition.tokens.retain(|token| affected.contains(token));
         let joined = told.condition.tokens.len() < affected.len();

@@ -1,7 +1,7 @@
 //! How this process authenticates to Key Vault.
 //!
-//! This module owns the construction of the SDK's credentials and the translation of their errors. `key_vault` decides
-//! when to create a new credential. Creating a new credential also reads the identity's secret again.
+//! This module owns the construction of the SDK's credentials and the translation of their errors. `key_vault` and
+//! `graph` decide when to create a new credential. Creating a new credential also reads the identity's secret again.
 //!
 //! Invariants: the authority is HTTPS (`BaseUrl`). All error texts are Perennial's own. The SDK's texts are not shown,
 //! since they may contain text from a peer or from the Azure CLI.
@@ -151,7 +151,6 @@ impl ClientAssertion for VaultAssertion {
     }
 }
 
-/// Reads the certificate of the identity.
 fn read_certificate(source: &Source) -> Result<SigningCertificate, String> {
     let content = read_bytes(source).map_err(|error| error.to_string())?;
     SigningCertificate::parse(&content).map_err(|error| format!("{} {error}", place(source)))
@@ -159,7 +158,7 @@ fn read_certificate(source: &Source) -> Result<SigningCertificate, String> {
 
 fn outside_its_time(public: &CertificateFacts) -> String {
     let day = |at: Timestamp| at.format("%Y-%m-%d");
-    format!("the certificate of [vault] is valid from {} to {} only", day(public.begins), day(public.ends))
+    format!("the certificate of [vault] is valid only from {} to {}", day(public.begins), day(public.ends))
 }
 
 /// Returns the expiry of the identity's own secret or certificate, and what to do before that date. Returns `None` if
@@ -178,7 +177,7 @@ pub(super) fn expiry(identity: &Identity, authority: &BaseUrl) -> Option<Arc<Ide
     let renew = subject(identity, authority, &trace).new_credential();
     let then = match identity {
         Identity::ClientSecret { .. } => {
-            "; then set client_secret_expires of [vault] to its expiry date and restart Perennial"
+            "; then set client_secret_expires of [vault] to the new expiry date and restart Perennial"
         }
         _ => "",
     };
@@ -189,7 +188,7 @@ pub(super) fn expiry(identity: &Identity, authority: &BaseUrl) -> Option<Arc<Ide
 /// The address of a virtual machine's metadata service (docs/azure-facts.md F401). The SDK uses the same address.
 pub const IMDS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80);
 
-/// Creates the credential of a managed identity of this host. The default is the host's own identity.
+/// Creates the credential of a managed identity of this host. Without `client_id`, this is the host's default identity.
 ///
 /// # Errors
 /// Returns `NoIdentity`, which is not transient.
@@ -218,7 +217,7 @@ pub(super) fn of_host(
     };
     let made = ManagedIdentityCredential::new(Some(options));
     Ok(made.map_err(|_| {
-        settled("no supported managed identity environment (IDENTITY_ENDPOINT, IDENTITY_HEADER)".into())
+        settled("Perennial cannot use the managed identities of this host (see IDENTITY_ENDPOINT)".into())
     })?)
 }
 
@@ -272,7 +271,7 @@ pub(super) fn is_about_identity(error: &azure_core::Error) -> bool {
     false
 }
 
-/// Translates an SDK error into a text of Perennial.
+/// Translates an SDK error about getting a token into a `VaultError` with a text of Perennial.
 pub(super) fn no_identity(error: &azure_core::Error) -> VaultError {
     match SdkError::in_error(error) {
         Some(SdkError::NoToken(refused)) => refused_by_entra(refused.clone()),
@@ -285,14 +284,14 @@ pub(super) fn no_identity(error: &azure_core::Error) -> VaultError {
         Some(SdkError::Unreachable(why)) => refused_by_entra(IssuerError::Unreachable(*why)),
         Some(known @ SdkError::NoAssertion(_)) => advised(
             known.to_string(),
-            "make the assertion of [vault] readable by the user that runs this process",
+            "make the client assertion or certificate of [vault] readable by the user that runs this process",
         ),
         Some(known @ SdkError::OtherAudience) => {
             advised(known.to_string(), "set name of [cloud] to the cloud of the vault")
         }
         Some(known @ SdkError::NoTokenOfHost(400 | 401 | 403 | 404 | 405)) => advised(
             known.to_string(),
-            "assign a managed identity to this host (Azure portal, Identity), or set client_id of [vault] to the right identity",
+            "assign a managed identity to this host (Azure portal, Identity), or set client_id of [vault] to the client id of an identity that this host has",
         ),
         Some(other) => VaultError::no_identity(other.to_string(), true),
         None => of_tool(&error.to_string()),
@@ -303,7 +302,10 @@ pub(super) fn no_identity(error: &azure_core::Error) -> VaultError {
 /// Perennial looks only for known phrases in this output (docs/azure-facts.md F405).
 fn of_tool(text: &str) -> VaultError {
     if text.contains("az login") {
-        advised("the Azure CLI is not signed in".into(), "sign in to the Azure CLI: `az login`")
+        advised(
+            "the Azure CLI is not signed in".into(),
+            "sign in as the user that runs this process: `az login`",
+        )
     } else if text.contains("not found on PATH") || text.contains("wasn't found") {
         advised(
             "the Azure CLI is not installed".into(),

@@ -1,14 +1,13 @@
 //! Checks whether a peer's answer contains a secret. The secret may be one that was sent to the peer, or one that the
 //! peer has just issued.
 //!
-//! This module owns the definition of a part of a secret, and a search in O(n log n). A peer can choose both the text
-//! and the secret. With a slower search, a peer could keep this process busy.
+//! This module defines which parts of a secret count as the secret, and finds them in O(n log n). A peer can choose
+//! both the text and the secret. With a slower search, a peer could keep this process busy.
 
 /// A text that is shorter than this does not count as a secret. A shorter text may occur in an ordinary word.
 pub(crate) const LEAST_SECRET_BYTES: usize = 8;
 
-/// The length of a piece. If a text contains a piece of this length from a longer secret, the text counts as containing
-/// the secret.
+/// The length of a piece, which is a part of a secret. A text that contains a piece counts as containing the secret.
 const PIECE_BYTES: usize = 16;
 
 /// Whether one of a peer's texts contains one of the secrets or a long part of a secret. Ignores case.
@@ -16,7 +15,8 @@ pub(crate) fn echoes(texts: &[&str], secrets: &[&str]) -> bool {
     holds_one_of::<u128>(texts, secrets)
 }
 
-/// Whether one of the texts contains one of the secrets. `Piece` is `u128`, which has room for exactly one piece.
+/// Whether one of the texts contains one of the secrets. Outside tests, `Piece` is `u128`, which has room for exactly
+/// one piece.
 ///
 /// The search sorts the pieces of the texts, because texts are short. The search does not sort the pieces of the
 /// secrets. So the search copies a secret only if a peer has sent the secret back in a text. The search uses no hash
@@ -159,7 +159,7 @@ mod tests {
         (text("b"), text("c"))
     }
 
-    /// Returns two texts of this many bytes. All pieces of both texts are different.
+    /// Returns two random texts of this many bytes that have no letter in common.
     fn strangers(bytes: usize) -> (String, String) {
         let text = |letters: &[u8]| -> String {
             let mut chance = fastrand::Rng::with_seed(1);
@@ -170,8 +170,8 @@ mod tests {
 
     #[test]
     fn the_search_is_not_quadratic_in_a_peers_text() {
-        // The logarithm of the longest answer's length is 16. The search may make 16 comparisons per byte for each of
-        // two secrets, and the sort may make 32 comparisons per byte.
+        // The binary logarithm of the longest answer's length is 16. The search may make 16 comparisons per byte for
+        // each of two secrets, and the sort may make 32 comparisons per byte.
         const BOUND: u64 = 4 * 16;
         let compared = |search: fn(&[&str], &[&str]) -> bool, (text, secret): (String, String)| {
             COMPARED.set(0);

@@ -5,8 +5,8 @@
 //! descriptions are not kept. A description can name the user, and a hostile peer could copy the request into the
 //! description.
 //!
-//! Invariant: the parts of an error body that are kept contain no token and no secret. Each part is a GUID, a number or
-//! a short lower-case word, or it was searched for the values that were sent.
+//! Invariant: the parts of an error body that are kept contain no token and no secret. Each part is a GUID, a number, a
+//! short lower-case word, or a text in which no sent value was found.
 
 mod sign_in;
 
@@ -57,8 +57,8 @@ pub struct Entra {
 }
 
 impl Entra {
-    /// Creates the client. The arguments are the authority, such as `https://login.microsoftonline.com`, and the
-    /// managed identities of this host.
+    /// Creates the client. `authority` is Entra's address, such as `https://login.microsoftonline.com`. `host` requests
+    /// the tokens of this host's managed identities.
     pub fn new(authority: BaseUrl, host: HostAssertions, http: Arc<Http>, calls: Arc<Calls>) -> Self {
         Self { authority, host: Arc::new(host), http, calls }
     }
@@ -83,7 +83,9 @@ impl Entra {
             .header("return-client-request-id", "true")
             .form(form)
             .build()
-            .map_err(|_| IssuerError::NotUnderstood("the request could not be built"))?;
+            .map_err(|_| {
+                IssuerError::NotUnderstood("there is none: Perennial could not build the request")
+            })?;
         exchange(&self.http, &self.calls, (CallTarget::Entra, operation), request)
             .await
             .map_err(IssuerError::Unreachable)
@@ -170,8 +172,8 @@ fn token_body(body: &[u8]) -> Result<TokenBody, IssuerError> {
     serde_json::from_slice(body).map_err(|_| IssuerError::NotUnderstood("it is not a token response"))
 }
 
-/// Checks an access token, because the command `access-token` prints it, and a resource receives it. `secrets` are the
-/// values that were sent.
+/// Returns the access token if it is printable and contains none of `secrets`, the values that were sent. The command
+/// `access-token` prints the token, and a resource receives it.
 fn usable(token: Option<AccessToken>, secrets: &[&str]) -> Result<AccessToken, IssuerError> {
     token
         .filter(|token| !token.expose().is_empty() && printable_token(token.expose()))

@@ -37,7 +37,7 @@ use crate::process::clock::Timestamp;
 /// The time limit of one request, and of the request for its access token.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a credential is used. After this time, the secret is read again and the credential is replaced.
+/// How long a credential is used. After this time, the identity's secret is read again and the credential is replaced.
 const FRESH_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The shortest time between two replacements of the credential, even if Graph rejects the access token more often.
@@ -88,8 +88,8 @@ impl Graph {
         Self { cloud, identity, entra, http, calls, made: Mutex::default() }
     }
 
-    /// Sends a request and returns the body of the successful answer. If Graph rejects the access token of the vault's
-    /// identity, replaces the credential and repeats the request, because the identity's secret may have been replaced.
+    /// Sends a request and returns the successful answer. If Graph rejects the access token of the vault's identity,
+    /// replaces the credential and repeats the request, because the identity's secret may have been replaced.
     async fn call(
         &self,
         caller: &Caller<'_>,
@@ -154,7 +154,8 @@ impl Graph {
         Err(answers::refused(&answer, &secrets))
     }
 
-    /// Returns the credential of the vault's identity. The first call of a day creates the credential.
+    /// Returns the credential of the vault's identity. Creates the credential if none exists or if it is older than
+    /// `FRESH_FOR`.
     fn credential(&self) -> Result<Arc<dyn TokenCredential>, DirectoryError> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = made.as_ref().filter(|made| made.at.elapsed() < FRESH_FOR) {
@@ -166,7 +167,8 @@ impl Graph {
         Ok(credential)
     }
 
-    /// Drops the rejected credential. Returns whether another credential can be tried now.
+    /// Drops the rejected credential, unless it is younger than `KEPT_FOR`. Returns whether another credential can be
+    /// tried now.
     fn renew(&self, refused: &Arc<dyn TokenCredential>) -> bool {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if made.as_ref().is_none_or(|made| !Arc::ptr_eq(&made.credential, refused)) {
@@ -201,7 +203,7 @@ impl Graph {
         self.cloud.name.graph().with_path(&[".default"]).into()
     }
 
-    /// Reads an app registration with one of its lists.
+    /// Reads an app registration with its secrets or its certificates. `list` is the name of this list.
     async fn application(
         &self,
         caller: &Caller<'_>,

@@ -37,7 +37,7 @@ impl HostAssertions {
         Self { host, cloud, calls, made: Mutex::default() }
     }
 
-    /// Returns a token of the identity with this client id. The token's audience is Entra.
+    /// Returns a token of the identity with this client id. The token's audience is `CloudName::assertion_audience`.
     ///
     /// # Errors
     /// Returns `NoIdentity` if the service issues no token.

@@ -19,9 +19,9 @@ pub enum Identity {
         /// The file with the projected token. Kubernetes replaces the file, so each use reads it again.
         token_file: PathBuf,
     },
-    /// The managed identity of the Azure host.
+    /// A managed identity of the Azure host.
     ManagedIdentity {
-        /// The client id of a user-assigned identity. `None` means the host's own identity.
+        /// The client id of a user-assigned identity. `None` means the host's default identity.
         client_id: Option<String>,
         /// The service that issues the identity's tokens.
         host: IdentityHost,
@@ -43,7 +43,7 @@ pub enum Identity {
         tenant_id: String,
         /// The app's client id.
         client_id: String,
-        /// The certificate with its private key, which never comes from Key Vault.
+        /// The source of the certificate and its private key. This source is never in Key Vault.
         certificate: Source,
     },
     /// An app that authenticates with a token of an issuer that the app trusts.
@@ -57,10 +57,10 @@ pub enum Identity {
     },
     /// The user who is signed in to the Azure CLI.
     AzureCli,
-    /// The environment names no identity. On a virtual machine in Azure, Perennial uses the machine's own identity. On
-    /// any other machine, an interactive command uses the Azure CLI.
+    /// The configuration and the environment name no identity. On a virtual machine in Azure, Perennial uses a managed
+    /// identity of the machine. On any other machine, an interactive command uses the Azure CLI.
     Unnamed {
-        /// The client id of a user-assigned identity. `None` means the host's own identity.
+        /// The client id of a user-assigned identity. `None` means the host's default identity.
         client_id: Option<String>,
     },
 }
@@ -76,7 +76,7 @@ pub enum IdentityHost {
 }
 
 impl Identity {
-    /// Returns the tenant and the client id of the app, if the identity is an app.
+    /// Returns the tenant and the client id, if the identity names them.
     pub fn app(&self) -> (Option<&str>, Option<&str>) {
         match self {
             Self::WorkloadIdentity { tenant_id, client_id, .. }

@@ -54,8 +54,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// cannot be confirmed.
 const MAX_PAGES: usize = 1000;
 
-/// How long the clients and the credential are used. After this time, the secret is read again, and the clients and the
-/// credential are replaced.
+/// How long the clients and the credential are used. After this time, the identity's secret is read again, and the
+/// clients and the credential are replaced.
 const FRESH_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The shortest time between two replacements, even if Key Vault rejects the client more often.
@@ -72,7 +72,7 @@ pub struct KeyVault {
     http: Arc<Http>,
     calls: Arc<Calls>,
     made: Mutex<Made>,
-    /// The expiry of the identity's own secret or certificate, and when it was read.
+    /// When the expiry of the identity's own secret or certificate was last read, and this expiry, if it is known.
     expiry: Mutex<Option<(Instant, Option<Arc<IdentityExpiry>>)>>,
 }
 
@@ -96,8 +96,8 @@ impl KeyVault {
         Self { identity, cloud, http, calls, made: Mutex::new(Made::nothing()), expiry: Mutex::new(None) }
     }
 
-    /// Makes a call. If Key Vault rejects this process, replaces the clients and the credential and repeats the call,
-    /// because the process's secret may have been replaced.
+    /// Makes a call. If Key Vault or Entra rejects this process, replaces the clients and the credential and repeats
+    /// the call, because the identity's secret may have been replaced.
     async fn call<T, F, Fut>(&self, vault: &Arc<str>, what: F) -> Result<T, VaultError>
     where
         F: Fn(Arc<VaultConnection>) -> Fut,
@@ -117,7 +117,7 @@ impl KeyVault {
         answer.map_err(|error| credential::with_advice(error, &self.identity, &self.cloud.authority))
     }
 
-    /// Returns the client of a vault. The first call of the day creates the client.
+    /// Returns the client of a vault. Creates the client if none exists or if the clients are older than `FRESH_FOR`.
     fn line(&self, vault: &Arc<str>) -> Result<Arc<VaultConnection>, VaultError> {
         let mut made = self.lock();
         if made.at.elapsed() >= FRESH_FOR {
@@ -146,7 +146,8 @@ impl KeyVault {
         Ok(line)
     }
 
-    /// Drops the rejected client. Returns whether another client or credential can be tried now.
+    /// Drops all clients and the credential, unless they are younger than `KEPT_FOR`. Returns whether another client or
+    /// credential can be tried now.
     fn renew(&self, vault: &Arc<str>, refused: &Arc<VaultConnection>) -> bool {
         let mut made = self.lock();
         if made.lines.get(vault).is_none_or(|line| !Arc::ptr_eq(line, refused)) {
@@ -318,8 +319,8 @@ async fn list(client: &SecretClient, at: &SecretAddress, id: Uuid) -> Result<Vec
         let Some(page) = bounded(pages.try_next()).await? else { return Ok(versions) };
         let (on_it, next) = vault_answers::listed(at, &page.into_body())?;
         versions.extend(on_it);
-        // The transport rejects a link to another server. Without this check, a link that is repeated would make the
-        // list endless.
+        // The transport rejects a link to another server. Without this check, a repeated link would cause `MAX_PAGES`
+        // requests.
         if next.is_some_and(|link| !links.insert(link)) {
             break;
         }

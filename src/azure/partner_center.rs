@@ -98,8 +98,8 @@ fn verdict(answer: &Answer, token: &AccessToken) -> Result<Acceptance, ResourceE
     }
 }
 
-/// Reads the MFA result from the header. Without the header, reads the JSON member of the same name, as some clients do
-/// (docs/azure-facts.md F305). The header and the member may both be missing.
+/// Reads the MFA result from the header `isMfaCompliant`, or else from the JSON member of this name, as some clients do
+/// (docs/azure-facts.md F305). Both may be missing.
 fn mfa_compliant(answer: &Answer, json: &Value) -> Option<bool> {
     let member = json.get("isMfaCompliant");
     let text = answer.header("ismfacompliant").or_else(|| member?.as_str());

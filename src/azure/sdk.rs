@@ -27,26 +27,27 @@ use crate::net::http::{Http, retry_after};
 use crate::net::no_response::NoResponse;
 use crate::ports::IssuerError;
 
-/// The largest answer of the vault. A page has 25 versions with 15 tags of 512 characters (docs/azure-facts.md F207).
+/// The largest answer that is accepted. A page of versions has at most 25 versions with 15 tags of 512 characters
+/// (docs/azure-facts.md F207).
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
 /// The time limit of the token request, which is part of a call to the vault. The limit of the whole call is longer. So
 /// if Entra does not answer, the error names Entra and not the vault.
 const TOKEN_WITHIN: Duration = Duration::from_secs(15);
 
-/// The reason why the SDK got no answer from its transport.
+/// A failure that the transport or a credential reports through the SDK.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(super) enum SdkError {
     #[error("{0}")]
     Unreachable(NoResponse),
     /// The answer exceeded the limit. The number is the HTTP status of the answer.
-    #[error("the answer is too long")]
+    #[error("the answer to the token request is too long")]
     TooLong(u16),
     /// The SDK addressed the request to another server.
-    #[error("the request would have gone to another server")]
+    #[error("Perennial did not send the token request, because the request names another server")]
     Astray,
     /// The vault asked for a token with another audience than the audience of this cloud's vaults.
-    #[error("the vault asks for a token of another cloud")]
+    #[error("the vault requests an access token for another cloud")]
     OtherAudience,
     /// Entra rejected the token request. The variant contains the parsed error, because the SDK loses the codes if the
     /// error's JSON text has escapes.
@@ -57,10 +58,10 @@ pub(super) enum SdkError {
     NoTokenOfHost(u16),
     /// The host's identity service did not answer.
     #[error(
-        "no managed identity endpoint answers on this host ({0}); outside Azure, set [vault] credential to another identity"
+        "no managed identity endpoint answers on this host ({0}); if the host is not in Azure, set credential of [vault] to another value"
     )]
     NoHost(NoResponse),
-    /// The client assertion cannot be read. The text names the source of the assertion.
+    /// The client assertion cannot be read or signed. The text gives the reason.
     #[error("{0}")]
     NoAssertion(String),
 }
@@ -68,7 +69,7 @@ pub(super) enum SdkError {
 /// Returns the meaning of an answer of a host's identity service (docs/azure-facts.md F401).
 fn said_by_host(status: u16) -> &'static str {
     match status {
-        400 => "this host has no managed identity, or none with that client_id",
+        400 => "this host has no managed identity, or none with the configured client_id",
         401 | 403 => "this host refuses to issue a token for its managed identity",
         404 | 405 => "this host's identity service does not support this request",
         429 => "this host's identity service throttles requests",
@@ -132,7 +133,7 @@ impl CountingTransport {
             return Err(SdkError::NoToken(refused));
         }
         if self.peer == CallTarget::IdentityHost && !status.is_success() {
-            // The host's identity service passes on Entra's error about the identity (docs/azure-facts.md F401).
+            // The host's identity service may pass on Entra's error about the identity.
             return Err(match entra::refused(u16::from(status), &body, None, &[]) {
                 refused @ IssuerError::Refused(_) if has_number(&refused) => SdkError::NoToken(refused),
                 _ => SdkError::NoTokenOfHost(u16::from(status)),

@@ -4,8 +4,8 @@
 //! converts the SDK's models to Perennial's types. It parses error bodies itself, since the SDK cannot parse a body
 //! that has a JSON escape.
 //!
-//! Invariant: only a data action, an IP address and a short code are kept from an error body. Each of these is checked
-//! character by character.
+//! Invariant: only a data action, an IP address, the caller's object id, an AKV number and a short code are kept from
+//! an error body. Each of these is checked character by character.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -61,10 +61,12 @@ pub(super) fn failed(error: &azure_core::Error) -> VaultError {
     match SdkError::in_error(error) {
         Some(SdkError::Unreachable(why)) => VaultError::Unreachable(*why),
         Some(_) => VaultError::NotUnderstood,
-        // The SDK reports a failed check of the challenge without an error kind of its own, so only the text shows it.
-        None if error.to_string().contains("challenge resource") => {
-            VaultError::no_identity("the vault asks for a token that is not for its own domain", false)
-        }
+        // If the check of the challenge fails, the SDK's error has no kind of its own. Only the error's text shows the
+        // reason.
+        None if error.to_string().contains("challenge resource") => VaultError::no_identity(
+            "the vault requests an access token for another domain than its own",
+            false,
+        ),
         None => VaultError::NotUnderstood,
     }
 }
@@ -144,8 +146,8 @@ fn forbidden(code: &str, message: &str, network_info: Option<&str>) -> VaultErro
     })
 }
 
-/// Key Vault's fixed phrases, for answers without an inner code. The words are parts of the message
-/// (docs/azure-facts.md F214).
+/// Fixed phrases in Key Vault's messages, for answers without an inner code (docs/azure-facts.md F214). A message must
+/// contain every part of a phrase.
 const DISABLED: &[&str] = &["disabled secret"];
 const DELETED: &[&str] = &["deleted but recoverable"];
 const BY_POLICY: &[&str] = &["does not have", "permission"];
@@ -190,7 +192,7 @@ fn address_after(text: &str, label: &str) -> Option<String> {
     Some(address.to_string())
 }
 
-/// Returns the text if it has the form of a code. Tokens and secrets do not have this form.
+/// Returns the text if it has the form of a code, or else `no code`. Tokens and secrets do not have this form.
 fn word(code: &str) -> String {
     let fits = (1..=MAX_CODE_CHARS).contains(&code.len());
     let clean = code.bytes().all(|b| b.is_ascii_alphabetic());
@@ -225,7 +227,7 @@ pub fn written(at: &SecretAddress, body: &[u8]) -> Result<Version, VaultError> {
 /// Parses a page of a list. Returns its versions and the link to the next page.
 ///
 /// # Errors
-/// Returns `NotUnderstood` if a single version cannot be read, because this version could be a sign-in.
+/// Returns `NotUnderstood` if any version cannot be read, because this version could be a sign-in.
 pub fn listed(at: &SecretAddress, body: &[u8]) -> Result<(Vec<Version>, Option<String>), VaultError> {
     let page: ListSecretPropertiesResult =
         serde_json::from_slice(body).map_err(|_| VaultError::NotUnderstood)?;

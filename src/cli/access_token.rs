@@ -94,7 +94,7 @@ pub async fn run(args: AccessTokenArgs, global: &Global) -> Result<ExitCode, Sto
     Ok(ExitCode::Done)
 }
 
-/// Returns an action that names the command-line flag, instead of the configuration key that the flag overrides.
+/// Returns the failure with an action that names the command-line flag, not the configuration key that it overrides.
 fn by_flag(mut refused: StepFailure, args: &AccessTokenArgs) -> StepFailure {
     let mut name = |key: &str, flag: &str| refused.action = refused.action.replace(key, flag);
     if args.tenant.is_some() {

@@ -34,7 +34,7 @@ use crate::token::managed::ManagedToken;
 /// A rotator that uses these clients.
 pub type AzureRotator = Rotator<Arc<Entra>, Arc<KeyVault>, Arc<PartnerCenter>>;
 
-/// The clients of Entra, the vaults and Partner Center. The process has one client of each service.
+/// The clients of Entra, the vaults, Partner Center and Microsoft Graph. The process has one client of each service.
 #[derive(Debug)]
 pub struct AzureClients {
     entra: Arc<Entra>,
@@ -101,8 +101,9 @@ impl AzureClients {
         })
     }
 
-    /// Builds the clients for an interactive command. If this machine has no identity in Azure, the command
-    /// authenticates with the Azure CLI. A daemon must not depend on a user's sign-in, so it uses `new`.
+    /// Builds the clients for an interactive command. If the configuration and the environment name no identity, and
+    /// this machine is no virtual machine in Azure, the command authenticates with the Azure CLI. A daemon must not
+    /// depend on a user's sign-in, so it uses `new`.
     ///
     /// # Errors
     /// Returns the same errors as `new`.
@@ -124,7 +125,7 @@ impl AzureClients {
         &self.vault
     }
 
-    /// Returns the renewer of a token's app, if Perennial renews the app's client secret.
+    /// Returns the renewer of a token's app, if Perennial renews the app's client secret or certificate.
     pub fn renewer(&self, grant: &ManagedToken, command: &'static str) -> Option<AzureRenewer> {
         let app = &grant.app;
         let (policy, at) = (app.renew.clone()?, app.credential.in_vault()?.clone());

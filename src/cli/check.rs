@@ -245,7 +245,8 @@ async fn rehearse(
             let notifier = Notifier { sink: sink.clone(), here, outbound: shipped.outbound() };
             let answer = notifier.test(clock.now()).await;
             let what = format!("the sink {} of [[alert]]", sink.name);
-            steps.push(sent("alert", &format!("{} accepted a test message", sink.name), &what, answer));
+            let taken = format!("the sink {} accepted a test message", sink.name);
+            steps.push(sent("alert", &taken, &what, answer));
         }
     }
     if let Some(heartbeat) = config.heartbeat.as_ref().filter(|_| args.alerts) {
@@ -255,7 +256,7 @@ async fn rehearse(
     Ok(steps)
 }
 
-/// Tests whether Perennial could renew the app's client secret.
+/// Tests whether Perennial could renew the app's client secret or certificate.
 async fn renewal(renewer: &AzureRenewer, here: &Deployment) -> CheckStep {
     let rehearsed = if renewer.app.credential.is_certificate() {
         let look = CertificateRenewer(renewer.clone()).rehearse(rotation_id()).await;
@@ -269,9 +270,9 @@ async fn renewal(renewer: &AzureRenewer, here: &Deployment) -> CheckStep {
     match rehearsed {
         Ok((noun, end)) => {
             let renews_at = end.map(|end| end - renewer.target.policy.before);
-            let from = renews_at
-                .map_or_else(|| "at once".to_owned(), |at| format!("from {}", at.format("%Y-%m-%d")));
-            CheckStep::ok("renewal", format!("the app's {noun} can be renewed, {from}"))
+            let from =
+                renews_at.map_or_else(|| "at once".to_owned(), |at| format!("on {}", at.format("%Y-%m-%d")));
+            CheckStep::ok("renewal", format!("the app's {noun} can be renewed; the renewal begins {from}"))
         }
         Err(failure) => {
             let action = failure
@@ -290,7 +291,7 @@ fn sent(step: &'static str, taken: &str, what: &str, answer: Result<(), Undelive
         Ok(()) => CheckStep::ok(step, taken.to_owned()),
         Err(Undelivered { why, permanent, .. }) => {
             let remedy = if permanent { Remedy::Operator } else { Remedy::Retry };
-            let action = format!("check {what}, and the network to that server");
+            let action = format!("check {what}, and the network to its server");
             CheckStep::failed(step, StepFailure::new(remedy, format!("{what}: {why}"), action))
         }
     }

@@ -44,7 +44,7 @@ pub struct CredentialArgs {
     /// The apps, by name [default: all]
     #[arg(value_name = "APP")]
     pub names: Vec<String>,
-    /// Renew the client secret now, even if its renewal is not due
+    /// Renew the credential now, even if its renewal is not due
     #[arg(long, requires = "names")]
     pub renew: bool,
     /// With --renew: only show what the renewal would do
@@ -65,7 +65,7 @@ struct AppReport {
     /// The vault object that holds the credential.
     stored_in: Option<String>,
     newest: Option<VersionReport>,
-    /// The app's secrets at Entra. Null if Perennial does not renew the app's credential.
+    /// The app's credentials at Entra. Null if Perennial does not renew the app's credential or cannot read the app.
     entra: Option<EntraReport>,
     /// What Perennial does next.
     next: Option<String>,
@@ -88,10 +88,10 @@ struct VersionReport {
 #[derive(Debug, Serialize)]
 struct EntraReport {
     object_id: Uuid,
-    /// The app's client secrets, if the app has one.
+    /// The app's client secrets, if Perennial renews the app's client secret.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     secrets: Vec<ListedReport>,
-    /// The app's certificates, if the app has one.
+    /// The app's certificates, if Perennial renews the app's certificate.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     certificates: Vec<ListedReport>,
     renews_at: Option<String>,
@@ -165,7 +165,7 @@ fn name_of(grant: &ManagedToken) -> &str {
 fn no_renewal(grant: &ManagedToken) -> Stop {
     let name = name_of(grant);
     Stop::Usage(format!(
-        "Perennial does not renew the credential of {name}: add `renew = {{}}` to the [[app]]; the client_secret or client_certificate of the app must be in a vault"
+        "Perennial does not renew the credential of {name}: store the app's client secret or certificate in a vault, and add `renew = {{}}` to its [[app]]"
     ))
 }
 
@@ -292,7 +292,7 @@ fn next(step: &RenewalStep, look: &CredentialLook, target: &Target) -> String {
         RenewalStep::Create => "creates a new client secret".to_owned(),
         RenewalStep::Remove(key_id, reason) => format!("removes {key_id} at Entra: {}", reason.text()),
         RenewalStep::TryHeld => {
-            "tests the secret in use, then removes the secret that it replaced".to_owned()
+            "tests the secret in use, then removes the previous secret at Entra".to_owned()
         }
         RenewalStep::Look | RenewalStep::Probe | RenewalStep::Save | RenewalStep::Wait(_) => match look
             .held_end()

@@ -16,7 +16,8 @@ Examples:
   perennial demo --keep      # keeps running afterwards
   perennial demo --log       # with the log of the daemon, on stderr
 
-Exit code 1: a promise was broken, or the demo stopped early.";
+Exit code 1: the daemon broke a promise (docs/promises.md), or the demo stopped
+early.";
 
 /// The allowed speeds in days per second. A slower demo would take too long, and no machine is fast enough for a faster
 /// demo.

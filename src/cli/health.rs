@@ -26,14 +26,14 @@ pub async fn run(_: HealthArgs, global: &Global) -> Result<ExitCode, Stop> {
     let listen = load(global)?.http.listen;
     if listen.port() == 0 {
         return Err(Stop::Failed(anyhow::anyhow!(
-            "[http] listen has port 0, which is chosen at start: set a fixed port to use `health`"
+            "listen of [http] has port 0, so the port changes at each start: set a fixed port to use `health`"
         )));
     }
     let mut said = String::new();
     for address in reached_at(listen) {
         let (what, code) = match ask(address, "/livez").await?.map(|answer| answer.status().as_u16()) {
             Ok(200) => ("alive".to_owned(), Some(ExitCode::Done)),
-            Ok(status) => (format!("not alive: it answers {status}"), Some(ExitCode::Failed)),
+            Ok(status) => (format!("not alive: HTTP status {status}"), Some(ExitCode::Failed)),
             Err(summary) => (format!("no answer: {summary}"), None),
         };
         said = format!("{address}: {what}");

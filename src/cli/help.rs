@@ -43,7 +43,7 @@ pub const TOPICS: [Topic; 5] = [
     ("metrics", metrics),
 ];
 
-/// Returns the text of the requested topic. Returns `None` if the words request the help of a command.
+/// Returns the text of the requested topic. Returns `None` for all other words.
 pub fn asked(words: &[String]) -> Option<String> {
     let [help, topic] = words else { return None };
     if help != "help" {
@@ -84,7 +84,7 @@ fn meaning(state: TokenState) -> &'static str {
         TokenState::PartnerCenterRefused => "Partner Center rejects its access token",
         TokenState::Expired => "expired: a person must sign in",
         TokenState::Off => "its version in Key Vault is disabled",
-        TokenState::Unknown => "not confirmed within twice prove_every",
+        TokenState::Unknown => "no successful proof for twice prove_every",
     }
 }
 
@@ -108,7 +108,7 @@ fn line(text: &mut String, name: &str, meaning: &str) {
     }
 }
 
-/// Wraps a text after at most this many characters.
+/// Breaks a text into lines of at most `most` characters.
 fn wrapped(text: &str, most: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {

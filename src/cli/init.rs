@@ -1,5 +1,5 @@
-//! `init`: writes a first configuration. The values come from flags, then from the vault, then from answers at a
-//! terminal.
+//! `init`: writes a first configuration. A value comes from a flag. Without the flag, the vault's content proposes a
+//! value, and at a terminal the user confirms or changes this value.
 //!
 //! Invariant: only `--force` replaces an existing file. A configuration is parsed before it is written.
 
@@ -95,7 +95,7 @@ pub struct InitArgs {
 /// Collects the values, writes the file and prints the next steps.
 ///
 /// # Errors
-/// Returns an error for an existing file, a missing value or an invalid value.
+/// Returns an error for an existing file without `--force`, a missing value or an invalid value.
 pub async fn run(args: InitArgs, global: &Global) -> Result<ExitCode, Stop> {
     let path = &global.config;
     if path.exists() && !args.force {
@@ -127,10 +127,10 @@ pub async fn run(args: InitArgs, global: &Global) -> Result<ExitCode, Stop> {
     let shown = path.display();
     let done = match written {
         Written::New => "is written",
-        Written::Replaced => "existed before and is replaced",
+        Written::Replaced => "existed before and is overwritten",
     };
     let next = format!(
-        "{shown} {done}. Next:\n\n  export PERENNIAL_CONFIG={shown}\n  perennial check\n  perennial login {name}    # where there is no token yet\n  perennial check --write\n  perennial run",
+        "{shown} {done}. Next:\n\n  export PERENNIAL_CONFIG={shown}\n  perennial check\n  perennial login {name}    # if the vault has no token yet\n  perennial check --write\n  perennial run",
         name = args.name
     );
     out::line(next).map_err(|error| Stop::Failed(error.into()))?;
@@ -144,8 +144,8 @@ fn parse(path: &Path, text: &str) -> Result<Config, Stop> {
     Ok(Config::parse(path, text, text_only)?)
 }
 
-/// Lists the vault's secrets and proposes values. If the vault cannot be listed and the command runs at a terminal,
-/// proposes nothing. The command then asks the user.
+/// Lists the vault's secrets and proposes values. If the vault cannot be listed, proposes nothing, and the command asks
+/// the user. Without a terminal, returns an error if a value is missing.
 async fn look(path: &Path, given: &Draft, layout: Option<Layout>) -> Result<Proposal, Stop> {
     let config = parse(path, &given.text())?;
     let shipped = AzureClients::for_person(&config, Clock::host()).await?;
@@ -182,10 +182,10 @@ async fn look(path: &Path, given: &Draft, layout: Option<Layout>) -> Result<Prop
 fn unlisted(error: &VaultError, vault: Arc<str>, summary: String, missing: &[&str]) -> StepFailure {
     let name = SecretName::parse("any").expect("letters");
     let failure = error.failure(SecretRole::Own, &SecretAddress { vault, name });
-    let flags = format!("name the values with {}", missing.join(", "));
+    let flags = format!("pass the values with {}", missing.join(", "));
     let action = match (error, failure.action) {
         (VaultError::Forbidden(Forbidden::Rbac { .. } | Forbidden::Policy { .. } | Forbidden::Other), _)
-        | (_, None) => format!("{flags}; or run this as a user who may list the vault's secrets"),
+        | (_, None) => format!("{flags}; or run `init` as a user who may list the vault's secrets"),
         (_, Some(action)) => format!("{action}; or {flags}"),
     };
     StepFailure::new(failure.remedy, summary, action)
@@ -254,7 +254,7 @@ const REFRESH_TOKEN: Question = Question {
 
 impl Question {
     /// Returns the flag's value if there is one. Otherwise asks the user, with the proposal as the default. Without a
-    /// terminal, returns the proposal. Each value is checked immediately.
+    /// terminal, returns the proposal. Checks the flag's value and the user's answer.
     fn given_or_asked(&self, given: Option<String>, proposal: Option<String>) -> Result<String, Stop> {
         let flag = self.flag;
         if let Some(given) = given {
@@ -263,7 +263,7 @@ impl Question {
         }
         if !io::stdin().is_terminal() {
             return proposal
-                .ok_or_else(|| Stop::Usage(format!("{flag} is required: the vault has no such value")));
+                .ok_or_else(|| Stop::Usage(format!("{flag} is required: Perennial found no value")));
         }
         loop {
             match &proposal {

@@ -29,8 +29,8 @@ pub(super) fn draw<I, V, R>(rotator: &Rotator<I, V, R>, state: State) -> Snapsho
         state.outage = Some(Box::new(Outage { failure, since, attempts: 1, retry_at: now }));
     }
     let mut periods = Periods::of(&rotator.timing);
-    // A tag records a proof at most daily. So the last proof may be up to a day later than the record says, and a
-    // recorded proof is valid for longer here.
+    // A tag records a proof at most daily. So the last proof may be up to a day later than the record says. The state
+    // becomes `unknown` after twice `prove_every`, so this period is a day longer here.
     periods.prove_every += (MARK_EVERY / 2).to_std().unwrap_or_default();
     // The next step is `None`, because only a daemon has a next step.
     Snapshot::of(&rotator.grant, periods, &state, None, now)
@@ -97,7 +97,7 @@ fn obstacle(newest: &Version) -> Option<(Failure, Option<Timestamp>)> {
 }
 
 /// Returns the problem that blocks a token, and the exit code for it. Failures and critical conditions are problems,
-/// and the gravest remedy decides. A token whose newest version is disabled has no problem.
+/// and the gravest remedy decides. If the token's newest version is disabled, the exit code is 0.
 pub(super) fn in_the_way(of: &Snapshot, now: Timestamp) -> (ExitCode, Option<Condition>) {
     let failed = of.failure().map(|failure| failure.kind);
     let all = conditions(std::slice::from_ref(of), TimeDelta::zero(), now);

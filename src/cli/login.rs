@@ -1,7 +1,7 @@
 //! `login`: signs a user in and stores the first refresh token.
 //!
-//! This module owns the order of the steps: check write access to the vault, sign the user in, judge the answer, store
-//! the token, and read it back. `login::judge` decides which tokens may be stored.
+//! This module owns the order of the steps: read the app's credential and the vault, sign the user in, judge the
+//! answer, store the token, and read it back. `login::judge` decides which tokens may be stored.
 //!
 //! Invariants: The command writes nothing before all checks pass. It exchanges each code only once. It prints no code
 //! and no token.
@@ -56,8 +56,8 @@ scope is granted, the sign-in used a second factor and Partner Center accepts
 the access token.
 
 Phishers use device codes, so many tenants block device codes. If a policy
-blocks device codes later, the tokens from earlier device codes also end. Never
-type a code that you did not request yourself.";
+blocks device codes later, Entra also rejects the tokens from earlier device
+codes. Never type a code that you did not request yourself.";
 
 /// What `login` takes.
 #[expect(clippy::struct_excessive_bools, reason = "each switch of the command line is one bool")]
@@ -135,7 +135,7 @@ fn report(name: &str, kept: &StoredLogin, json: bool) -> std::io::Result<()> {
     let user = oid.map_or_else(|| "a user".to_owned(), |oid| judge::person(oid, kept.user_name.as_deref()));
     let company = kept.company.as_deref().map(|company| format!(" of {company}")).unwrap_or_default();
     out::line(format!(
-        "{name}: {user}{company} signed in; stored as version {}, good until {}",
+        "{name}: {user}{company} signed in; the token is stored as version {}, good until {}",
         kept.version, kept.expires_at
     ))
 }

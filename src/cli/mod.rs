@@ -57,7 +57,7 @@ fn span(text: &str) -> Result<Duration, String> {
 /// Returns the text below the list of commands.
 fn after_help() -> String {
     format!(
-        "{}\n{}\nResults are written to stdout, logs to stderr. More: perennial help TOPIC: exit-codes,\nenvironment, conditions, states, metrics.",
+        "{}\n{}\nResults are written to stdout, logs to stderr. More: perennial help TOPIC.\nTopics: exit-codes, environment, conditions, states, metrics.",
         help::EXIT_CODES,
         help::ENVIRONMENT
     )
@@ -320,8 +320,8 @@ pub fn load(global: &Global) -> Result<Config, Stop> {
     Ok(Config::load(&global.config, std::env::vars_os())?)
 }
 
-/// Whether the machine lacks a resource. Such a failure is transient. All other failures to read a file last until a
-/// person acts.
+/// Whether the machine lacks file descriptors or memory. Such a failure is transient. All other failures to read a file
+/// last until a person acts.
 fn is_shortage(error: &std::io::Error) -> bool {
     let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
     Errno::from_io_error(error).is_some_and(|errno| short.contains(&errno))
@@ -331,7 +331,7 @@ fn is_shortage(error: &std::io::Error) -> bool {
 /// memory than several threads.
 ///
 /// # Errors
-/// Returns the command's own errors, and an error if the machine has no free timers or sockets.
+/// Returns the command's own errors, and an error if too few file descriptors are free.
 pub fn block_on(command: impl Future<Output = Result<ExitCode, Stop>>) -> Result<ExitCode, Stop> {
     let build = || tokio::runtime::Builder::new_current_thread().enable_all().build();
     let cannot = "cannot start: if the limit on open files is reached, raise it (ulimit -n, LimitNOFILE=)";
@@ -345,8 +345,8 @@ pub fn block_on(command: impl Future<Output = Result<ExitCode, Stop>>) -> Result
     outcome
 }
 
-/// Whether the runtime can open the files that it needs. With fewer than two free file descriptors, the runtime panics
-/// (tokio 1.54, `signal/unix.rs`).
+/// Checks that the runtime can open the files that it needs. With fewer than two free file descriptors, the runtime
+/// panics (tokio 1.54, `signal/unix.rs`).
 fn have_descriptors() -> std::io::Result<()> {
     const PAIRS: usize = 4;
     (0..PAIRS).map(|_| UnixStream::pair()).collect::<Result<Vec<_>, _>>().map(drop)

@@ -1,4 +1,4 @@
-//! The only place that writes to stdout. So stdout contains only results.
+//! Writes results to stdout. No other module writes to stdout, so a script can read the results there.
 
 use std::fmt::Display;
 use std::io;
@@ -14,7 +14,7 @@ pub fn has_colors() -> bool {
     may_have_colors(io::stdout().is_terminal())
 }
 
-/// Writes a line of a result. It is not an error if the reader of a pipe has closed the pipe, as `head` does.
+/// Writes a line of a result. A closed pipe is not an error, since a reader such as `head` closes the pipe early.
 ///
 /// # Errors
 /// Returns an error if stdout cannot be written, for example on a full disk.

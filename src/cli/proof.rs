@@ -1,9 +1,9 @@
-//! Redeems a token once and drops the successor, for commands that need only the access token or the result. Entra
-//! leaves the stored token valid.
+//! Redeems a stored token, for commands that need an access token or a test of the stored token. This module does not
+//! save the new refresh token, since Entra leaves the stored token valid.
 //!
 //! This module owns the steps of the redemption and the action for each failure. It writes nothing to the vault.
 //!
-//! Invariant: this module redeems no `strict` token, since the redemption would invalidate the stored token.
+//! Invariant: no command redeems a `strict` token here. An issuer revokes a `strict` token once it is redeemed.
 
 use secrecy::ExposeSecret as _;
 use uuid::Uuid;
@@ -29,7 +29,7 @@ use crate::token::RefreshToken;
 use crate::token::managed::{ManagedToken, Verify};
 use crate::token::version::Stored;
 
-/// A redeemed token whose answer is for the right tenant, app and user.
+/// A token that Entra has redeemed. Entra's answer is for the right tenant, app and user.
 pub(super) struct ProvenToken {
     pub(super) redeemed: RefreshResponse,
     pub(super) facts: TokenFacts,
@@ -73,7 +73,7 @@ pub(super) async fn prove(rotator: &AzureRotator, id: Uuid) -> Result<ProvenToke
     redeem(rotator, stored, &credential, id).await
 }
 
-/// Rejects a `strict` token, since each of its redemptions must be saved.
+/// Rejects a `strict` token, since the new token of each redemption must be saved.
 pub(super) fn may_be_redeemed(grant: &ManagedToken) -> Result<(), StepFailure> {
     if grant.strict {
         let summary = format!(
@@ -86,7 +86,7 @@ pub(super) fn may_be_redeemed(grant: &ManagedToken) -> Result<(), StepFailure> {
     Ok(())
 }
 
-/// Reads the newest version.
+/// Reads the newest version of the token's vault secret.
 async fn read(rotator: &AzureRotator, id: Uuid) -> Result<Stored, StepFailure> {
     let at = &rotator.grant.secret;
     let stored = rotator.vault.newest(at, id).await;
@@ -98,7 +98,7 @@ async fn read(rotator: &AzureRotator, id: Uuid) -> Result<Stored, StepFailure> {
     Ok(stored)
 }
 
-/// Reads the app's id and secret.
+/// Reads the app's id and credential.
 pub(super) async fn credential(rotator: &AzureRotator, id: Uuid) -> Result<AppCredential, StepFailure> {
     let read = rotator.read_credential(id).await;
     read.map(|(credential, _)| credential).map_err(|failure| unusable_credential(rotator, failure))
@@ -107,15 +107,15 @@ pub(super) async fn credential(rotator: &AzureRotator, id: Uuid) -> Result<AppCr
 fn unusable_credential(rotator: &AzureRotator, failure: Failure) -> StepFailure {
     let (name, key) = (&rotator.grant.name, rotator.grant.app.credential.key());
     let action = failure.action.map(String::from);
-    let action = action.unwrap_or_else(|| format!("check that client_id and {key} of {name} can be read"));
+    let action = action.unwrap_or_else(|| format!("let this process read client_id and {key} of {name}"));
     StepFailure::new(failure.remedy, failure.summary, action)
 }
 
-/// The answer to a redemption, and the proof with which the request authenticated the app.
+/// The answer to a redemption, and the client secret or assertion with which the request authenticated the app.
 type Exchanged = (Result<RefreshResponse, IssuerError>, ClientProof);
 
-/// Redeems the token with this credential. If Entra rejects the credential but accepts an older version of it, redeems
-/// the token with the older version.
+/// Redeems the token with this credential. If Entra rejects the credential but accepts an older version of the
+/// credential, redeems the token with that version.
 async fn exchange(
     rotator: &AzureRotator,
     token: &RefreshToken,
@@ -155,11 +155,10 @@ pub(super) async fn redeem(
 ) -> Result<ProvenToken, StepFailure> {
     let grant = &rotator.grant;
     let token = stored.refresh_token();
-    let again = || format!("perennial login {}", grant.name);
     if !token.is_plausible() {
         let summary =
             "the stored value is not a refresh token: it is empty, has more than one word, or is quoted";
-        return Err(StepFailure::new(Remedy::Operator, summary, again()));
+        return Err(StepFailure::new(Remedy::Operator, summary, format!("`perennial login {}`", grant.name)));
     }
     let whom = Redeemer::of(grant, Some(&stored.version), None);
     let mut permit = rotator.turns.take(Limited::Redemptions(whom), false).await;
@@ -172,7 +171,8 @@ pub(super) async fn redeem(
         let trace = Trace::default();
         let subject = Subject::of(grant, &credential.client_id, &trace, rotator.clock.now());
         let explained = login::explain::of(&error, &subject);
-        // The daemon's own classification is used, so that the same rejection always leads to the same exit code.
+        // This command classifies a rejection as the daemon does, so the same rejection always leads to the same exit
+        // code.
         StepFailure::new(
             rotator.refused(&error, credential, None).remedy,
             explained.summary,
@@ -181,15 +181,14 @@ pub(super) async fn redeem(
     })?;
     let whose = answer::check(grant, &credential.client_id, &redeemed).map_err(|failure| {
         let action = format!(
-            "compare tenant_id, client_id and user_oid of {} with the account that signed in; if the wrong account signed in: {}",
-            grant.name,
-            again()
+            "compare tenant_id, client_id and user_oid of {0} with the account that signed in; if the wrong account signed in, sign in again: `perennial login {0} --replace-user`",
+            grant.name
         );
         StepFailure::new(failure.remedy, failure.summary, action)
     })?;
     if whose.unverified.is_any() {
         tracing::warn!(event = "identity_unverified", token = %grant.name, what = %whose.unverified,
-            "Entra's answer does not name the token's tenant, app or user; the configuration is not verified");
+            "Entra's answer does not name the token's tenant, app or user, so the configuration is not verified");
     }
     Ok(ProvenToken {
         facts: TokenFacts::of(&redeemed, &whose, [stored.value.expose_secret(), proof.expose()]),
@@ -201,8 +200,8 @@ pub(super) async fn redeem(
     })
 }
 
-/// Asks Partner Center whether it accepts the access token, unless `verify = "nothing"`. A rejection is an error. A
-/// missing answer is a transient failure.
+/// Asks Partner Center whether it accepts the access token, unless `verify = "nothing"`. Returns Partner Center's
+/// verdict, even a rejection. A missing answer is a transient failure.
 pub(super) async fn ask(
     rotator: &AzureRotator,
     proof: &ProvenToken,
@@ -218,8 +217,8 @@ pub(super) async fn ask(
     Ok(Some(said))
 }
 
-/// Returns the failure for an answer of Partner Center, if the token cannot be used. A wrong tenant or missing MFA
-/// requires a sign-in. An operator must first investigate a rejection. The daemon uses the same rules.
+/// Returns a failure if the token cannot be used, according to Partner Center's answer. A wrong tenant or missing MFA
+/// requires a sign-in. After any other rejection, an operator must find the reason. The daemon uses the same rules.
 pub(super) fn objection(grant: &ManagedToken, said: &Acceptance) -> Option<StepFailure> {
     let refused = judge::judge_acceptance(grant, said).err()?;
     if said.objection() == Some(Kind::PartnerCenterRefused) {

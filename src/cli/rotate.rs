@@ -1,7 +1,7 @@
-//! `rotate`: makes one pass over the tokens and exits. It is meant for cron, CI and Kubernetes `CronJobs`.
+//! `rotate`: carries out one pass for each token and exits. It is meant for cron, CI and Kubernetes `CronJobs`.
 //!
-//! This module owns the pass, which carries out the daemon's steps once for each token. The pass waits only for a
-//! successor that is not saved yet, and for another process that redeems a `strict` token.
+//! This module owns the pass: the daemon's steps, once for one token. A pass repeats a failed step only to save a new
+//! refresh token, or for a `strict` token that has not been redeemed yet.
 
 use clap::Args;
 use futures::StreamExt as _;
@@ -53,8 +53,8 @@ struct Report {
     /// The outcome: `rotated`, `proved`, `would_rotate`, `would_prove`, `refused_would_prove`, `expired_would_prove`,
     /// `off` or `failed`.
     outcome: &'static str,
-    /// Whether the token can be used. If the token cannot be used, or if this is unknown, the last four members say
-    /// why.
+    /// Whether the token can be used. If the token cannot be used, or if this is unknown, `kind`, `remedy`, `summary`
+    /// and `action` say why.
     state: TokenState,
     version: Option<VersionId>,
     issued_at: Option<String>,
@@ -64,7 +64,8 @@ struct Report {
     /// The kind of the condition. Null if there is no condition. A missing answer of Partner Center is not a condition.
     kind: Option<&'static str>,
     remedy: Option<Remedy>,
-    /// False if the rejection is not confirmed. In that case, the daemon would redeem a second time before an alert.
+    /// False for an unconfirmed rejection: the daemon would redeem the token again before an alert. Null if there is no
+    /// rejection.
     confirmed: Option<bool>,
     summary: Option<String>,
     action: Option<String>,
@@ -145,8 +146,8 @@ async fn pass(mut rotator: AzureRotator, args: &RotateArgs, stop: &CancellationT
     summarise(&rotator, state, done, false)
 }
 
-/// Returns the result from all that is known after the pass. A dry run calls only the vault, so an unknown state is not
-/// a failure.
+/// Returns the token's result after the pass. A dry run (`rehearsal`) calls only the vault, so its exit code is 0 even
+/// if the token's state is unknown.
 fn summarise(rotator: &AzureRotator, state: State, done: &'static str, rehearsal: bool) -> Report {
     let failed = state.failure().is_some();
     let refused = state.newest.as_ref().is_some_and(Version::is_refused);
@@ -190,7 +191,8 @@ fn summarise(rotator: &AzureRotator, state: State, done: &'static str, rehearsal
     }
 }
 
-/// Returns the result for a token that Entra redeemed although Partner Center has not answered recently.
+/// Returns kind, remedy, summary and action for a token that Entra redeems, while Partner Center has not answered
+/// recently.
 fn unheard(name: &str) -> (Option<&'static str>, Remedy, String, String) {
     let summary =
         "Entra redeems the token, but Partner Center does not say whether it accepts the access token";

@@ -1,7 +1,7 @@
 //! `run`: runs the daemon.
 //!
-//! This module owns the parts of the daemon's process: one task per token, the server, the alerts, the signals, and the
-//! shutdown.
+//! This module starts and stops the parts of the daemon's process: one task per token, the server and the alerts. It
+//! also handles the signals.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -50,8 +50,8 @@ pub struct RunArgs {}
 /// Keeps all configured tokens alive until a signal stops the daemon.
 ///
 /// # Errors
-/// Returns an error for a wrong configuration, an address in use, or missing signal handlers. The daemon keeps running
-/// even if a service does not answer.
+/// Returns an error for a wrong configuration, an address in use, missing signal handlers, or a task that ends
+/// unexpectedly. The daemon keeps running even if a service does not answer.
 pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
     let mut config = load(global)?;
     let (listener, address) = bind(config.http.listen).await?;
@@ -135,7 +135,7 @@ fn renewers(peers: &AzureClients, tokens: &[ManagedToken]) -> Vec<AzureRenewer> 
     found
 }
 
-/// Binds the address before any other part starts. Logs the port if the system chose it.
+/// Binds the address. Returns the listener and its actual address: for port 0, the system chooses the port.
 async fn bind(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), Stop> {
     let bound = async {
         let listener = TcpListener::bind(listen).await?;

@@ -24,24 +24,24 @@ const STATUS_BYTES_A_TOKEN: usize = 8 * 1024;
 /// The reason why the daemon's status is missing.
 #[derive(Debug, Error)]
 pub(super) enum NoDaemonView {
-    /// The configured port is 0, so the system chose the port.
+    /// The configured port is 0, so the system chose a port that this command does not know.
     #[error("[http] listen has port 0, so the daemon cannot be found")]
     OpenPort,
     /// No program listens at this address, or the program did not answer in time.
     #[error("no daemon answers at {0}")]
     Silent(SocketAddr),
-    /// The daemon listens beyond loopback and does not serve `/status`, because this is not configured.
-    #[error("the server at {0} serves no status: see [http] status")]
+    /// The server does not serve `/status`. A daemon that listens beyond loopback serves `/status` only if configured.
+    #[error("the server at {0} serves no status: set status of [http] to true")]
     NotServed(SocketAddr),
     /// Another program or another version of Perennial answered.
     #[error("the server at {0} is not Perennial, or is another version of Perennial")]
     Stranger(SocketAddr),
-    /// The daemon of another deployment or with an older configuration answered.
+    /// A daemon with other tokens answered: it belongs to another deployment, or has an older configuration.
     #[error("the daemon at {0} has other tokens than this configuration")]
     OtherTokens(SocketAddr),
 }
 
-/// Returns the running daemon's status of this configuration's tokens.
+/// Asks the running daemon for the status of the tokens in this configuration.
 ///
 /// # Errors
 /// Returns an error if this host has no root certificates. In that case, no HTTP client can be created.
@@ -66,7 +66,7 @@ pub(super) async fn status(config: &Config) -> Result<Result<Status, NoDaemonVie
     Ok(Err(NoDaemonView::Silent(listen)))
 }
 
-/// Sends the request. The error says why no answer came.
+/// Sends the request. The inner error says why no answer came.
 pub(super) async fn ask(address: SocketAddr, path: &str) -> Result<Result<reqwest::Response, String>, Stop> {
     let client = http_client(None, false).map_err(|error| Stop::Failed(error.into()))?;
     let request = client.get(format!("http://{address}{path}")).timeout(ANSWERS_WITHIN);

@@ -66,7 +66,7 @@ pub enum IssuerRules {
     Strict,
 }
 
-/// Parses a span that `run` will accept in the generated configuration.
+/// Parses a span. Rejects a span that `run` would reject in the generated configuration.
 fn policy_span(text: &str) -> Result<Duration, String> {
     let span = super::span(text)?;
     let longest = Policy::default().lifetime / 3;

@@ -14,7 +14,7 @@ pub fn listen(kind: SignalKind) -> Result<Signal, Stop> {
     signal(kind).map_err(cannot).map_err(Stop::Failed)
 }
 
-/// Returns a cancellation token that SIGTERM or SIGINT cancels. Listens from now on.
+/// Returns a cancellation token that SIGTERM or SIGINT cancels from now on.
 ///
 /// # Errors
 /// Returns the same errors as [`listen`].
@@ -28,7 +28,7 @@ pub fn stop() -> Result<CancellationToken, Stop> {
     Ok(stop)
 }
 
-/// Listens from now on. The returned future waits for SIGTERM or SIGINT.
+/// Returns a future that waits for SIGTERM or SIGINT. A signal that arrives before the first poll is not lost.
 ///
 /// # Errors
 /// Returns the same errors as [`listen`].

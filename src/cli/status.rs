@@ -76,8 +76,8 @@ pub enum AskedSource {
 /// Asks the daemon or reads the vault, and prints the status.
 ///
 /// # Errors
-/// Returns an error for a wrong configuration, an unknown name, or a missing daemon with `--source daemon`. With
-/// `--monitor`, such an error becomes the result UNKNOWN.
+/// Returns an error for a wrong configuration or an unknown name. With `--source daemon`, also returns an error if the
+/// daemon's status is missing. With `--monitor`, such an error becomes the result UNKNOWN.
 pub async fn run(args: StatusArgs, global: &Global) -> Result<ExitCode, Stop> {
     let found = look(&args, global).await;
     let written = |outcome: std::io::Result<()>| outcome.map_err(|error| Stop::Failed(error.into()));
@@ -136,7 +136,7 @@ async fn look(args: &StatusArgs, global: &Global) -> Result<Viewed, Stop> {
     Ok(Viewed { view, status })
 }
 
-/// Reads a token's newest version and draws the token's status from that version.
+/// Reads a token's newest version and derives the token's status from this version and its tags.
 pub async fn peek<I, V, R>(mut rotator: Rotator<I, V, R>) -> Snapshot
 where
     I: Issuer + Sync,
@@ -147,7 +147,8 @@ where
     known::draw(&rotator, peeked.logged(&rotator.grant.name))
 }
 
-/// Returns the result for a monitoring system.
+/// Returns the result for a monitoring system. A critical condition outranks a token whose state is unknown. Such a
+/// token outranks a warning.
 pub fn verdict(status: &Status) -> Monitored {
     match status.gravest(None) {
         Some(Severity::Critical) => Monitored::ActionNeeded,
@@ -169,7 +170,7 @@ impl Viewed {
                 let more = if more > 0 { format!("; {more} more") } else { String::new() };
                 format!("{}: {}{more}", gravest.kind.as_str(), gravest.names(MOST_NAMES))
             }
-            None if unknown > 0 => format!("{unknown} of {} not proved recently", tokens.len()),
+            None if unknown > 0 => format!("{unknown} of {} tokens not proved recently", tokens.len()),
             None => format!("{} of {} current", tokens.len() - unknown, tokens.len()),
         };
         let runway = tokens.iter().filter_map(|token| token.runway_seconds).min();
@@ -190,17 +191,17 @@ fn word(verdict: Monitored) -> &'static str {
     }
 }
 
-/// Returns the span from now until that time, or a dash.
+/// Returns the span from now until `at`, or a dash if `at` is unknown.
 fn left(at: Option<Timestamp>, now: Timestamp) -> String {
     at.map_or_else(|| "-".to_owned(), |at| relative::until(at, now))
 }
 
-/// Returns the span from that time until now, or a dash.
+/// Returns how long ago `at` was, such as `2 h ago`, or a dash if `at` is unknown.
 fn passed(at: Option<Timestamp>, now: Timestamp) -> String {
     at.map_or_else(|| "-".to_owned(), |at| relative::ago(at, now))
 }
 
-/// Returns an age, or a dash.
+/// Returns the age of what began at `at`, such as `2 h`, or a dash if `at` is unknown.
 fn age(at: Option<Timestamp>, now: Timestamp) -> String {
     let none = TimeDelta::zero();
     at.map_or_else(|| "-".to_owned(), |at| relative::span((now - at).max(none)))

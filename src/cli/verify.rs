@@ -20,8 +20,8 @@ Examples:
   perennial verify partner-center --json
 
 Perennial redeems each token once, asks Partner Center whether it accepts the
-access token, and stores nothing. The limits on requests in the help of
-access-token also apply to this command.";
+access token, and stores nothing. The limits that `perennial access-token
+--help` names also apply to this command.";
 
 /// What `verify` takes.
 #[derive(Clone, Debug, Args)]
@@ -34,7 +34,7 @@ pub struct VerifyArgs {
     pub json: bool,
 }
 
-/// A token's identity. Unknown values are null.
+/// The result for one token. Unknown values are null.
 #[derive(Debug, Default, Serialize)]
 struct Verified {
     name: String,

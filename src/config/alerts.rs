@@ -47,7 +47,7 @@ const SHORTEST_BEAT: Duration = Duration::from_secs(15);
 const LONGEST_BEAT: Duration = Duration::from_secs(24 * 60 * 60);
 
 const NO_VAULT: &str =
-    "must not be a vault secret: Perennial could then not send an alert about an unreadable vault";
+    "must not be a vault secret: Perennial must be able to send an alert about an unreadable vault";
 
 pub(super) fn alerts(root: &Section<'_>, list: Option<toml::Value>) -> Checked<Vec<Sink>> {
     let list = match list {
@@ -69,7 +69,7 @@ pub(super) fn alerts(root: &Section<'_>, list: Option<toml::Value>) -> Checked<V
     Ok(sinks)
 }
 
-/// Reports each pattern that matches no token. Such a pattern is a mistake, because it has no effect.
+/// Reports each pattern in the key `tokens` of an alert if the pattern matches no token. Such a pattern has no effect.
 pub(super) fn narrowed_to_some(root: &Section<'_>, sinks: &[Sink], tokens: &[ManagedToken]) -> Checked<()> {
     let mut all = Ok(());
     for (index, sink) in sinks.iter().enumerate() {
@@ -91,7 +91,7 @@ fn sink(path: &str, value: Value, problems: &Problems) -> Checked<Sink> {
     let tokens = section.list("tokens", TOKENS, |text| Ok(text.to_owned()));
     let url = |key| local_source(&section, key, NO_VAULT);
     if kind.is_err() {
-        // These keys are read nevertheless, so that a key that contains the secret and not its source is reported too.
+        // Without a valid `kind`, these keys are still parsed. So a secret in place of its source is reported too.
         section.present(&SECRETS).into_iter().map(url).for_each(drop);
     }
     let kind = kind?;
@@ -187,7 +187,8 @@ fn endpoint(text: &str) -> Result<TargetUrl, Wanted> {
 /// Parses the address of a mail server. Returns whether the connection starts with TLS. Also returns the host and the
 /// port. The default port is 587 for submission, and 465 with TLS from the start (RFC 8314, 3.3).
 fn mail_server(text: &str) -> Result<(bool, String, u16), Wanted> {
-    const WANTED: &str = "must be smtps://host or smtp://host; add a port, unless the port is 465 or 587";
+    const WANTED: &str =
+        "must be smtps://host (port 465) or smtp://host (port 587); add :port for another port";
     let url = Url::parse(text).map_err(|_| WANTED)?;
     let (tls_first, usual) = match url.scheme() {
         "smtps" => (true, 465),

@@ -48,11 +48,11 @@ struct NamedApp {
     used: bool,
 }
 
-/// The values that apps inherit from other sections, if those sections could be parsed.
+/// The values that apps inherit from other sections. `vault` is an error if its section has a mistake.
 #[derive(Clone, Copy)]
 pub(super) struct AppDefaults<'a> {
     pub(super) vault: &'a Checked<Option<Arc<str>>>,
-    /// The reason why Azure's library supports no managed identity on this host. `None` if the library supports one.
+    /// The kind of this host, such as `Service Fabric`, if Azure's library does not support managed identities on it.
     pub(super) no_host: Option<&'a str>,
 }
 
@@ -131,7 +131,7 @@ impl Apps {
         };
         let own = section.present(&["client_id", CREDENTIALS[0], CREDENTIALS[1], CREDENTIALS[2]]);
         for key in &own {
-            section.note(key, "cannot be combined with `app`: set it in the [[app]] only");
+            section.note(key, "cannot be combined with `app`: set this key in the [[app]] only");
         }
         let Some(named) = self.by_name.get_mut(&name.as_str().to_ascii_lowercase()) else {
             return Err(section.note("app", "is not the name of an [[app]]"));

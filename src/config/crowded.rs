@@ -17,8 +17,8 @@ pub struct ConfigWarning {
     pub action: String,
 }
 
-/// Returns one warning for each user and app that has too many tokens. Two users or two apps count as different only if
-/// the configuration contains their ids.
+/// Returns one warning for each pair of user and app that has too many tokens. Two users or two apps count as different
+/// only if the configuration contains their ids.
 pub(super) fn crowded(tokens: &[ManagedToken], policy: &Policy) -> Vec<ConfigWarning> {
     let mut crowds: BTreeMap<Redeemer, (usize, &ManagedToken)> = BTreeMap::new();
     for token in tokens {
@@ -48,7 +48,7 @@ fn warning(count: usize, most: usize, token: &ManagedToken, policy: &Policy) -> 
             "{tokens} of {app} in tenant {} {whose}. Entra allows about {most} redemptions of one user and app in {every}, and rejects further redemptions as a loop (AADSTS50196). So proofs will be late",
             token.tenant_id
         ),
-        action: format!("raise [policy] prove_every, or sign in with more than one user{apart}"),
+        action: format!("raise prove_every of [policy], or sign in with more than one user{apart}"),
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) fn overrides(env: &Surroundings) -> (BTreeMap<String, String>, Vec<(S
     let (mut good, mut bad) = (BTreeMap::new(), Vec::new());
     for (name, value) in env.iter().filter(|(name, value)| name.starts_with(&ours) && !value.is_empty()) {
         if !sets_a_key(&name[ours.len()..]) {
-            let wanted = "sets no key: name it PERENNIAL__SECTION__KEY; a variable cannot set a [[token]] or an [[alert]]";
+            let wanted = "sets no key: the form is PERENNIAL__SECTION__KEY, and only the file can contain [[token]], [[app]] and [[alert]]";
             bad.push((name.clone(), wanted));
         } else if value.contains(char::REPLACEMENT_CHARACTER) {
             bad.push((name.clone(), "must be text in UTF-8"));
@@ -44,8 +44,8 @@ fn sets_a_key(rest: &str) -> bool {
     known && parts.len() >= 2 && parts.iter().all(word)
 }
 
-/// Returns the proxy variables that the HTTP client would silently ignore. If such a variable were ignored, requests
-/// would be sent without the proxy.
+/// Returns the proxy variables that the HTTP client would silently ignore, and what each of them must contain. Without
+/// this check, requests would bypass the proxy.
 pub(super) fn proxies(env: &Surroundings) -> impl Iterator<Item = (&'static str, Wanted)> {
     PROXY_VARIABLES.into_iter().filter_map(|name| {
         let value = env.get(name).filter(|value| !value.is_empty())?;

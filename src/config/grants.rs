@@ -34,7 +34,7 @@ pub(super) const TOKEN: &[&str] = &[
 /// The keys of a secret's source.
 pub(super) const SOURCE: &[&str] = &["secret", "vault", "file", "env", "credential"];
 
-/// The values that tokens inherit from other sections, if those sections could be parsed.
+/// The values that tokens inherit from other sections. A value is an error if its section has a mistake.
 pub(super) struct Defaults<'a> {
     pub(super) vault: &'a Checked<Option<Arc<str>>>,
     pub(super) cloud: &'a Checked<Cloud>,
@@ -44,13 +44,13 @@ pub(super) struct Defaults<'a> {
     pub(super) apps: AppDefaults<'a>,
 }
 
-/// The names that must differ between all tokens. These names are stored separately from the tokens. So a collision is
-/// reported even if another key of the token has a mistake.
+/// The names that `collisions` compares, each with its key path. These names are stored separately from the tokens. So
+/// a collision is reported even if another key of the token has a mistake.
 #[derive(Default)]
 struct Named {
     /// Each `[[app]]`.
     apps: Apps,
-    /// The names of tokens for which no vault is configured.
+    /// The key path of `vault_url` for each token that has no vault.
     homeless: Vec<String>,
     /// The names of the tokens, in lower case.
     names: Vec<(String, String)>,
@@ -192,7 +192,7 @@ pub(super) fn source_outside_vaults(section: &Section<'_>, key: &str) -> Checked
     local_source(section, key, "must not be a vault secret: Perennial needs it to read the vault")
 }
 
-/// Parses a source on this machine. If the source is in a vault, reports why a vault is not allowed.
+/// Parses the source of a secret on this machine. If the source is in a vault, reports `why` a vault is not allowed.
 pub(super) fn local_source(section: &Section<'_>, key: &str, why: &str) -> Checked<Source> {
     let table = source_table(section, key, SOURCE)?;
     if table.get("secret").is_some() {
@@ -205,7 +205,7 @@ pub(super) fn source(section: &Section<'_>, key: &str, vault: &Checked<Arc<str>>
     read_source(section, key, &source_table(section, key, SOURCE)?, vault)
 }
 
-/// Returns the table of a source. The table may contain only these keys.
+/// Returns the table that names the source of a secret. The table may contain only `keys`.
 pub(super) fn source_table<'a>(
     section: &Section<'a>,
     key: &str,
@@ -214,7 +214,7 @@ pub(super) fn source_table<'a>(
     let what = match section.get(key) {
         Some(value) if is_table(value) => return section.section(key, keys),
         Some(_) => {
-            "must not be written here, where backups and logs may expose it; name its place instead: { secret = \"vault-secret\" }, \
+            "must not be written here, where backups and logs may expose it; write its source instead: { secret = \"vault-secret\" }, \
              { file = \"path\" }, { env = \"NAME\" } or { credential = \"id\" }"
         }
         None => "is missing",
@@ -255,7 +255,8 @@ pub(super) fn read_source(
 }
 
 impl Named {
-    /// Reports names that are used twice. Reports a missing vault once, however many tokens need it.
+    /// Reports a token name or a vault secret that is used twice. Reports a missing vault once, however many tokens
+    /// need it.
     fn collisions(&self, problems: &Problems) {
         if let Some(first) = self.homeless.first() {
             problems.note("vault.url", format!("is missing, and so is {first}"));
@@ -278,14 +279,14 @@ impl Named {
             if let Some(first) = owned.get(&place(address)) {
                 problems.note(
                     key,
-                    format!("is the vault secret of {first}; Perennial overwrites this vault secret"),
+                    format!("is the vault secret of {first}, which Perennial overwrites: use another secret"),
                 );
             }
         }
     }
 }
 
-/// Returns a secret's address for comparison, with the name in lower case, because Key Vault ignores the case of names.
+/// Returns a secret's vault and name for comparison. The name is in lower case, because Key Vault ignores the case.
 pub(super) fn place(address: &SecretAddress) -> (&str, String) {
     (&address.vault, address.name.as_str().to_ascii_lowercase())
 }

@@ -2,8 +2,8 @@
 //! "auto"`.
 //!
 //! This module owns the choice of the identity. The choice is made once, when the configuration is read. It depends on
-//! the host's environment variables and needs no request. If the variables name no identity, an interactive command
-//! looks for a metadata service for at most a second. If there is no such service, the command uses the Azure CLI
+//! `[vault]` and on environment variables, and needs no request. If neither names an identity, a command other than
+//! `run` looks for a metadata service for at most a second. If there is no such service, the command uses the Azure CLI
 //! (`cli::azure_clients`).
 
 use std::collections::BTreeMap;
@@ -115,7 +115,7 @@ pub(super) fn identity(section: &Section<'_>, env: &Surroundings) -> Checked<Ide
 fn useless(credential: CredentialKind) -> &'static str {
     match credential {
         CredentialKind::Auto => {
-            "is ignored by `credential = \"auto\"` (the default): name `client_secret`, `client_certificate` or `client_assertion` in `credential`"
+            "is ignored by `credential = \"auto\"` (the default): set `credential` to `client_secret`, `client_certificate` or `client_assertion`"
         }
         CredentialKind::WorkloadIdentity => "is ignored by `credential = \"workload_identity\"`",
         CredentialKind::ManagedIdentity => "is ignored by `credential = \"managed_identity\"`",
@@ -149,7 +149,7 @@ fn workload(section: &Section<'_>, env: &Surroundings) -> Checked<Identity> {
         section.note(
             "credential",
             format!(
-                "finds no {TOKEN_FILE} in the environment; in Kubernetes the pod needs the label \
+                "needs the variable {TOKEN_FILE}, which is not set: in Kubernetes, the pod needs the label \
                  azure.workload.identity/use: \"true\" and a service account with a client id"
             ),
         )
@@ -174,8 +174,8 @@ fn set_or(
     parse(found).map_err(|wanted| section.note(key, format!("comes from {variable}, which {wanted}")))
 }
 
-/// The variables that a host sets for its identity service (docs/azure-facts.md F402). Azure Arc and Service Fabric
-/// also set some of these variables.
+/// The variables that Azure hosts set for their identity services (docs/azure-facts.md F402). They show the kind of
+/// host.
 const ENDPOINT: &str = "IDENTITY_ENDPOINT";
 const HEADER: &str = "IDENTITY_HEADER";
 const THUMBPRINT: &str = "IDENTITY_SERVER_THUMBPRINT";
@@ -188,7 +188,7 @@ fn managed(section: &Section<'_>, env: &Surroundings) -> Checked<Identity> {
         let what = apps::no_host(host);
         section.note(
             "credential",
-            format!("{what}; name `client_secret`, `client_certificate` or `client_assertion`"),
+            format!("{what}; use `client_secret`, `client_certificate` or `client_assertion`"),
         )
     });
     Ok(Identity::ManagedIdentity { client_id: client_id?, host: host? })

@@ -2,8 +2,8 @@
 //!
 //! This module owns the keys, their defaults and the checks. All problems are reported together. A problem names the
 //! key path and never the value, because a secret in the wrong place must not get into a log. The `config` crate merges
-//! the file and the environment. Perennial never shows the error texts of the `config` crate and of the TOML parser,
-//! because these texts quote values.
+//! the file and the environment. Perennial never shows a full error text of the `config` crate or of the TOML parser,
+//! because such a text quotes values.
 //!
 //! Invariant: a `Config` contains only the sources of secrets, and no secret.
 
@@ -86,7 +86,7 @@ pub struct Config {
     pub tokens: Vec<ManagedToken>,
     /// The alert destinations in the order of the file.
     pub alerts: Vec<Sink>,
-    /// The dead-man's switch: a monitor that raises an alarm when this process stops.
+    /// The dead-man's switch: regular requests to a monitor, which raises an alarm when the requests stop.
     pub heartbeat: Option<Heartbeat>,
 }
 
@@ -104,7 +104,7 @@ pub struct VaultSettings {
 pub struct HttpSection {
     /// The address on which the endpoints listen.
     pub listen: SocketAddr,
-    /// Whether pages that may name customers are also served to other hosts.
+    /// Whether endpoints that name tokens are served, such as `/status`. Token names may reveal customers.
     pub status: bool,
 }
 
@@ -237,8 +237,8 @@ impl Config {
     }
 }
 
-/// Returns the file's sections, or a problem that names the line of a TOML error. The parser's own message is not
-/// shown, since this message quotes the line.
+/// Returns the file's sections, or a problem that names the line of a TOML error. Of the parser's error, only the short
+/// message is shown, since the full text quotes the line.
 fn read(path: &Path, text: &str) -> Result<toml::Table, ConfigProblems> {
     let shown = path.display().to_string();
     let table = toml::from_str::<toml::Table>(text).map_err(|error| {

@@ -1,5 +1,5 @@
-//! Parses `renew` of an `[[app]]`: when Perennial renews the app's client secret, and with which identity. Also reports
-//! credentials that cannot be renewed.
+//! Parses `renew` of an `[[app]]`: when Perennial renews the app's client secret or certificate, and with which
+//! identity. Also reports credentials that cannot be renewed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -75,14 +75,14 @@ pub(super) fn policy(
     }))
 }
 
-/// Parses a span of time. A span that chrono cannot represent is too long anyway.
+/// Parses a span of time. A span that chrono cannot represent becomes the longest span, which the caller rejects.
 fn span(table: &Section<'_>, key: &str) -> Checked<Option<TimeDelta>> {
     let span = table.optional(key, rules::duration)?;
     Ok(span.map(|span| TimeDelta::from_std(span).unwrap_or(TimeDelta::MAX)))
 }
 
-/// Whether the credential can be renewed. Only a client secret or a certificate in a vault can be renewed, because its
-/// successor becomes the next version in the vault.
+/// Reports a credential that cannot be renewed. Only a client secret or a certificate in a vault can be renewed,
+/// because a renewal creates the next version there.
 fn is_renewable(section: &Section<'_>, credential: &CredentialSource) -> Checked<()> {
     let what = match credential {
         CredentialSource::Secret(Source::Secret(_))
@@ -92,7 +92,7 @@ fn is_renewable(section: &Section<'_>, credential: &CredentialSource) -> Checked
             "needs a client secret in a vault, where the new secret is stored: client_secret = { secret = \"name\" }"
         }
         CredentialSource::Certificate(Source::File(_) | Source::Env(_) | Source::Credential(_)) => {
-            "needs a certificate in a vault, where the new version is created: client_certificate = { key = \"name\" }; Perennial warns before this certificate expires"
+            "needs a certificate in a vault, where the new version is created: client_certificate = { key = \"name\" }; without `renew`, Perennial only warns before the certificate expires"
         }
         CredentialSource::ManagedIdentity(_) | CredentialSource::Assertion(_) => {
             "is only for client secrets and certificates: remove `renew`, since another issuer renews this credential"
@@ -109,7 +109,7 @@ fn identity(text: &str) -> Result<RenewIdentity, Wanted> {
     }
 }
 
-/// Parses a key id, in lower case, or the beginning of a display name.
+/// Parses a key id or the beginning of a display name. Returns a key id in lower case.
 fn known(text: &str) -> Result<Arc<str>, Wanted> {
     if text.chars().count() > 120 || text.contains(char::is_control) {
         return Err(KNOWN);
@@ -124,7 +124,7 @@ pub(super) fn not_in_token(path: &str, mut value: Value, problems: &Problems) ->
     {
         problems.note(
             format!("{path}.renew"),
-            "is a key of [[app]]: move client_id, client_secret and `renew` to an [[app]], and name it in `app`",
+            "is a key of [[app]]: move client_id, client_secret and `renew` to an [[app]], and set `app` to its name",
         );
     }
     value
@@ -133,8 +133,8 @@ pub(super) fn not_in_token(path: &str, mut value: Value, problems: &Problems) ->
 /// An app with the key path of its credential, for rules that compare several apps.
 pub(super) type KeyedApp = (String, Arc<ManagedApp>);
 
-/// Reports client secrets that Perennial renews for one app while another app also reads them. The renewal would
-/// replace the other app's secret.
+/// Reports a credential that Perennial renews for one app, if another app with another client id reads this credential.
+/// A renewal would replace that app's credential. Also reports a credential that two apps renew.
 pub(super) fn collisions(apps: &[KeyedApp], problems: &Problems) {
     let mut renewed: HashMap<(&str, String), &KeyedApp> = HashMap::new();
     let renewable = || apps.iter().filter_map(|keyed| Some((keyed, renewable_object(&keyed.1)?)));
@@ -151,7 +151,7 @@ pub(super) fn collisions(apps: &[KeyedApp], problems: &Problems) {
             problems.note(
                 key,
                 format!(
-                    "is the {noun} of {first}; Perennial renews this {noun} for an app with another client_id"
+                    "is also {first}: Perennial renews this {noun} for an app with another client_id, so use another {noun}"
                 ),
             );
         } else if app.renew.is_some() {
@@ -160,7 +160,7 @@ pub(super) fn collisions(apps: &[KeyedApp], problems: &Problems) {
     }
 }
 
-/// Whether two ids are the same in the configuration. The comparison ignores the case of vault names, as Key Vault
+/// Whether two ids are the same in the configuration. The comparison ignores the case of secret names, as Key Vault
 /// does.
 fn is_same_id(one: &ConfigValue, other: &ConfigValue) -> bool {
     match (one, other) {

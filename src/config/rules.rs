@@ -88,7 +88,7 @@ pub(super) fn vault_url(text: &str) -> Result<Arc<str>, Wanted> {
     // (docs/azure-facts.md F222).
     if url.host().contains(".vaultcore.") {
         return Err(
-            "must be the vault's own name, such as https://NAME.vault.azure.net; DNS resolves it to the private endpoint",
+            "must be the vault's own name, such as https://NAME.vault.azure.net: DNS resolves this name to the private endpoint",
         );
     }
     Ok(url.as_str().trim_end_matches('/').into())

@@ -35,8 +35,7 @@ pub(super) const HTTP: &[&str] = &["listen", "status"];
 /// The default address of the HTTP endpoints.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
 
-/// The shortest interval in `[policy]`. A shorter interval would keep the process busy. The intervals of the sandbox
-/// are only a little longer.
+/// The shortest interval in `[policy]`. A shorter interval would keep the process busy.
 pub const SHORTEST_SPAN: Duration = Duration::from_secs(10);
 
 /// The longest interval in `[policy]`: ten years. No issuer's tokens have a longer lifetime, and adding ten years to a
@@ -71,8 +70,8 @@ pub(super) fn cloud(root: &Section<'_>) -> Checked<Cloud> {
     })
 }
 
-/// Parses the settings that all tokens share: `[alerts]` and Entra's address. The first token's secret is added after
-/// all tokens are parsed.
+/// Parses the settings that all tokens share: `[alerts]` and Entra's address. The address of the first token's vault
+/// secret is added later, when all tokens are parsed.
 pub(super) fn deployment(root: &Section<'_>, cloud: &Checked<Cloud>) -> Checked<Arc<Deployment>> {
     let section = root.section("alerts", ALERTS)?;
     let command = section.optional("command", rules::command);

@@ -52,7 +52,7 @@ impl fmt::Display for ConfigProblems {
 
 impl std::error::Error for ConfigProblems {}
 
-/// Shows that a problem has been recorded.
+/// The error of a parse function that has recorded a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reported;
 
@@ -100,7 +100,7 @@ pub(super) struct Section<'a> {
 }
 
 impl<'a> Section<'a> {
-    /// Opens `value` as a table with these keys and reports all other keys.
+    /// Opens `value` as a table and reports all keys that are not in `known`. A missing value counts as an empty table.
     pub(super) fn open(
         path: &str,
         value: Option<Value>,
@@ -155,7 +155,7 @@ impl<'a> Section<'a> {
         Section::open(&self.at(key), self.get(key).cloned(), known, self.problems)
     }
 
-    /// Returns a text that is not blank.
+    /// Returns the text of a key. A blank text is a problem.
     pub(super) fn text(&self, key: &str) -> Checked<Option<&str>> {
         match self.get(key).map(|value| &value.kind) {
             None => Ok(None),
@@ -165,7 +165,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Returns a text that `parse` accepts. Otherwise records what is expected.
+    /// Returns the parsed text of a key. If `parse` rejects the text, records what is expected.
     pub(super) fn optional<T>(
         &self,
         key: &str,
@@ -175,12 +175,13 @@ impl<'a> Section<'a> {
         parse(text).map(Some).map_err(|wanted| self.note(key, wanted))
     }
 
-    /// Returns a required text that `parse` accepts. Otherwise records what is expected.
+    /// Returns the parsed text of a required key. If the key is missing, or if `parse` rejects the text, records a
+    /// problem.
     pub(super) fn required<T>(&self, key: &str, parse: impl FnOnce(&str) -> Result<T, Wanted>) -> Checked<T> {
         self.optional(key, parse)?.ok_or_else(|| self.note(key, "is missing"))
     }
 
-    /// Returns a list of texts that is not empty. Returns `None` if the key is missing.
+    /// Returns the parsed texts of a list. Returns `None` if the key is missing. An empty list is a problem.
     pub(super) fn list<T>(
         &self,
         key: &str,

@@ -49,8 +49,8 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Creates a daemon for the tokens of these rotators, which share one clock. The daemon does not run yet. The
-    /// function `board` completes the status board, for example with the alert sinks.
+    /// Starts a task for the token of each rotator. All rotators share one clock. The function `board` completes the
+    /// status board, for example with the alert sinks.
     pub fn new<I, V, R>(
         rotators: Vec<Rotator<I, V, R>>,
         clock: &Clock,
@@ -129,19 +129,19 @@ impl Daemon {
         &self.board
     }
 
-    /// Makes every token check the vault as soon as it is the token's turn.
+    /// Makes each task check its token or its app credential as soon as the shared limits allow.
     pub fn reload(&self) {
         self.reloads.send_modify(|times| *times += 1);
     }
 
-    /// Waits until a task ends without a stop request, and returns the task's name. This happens only after a bug, so
-    /// the process must be restarted.
+    /// Waits until a task ends without a stop request. Returns a text that names the kind of task. Such an end is a
+    /// bug, so the process must be restarted.
     pub async fn broken(&mut self) -> String {
         let Self { tokens, renewals, notifiers, .. } = self;
         tokio::select! {
             Some(ended) = tokens.join_next() => {
-                let reason = ended.err().map(|error| error.to_string());
-                format!("a token task exited unexpectedly: {reason:?}")
+                let reason = ended.err().map_or_else(|| "no panic".to_owned(), |error| error.to_string());
+                format!("a token task exited unexpectedly: {reason}")
             }
             Some(_) = renewals.join_next() => "the task of an app's renewal exited unexpectedly".to_owned(),
             Some(_) = notifiers.join_next() => "an alert or heartbeat task exited unexpectedly".to_owned(),
@@ -149,8 +149,8 @@ impl Daemon {
         }
     }
 
-    /// Stops the daemon. If no task holds a successor, the daemon stops at once. Otherwise it stops when all successors
-    /// are saved, or after the grace period. Returns whether all successors are saved.
+    /// Stops the daemon. A task that holds a successor tries to save it until the end of the grace period. All other
+    /// tasks end within a few seconds. Returns whether all tasks have ended in time, so that all successors are saved.
     pub async fn stop(&mut self) -> bool {
         let grace = Grace::begin();
         self.stop.cancel();
@@ -167,14 +167,14 @@ impl Daemon {
             for grant in &lost {
                 let action = grant.deployment.typed(&format!("sign in: `perennial login {}`", grant.name));
                 error!(event = "successor_lost", token = %grant.name, action,
-                    "the new token of a strict token could not be saved in time and is lost; the stored token no longer works");
+                    "Perennial stopped before it could save the new token of a strict token, so the new token is lost; the stored token no longer works");
             }
             let kept = self.holds.successors().saturating_sub(lost.len());
             if kept > 0 {
                 error!(
                     event = "stopped_unsaved",
                     tokens = kept,
-                    "a new token could not be saved in time; the stored token still works"
+                    "Perennial stopped before it could save a new token; the stored token still works"
                 );
             }
         }

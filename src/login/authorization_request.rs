@@ -83,7 +83,7 @@ impl AuthorizationRequest {
         URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, verifier))
     }
 
-    /// The URL of the sign-in page (docs/azure-facts.md F131). The URL contains only the hash of the verifier.
+    /// The URL of the sign-in page (docs/azure-facts.md F131). Of the verifier, the URL contains only a hash.
     ///
     /// The page always asks for an account. So the browser cannot silently use a remembered account.
     pub fn url(&self, mut endpoint: Url, request: &Request<'_>) -> Url {

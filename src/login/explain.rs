@@ -38,7 +38,8 @@ pub fn refused(refusal: &OAuthError, subject: &Subject<'_>) -> StepFailure {
 pub fn registered_as_spa(token: &ManagedToken, client_id: &str) -> StepFailure {
     let trace = Trace::default();
     let action = Advice::RedirectAsWeb.text(&Subject::of(token, client_id, &trace, Timestamp::default()));
-    StepFailure::new(Remedy::Operator, "the token would expire after 24 hours", action)
+    let summary = "the token is for a single-page application, so it would expire after 24 hours";
+    StepFailure::new(Remedy::Operator, summary, action)
 }
 
 #[cfg(test)]

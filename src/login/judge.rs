@@ -109,7 +109,7 @@ fn not_for_us(mismatch: &Mismatch, grant: &ManagedToken, client_id: &str, name: 
         return StepFailure::new(
             Remedy::Operator,
             format!("Entra names the {what} in a form that cannot be compared with the configuration"),
-            "check that [cloud] authority is Entra's address: Entra's tokens name tenant, app and user as strings",
+            "check that authority of [cloud] is Entra's address, since Entra's tokens name tenant, app and user as strings",
         );
     }
     wrong(mismatch.fact, grant, client_id, &person(&shown(mismatch.user_oid.as_deref()), name))
@@ -129,7 +129,10 @@ fn wrong(fact: Fact, grant: &ManagedToken, client_id: &str, who: &str) -> StepFa
         Fact::App => StepFailure::new(
             Remedy::Operator,
             format!("the tokens are for another app than {client_id}"),
-            format!("compare client_id and {} of {name}", grant.app.credential.key()),
+            format!(
+                "compare client_id and {} of {name}: both must belong to one app",
+                grant.app.credential.key()
+            ),
         ),
         Fact::User => StepFailure::new(
             Remedy::Login,
@@ -137,7 +140,7 @@ fn wrong(fact: Fact, grant: &ManagedToken, client_id: &str, who: &str) -> StepFa
                 "user {who} signed in, but user_oid of {name} allows only {}",
                 grant.user_oid.as_deref().unwrap_or("another"),
             ),
-            "sign in as that user, or change user_oid in the configuration",
+            "sign in as the allowed user, or change user_oid in the configuration",
         ),
     }
 }
@@ -146,8 +149,8 @@ fn shown(oid: Option<&str>) -> String {
     answer::object_id(oid).unwrap_or_else(|| "(unknown)".to_owned())
 }
 
-/// Checks that the user is the configured user and the user in the vault's tags, as far as these two are known. If the
-/// response does not name the user, the check fails.
+/// Checks that the user is the user in the vault's tags. If the tags or the configuration name a user, the response
+/// must name the user, too.
 fn same_user(expected: &Expected<'_>, whose: &Whose, sign_in_name: Option<&str>) -> Result<(), StepFailure> {
     let name = &expected.grant.name;
     let now = whose.user_oid.as_deref();
@@ -158,26 +161,28 @@ fn same_user(expected: &Expected<'_>, whose: &Whose, sign_in_name: Option<&str>)
                 "Entra's answer does not say which user signed in, but user_oid of {name} allows only {pinned}"
             ),
             format!(
-                "if scope of {name} has `openid`, add `profile` to it; or remove user_oid from the configuration"
+                "if scope of {name} has `openid`, also add `profile`; or remove user_oid from the configuration"
             ),
         ));
     }
     let Some(before) = expected.user_before.filter(|_| !expected.replace_user) else { return Ok(()) };
     let theirs = text::guid(before)
-        .map_or_else(|| "another user's, by its tag user-oid".to_owned(), |id| format!("user {id}'s"));
+        .map_or_else(|| "another user, according to its tag user-oid".to_owned(), |id| format!("user {id}"));
     let summary = match now {
         Some(now) if before.eq_ignore_ascii_case(now) => return Ok(()),
         Some(now) => {
             let who = person(now, sign_in_name);
-            format!("user {who} signed in, but the token in the vault is {theirs}")
+            format!("user {who} signed in, but the token in the vault belongs to {theirs}")
         }
-        None => "Entra's answer does not say which user signed in, so this may not be the user of the token in the vault"
+        None => "Entra's answer does not say which user signed in, so Perennial cannot compare this user with the user of the token in the vault"
             .to_owned(),
     };
     Err(StepFailure::new(
         Remedy::Login,
         summary,
-        format!("sign in as that user; to replace the user, run perennial login {name} --replace-user"),
+        format!(
+            "sign in as the user of the stored token; to replace this user, run `perennial login {name} --replace-user`"
+        ),
     ))
 }
 
@@ -208,7 +213,7 @@ fn covers(
         Remedy::Operator,
         format!("the sign-in does not cover the scope {}", missing.join(" ")),
         format!(
-            "add the delegated permission to app {client_id} (API permissions), grant admin consent, and sign in again"
+            "add the delegated permission to app {client_id} (Entra admin center, App registrations, API permissions), grant admin consent, and sign in again"
         ),
     ))
 }
@@ -219,7 +224,7 @@ fn no_second_factor(grant: &ManagedToken) -> StepFailure {
         Remedy::Login,
         "the sign-in used no second factor (no `mfa` in amr): Partner Center rejects every call with such a token (900421), and a refresh token cannot get a second factor later",
         format!(
-            "register MFA for this user and require it (a Conditional Access policy or security defaults; a federated provider must send the claim), then run perennial login {name} in a private browser window"
+            "register MFA for this user and require it (a Conditional Access policy or security defaults; a federated provider must send the claim), then run `perennial login {name}` in a private browser window"
         ),
     )
 }

@@ -5,7 +5,7 @@
 //! random bytes and time are arguments. `cli::login` and `azure` own sockets and requests.
 //!
 //! Invariants: Only responses to this program's own request are accepted (`state`, `nonce`, verifier). No text shows a
-//! code, a token or text from a peer.
+//! code, a token or unchecked text from a peer.
 
 pub mod authorization_request;
 pub mod explain;

@@ -34,7 +34,7 @@ pub struct Polling {
 pub enum PollingTurn {
     /// Poll again after this duration.
     Again(Duration),
-    /// Stop polling, because the response is a final rejection.
+    /// Stop polling, because the response is a final rejection or cannot be used.
     Over,
     /// Stop polling, because the device code has expired.
     Expired,

@@ -46,7 +46,9 @@ impl NotOurs {
             Self::Cut => {
                 "the address seems to be cut short: copy it whole from the address bar, up to its last character"
             }
-            Self::Unreadable => "not an authorization response: neither `code` nor `error`",
+            Self::Unreadable => {
+                "this is not an answer from the sign-in page: it has no `code` and no `error`"
+            }
         }
     }
 }

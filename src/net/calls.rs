@@ -1,7 +1,6 @@
 //! Records the durations and results of calls to other services.
 //!
-//! This module owns the histograms behind `http_client_request_duration_seconds`. The module does not know the purpose
-//! of a call.
+//! This module owns the histograms behind `http_client_request_duration_seconds`.
 //!
 //! Invariant: every call is counted once, even if it is canceled.
 
@@ -70,7 +69,7 @@ impl CallLabels {
     }
 }
 
-/// Records calls for the metrics. All adapters share one recorder.
+/// Records calls for the metrics. All modules that call other services share one recorder.
 #[derive(Debug)]
 pub struct Calls(Family<CallLabels, Histogram>);
 
@@ -118,7 +117,7 @@ impl Running<'_> {
 }
 
 impl Drop for Running<'_> {
-    /// Counts the call as timed out, because only a timeout drops a running call.
+    /// Counts the call as timed out. Only a timeout or a stop of the process drops a running call.
     fn drop(&mut self) {
         if !self.ended {
             let took = self.since.elapsed();

@@ -56,8 +56,8 @@ fn told_by_tls(error: &tokio_rustls::rustls::Error) -> TlsFault {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             TlsFault::OtherName
         }
-        // rustls has no variant for a certificate authority's own certificate. Instead, rustls wraps the error of
-        // webpki.
+        // rustls has no variant for a server with a certificate authority's own certificate. Instead, rustls wraps the
+        // error of webpki.
         CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
             TlsFault::Authority
         }

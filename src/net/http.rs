@@ -1,12 +1,12 @@
-//! The HTTP client that all adapters use.
+//! The HTTP client for all calls to other services.
 //!
 //! Only this module creates HTTP clients. The module owns time and size limits, reloading of root certificates, and
 //! `Retry-After`. The client does not retry; the rotation loop does.
 //!
 //! The client uses only HTTP/1.1, because `Cargo.toml` omits the feature `http2`. HTTP/2 would make the program half a
-//! megabyte larger. No test would cover HTTP/2, because the simulated services do not support it. Proofs run one after
-//! the other, so a few open connections suffice. Requests ask for uncompressed responses, and the Azure SDK is built
-//! without gzip and deflate.
+//! megabyte larger. No test would cover HTTP/2, because the simulated services do not support it. At most 64 steps run
+//! at the same time (`rotation::pace`), so HTTP/1.1 needs few connections. Requests ask for uncompressed responses, and
+//! the Azure SDK is built without gzip and deflate.
 //!
 //! Invariants: Redirects are not followed. No response body is read beyond its limit. Text from a peer is checked
 //! before it is kept.
@@ -35,7 +35,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The maximum time of one request, including the response's body.
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The maximum size of a response from Entra or Partner Center. Real responses are about a tenth of this size.
+/// The maximum size of a response's body, except for calls of the Azure SDK (`azure::sdk`). Real responses are about a
+/// tenth of this size.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// The maximum age of an HTTP client. Root certificates change, so a process that runs for years must reload them.
@@ -60,7 +61,7 @@ pub enum HttpError {
     #[error("the root certificate file has no PEM certificate")]
     CaPem,
     /// The HTTP library failed. The usual cause is a container image without ca-certificates.
-    #[error("cannot create an HTTPS client (are root certificates installed?)")]
+    #[error("cannot create an HTTPS client: check that this host has root certificates")]
     Client(#[source] reqwest::Error),
 }
 
@@ -92,7 +93,8 @@ pub fn http_client(ca_pem: Option<&[u8]>, proxy: bool) -> Result<reqwest::Client
     builder.build().map_err(HttpError::Client)
 }
 
-/// An HTTP client that is rebuilt daily and after a TLS failure. All adapters share this client.
+/// An HTTP client that is rebuilt daily, after a TLS failure, and after an HTTP status 401. All modules that call other
+/// services share this client.
 #[derive(Debug)]
 pub struct Http {
     roots: Roots,
@@ -145,14 +147,17 @@ impl Http {
                 Ok(client) => (held.client, held.direct, held.distrusted) = (client, None, false),
                 Err(error) => {
                     held.distrusted = true;
-                    tracing::warn!(error = &error as &dyn StdError, "the old HTTPS client stays in use");
+                    tracing::warn!(
+                        error = &error as &dyn StdError,
+                        "could not rebuild the HTTPS client; the old one stays in use"
+                    );
                 }
             }
         }
         held.client.clone()
     }
 
-    /// Reads the additional trusted root certificates again and returns them in PEM format.
+    /// Reads the additional trusted root certificates again and returns them in PEM format. `None` if there are none.
     ///
     /// # Errors
     /// The root certificates cannot be read. An operator must fix the cause.
@@ -212,7 +217,8 @@ pub async fn exchange(
     counted(http, &client, calls.begin(peer, operation), request).await
 }
 
-/// Sends a request to a secret URL and reads the response. A request to loopback bypasses the proxy.
+/// Sends a request to a receiver of alerts or heartbeats, and reads the response. Such a URL may be secret. Unlike with
+/// `exchange`, a request to loopback bypasses the proxy.
 ///
 /// # Errors
 /// There was no response.

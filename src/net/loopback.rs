@@ -1,4 +1,5 @@
-//! An HTTPS server on this machine for the adapters' unit tests. The server creates its own certificate.
+//! An HTTPS server on this machine, for unit tests of the modules that call other services. The server creates its own
+//! certificate.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

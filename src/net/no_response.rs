@@ -10,7 +10,7 @@ pub enum NoResponse {
     /// The host name does not exist in DNS.
     #[error("the host name does not exist")]
     NameUnknown,
-    /// The DNS resolver did not respond.
+    /// The DNS resolver failed or did not respond.
     #[error("the host name could not be resolved")]
     Lookup,
     /// The peer refused the connection, or no connection could be made.
@@ -49,7 +49,7 @@ pub enum TlsFault {
     Authority,
     /// According to this host's clock, the certificate has expired or is not valid yet. The clock may be wrong.
     #[error(
-        "the TLS certificate has expired or is not valid yet by this host's clock: check the clock first"
+        "the TLS certificate has expired or is not valid yet, according to this host's clock: check the clock first"
     )]
     NotInTime,
     /// The certificate was rejected for another reason.

@@ -4,8 +4,8 @@
 //!
 //! A new connection is always accepted. If all slots are taken, the server closes the connection that has been idle
 //! longest. Otherwise new connections would wait in the kernel, and health checks would fail while other clients keep
-//! connections open. An HTTP client repeats a request if the server closes an idle connection. During `login`, the
-//! browser's connection is never closed for a new connection (`Connection::keep`).
+//! connections open. Closing an idle connection does no harm, because an HTTP client then repeats its request on a new
+//! connection. During `login`, the browser's connection is never closed for a new connection (`Connection::keep`).
 //!
 //! Invariant: each connection is opened in its own task, so that a slow TLS handshake delays no other client.
 //!
@@ -131,8 +131,8 @@ fn is_shortage(error: &std::io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| [Errno::MFILE, Errno::NFILE].contains(&errno))
 }
 
-/// Waits until a connection is open. `None` if opening fails or takes too long, or if another connection takes the slot
-/// first.
+/// Waits until a connection is open, for example after the TLS handshake. Returns `None` if opening fails or takes too
+/// long, if another connection takes the slot, or after a stop request.
 async fn opened<S>(
     opening: impl Future<Output = io::Result<S>>,
     slot: &Slot,
@@ -198,7 +198,7 @@ enum Activity {
     Busy,
     /// The last request was answered.
     Idle,
-    /// The request is being answered, and the connection must not be closed until then.
+    /// The request is being answered. Until the answer is complete, the connection does not lose its slot.
     Kept,
 }
 

@@ -13,7 +13,7 @@ pub enum Advice {
     SecondFactor,
     /// Change the password, then sign in.
     NewPassword,
-    /// Start the sign-in again, because the authorization code was used, invalid or too old.
+    /// Start the sign-in again, because the authorization code was already used, is invalid, or is too old.
     StartAgain,
     /// Sign in again and accept the consent that was declined.
     AcceptConsent,
@@ -103,8 +103,8 @@ impl Advice {
         }
     }
 
-    /// Whether the reason for this rejection may be that some of Entra's servers do not know a new credential yet
-    /// (docs/azure-facts.md F115).
+    /// Whether the reason for a rejection with this advice may be that some of Entra's servers do not know a new
+    /// credential yet (docs/azure-facts.md F115).
     pub fn may_be_propagation(self) -> bool {
         matches!(self, Self::ClientSecret | Self::Assertion | Self::FederatedCredential)
     }

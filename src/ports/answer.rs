@@ -170,7 +170,8 @@ fn said(configured: Option<&str>, claims: &[&Claim]) -> Said {
     }
 }
 
-/// The app for which an ID token was issued. The audience can name several apps (`OpenID` Connect Core 2).
+/// The app for which an ID token was issued. The audience can name several apps (`OpenID` Connect Core 2). If it names
+/// `client_id`, returns `client_id`.
 fn audience(aud: &Claim, client_id: &str) -> Claim {
     match aud {
         Claim::List(apps) => {

@@ -13,7 +13,7 @@ use crate::token::version::{Version, VersionId};
 pub struct ListedCertificate {
     /// The version, with its tags.
     pub version: Version,
-    /// The hash by which Entra's list identifies the certificate.
+    /// The hash by which the app registration identifies the certificate.
     pub thumbprint: Thumbprint,
 }
 
@@ -61,8 +61,8 @@ pub trait CertificateStore {
         id: Uuid,
     ) -> impl Future<Output = Result<(), VaultError>> + Send;
 
-    /// Signs a SHA-256 digest with the private key of a version (RS256). Microsoft Graph requires this algorithm for a
-    /// proof (docs/azure-facts.md F608).
+    /// Signs a SHA-256 digest with the private key of a version (RS256). Microsoft Graph requires RS256 for the proof
+    /// in `addKey` and `removeKey` (docs/azure-facts.md F608).
     ///
     /// # Errors
     /// `VaultError::failure` gives the remedy of each error.

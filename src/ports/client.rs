@@ -1,5 +1,5 @@
-//! How an app authenticates to Entra. This module defines the proof in a request. It also defines what an answer of
-//! Entra says about the app's credential.
+//! How an app authenticates to Entra. This module defines the client secret or assertion in a request, and what an
+//! answer of Entra says about the app's credential.
 //!
 //! This module is pure.
 
@@ -17,7 +17,7 @@ use crate::token::version::Version;
 /// The value of `client_assertion_type` in a request with an assertion (RFC 7523, 2.2).
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// The proof with which a request authenticates the app. Each request needs a new assertion.
+/// The client secret or assertion with which a request authenticates the app. Each request needs a new assertion.
 #[derive(Clone)]
 pub enum ClientProof {
     /// The client secret.
@@ -76,7 +76,8 @@ pub enum CredentialVerdict {
     Accepted,
     /// Entra rejected the credential, perhaps because not all of Entra's servers know the credential yet.
     Rejected,
-    /// Entra did not check the credential, because the app or the tenant is unknown, or the app is disabled.
+    /// Entra probably did not check the credential. For example, the app is unknown or disabled, or Perennial does not
+    /// know the error.
     Untested,
     /// Entra did not answer, or the failure may be temporary.
     NoAnswer,

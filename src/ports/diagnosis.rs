@@ -1,8 +1,8 @@
 //! Explains Entra's rejections: who must act, which condition opens, whether the stored token is lost, and what helps.
 //!
-//! This module owns the action texts (`texts`) and the only table of AADSTS numbers, OAuth errors and suberrors
-//! (`table`). The daemon, the commands, the status page, the alerts and the runbook use this table. The simulated world
-//! has its own table, so that tests can detect errors in `table`. This module is pure.
+//! This module owns the action texts (`texts`), the only table of AADSTS numbers (`table`), and the meanings of OAuth
+//! errors and suberrors. The daemon, the commands, the status page, the alerts and the runbook use this table. The
+//! simulated world has its own table, so that tests can detect errors in `table`. This module is pure.
 //!
 //! Microsoft asks programs to act on `error` and may change the numbers without notice (docs/azure-facts.md F122).
 //! Perennial uses a known number first, because the number is more specific than `error`. If the number is unknown,
@@ -65,7 +65,7 @@ pub fn diagnose(refusal: &OAuthError) -> Diagnosis {
 }
 
 /// Finds the table row of a number. The number 70002 means invalid credentials of the client or of the grant, and
-/// `error` tells which of the two is meant.
+/// `error` tells which of the two is meant. For the grant, there is no row.
 pub fn row_of(code: u32, error: &str) -> Option<&'static Row> {
     if code == table::CREDENTIALS && error != "invalid_client" {
         return None;

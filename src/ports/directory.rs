@@ -26,7 +26,7 @@ pub enum Caller<'a> {
         tenant: &'a str,
         /// The app's id.
         client_id: &'a str,
-        /// The proof that authenticates the app, made with a credential that Entra accepts at present.
+        /// The client secret or assertion that authenticates the app. Entra accepts its credential at present.
         proof: &'a ClientProof,
     },
 }
@@ -55,7 +55,7 @@ pub struct ListedSecret {
     pub ends: Option<Timestamp>,
 }
 
-/// A newly created client secret. The directory returns its value only once.
+/// A newly created client secret. The directory returns the secret's value only once.
 #[derive(Clone, Debug)]
 pub struct CreatedSecret {
     /// Entra's id of the secret.
@@ -82,7 +82,7 @@ pub struct ListedKey {
     pub key_id: Uuid,
     /// The display name, which the creator chose.
     pub name: Option<String>,
-    /// The hash of the certificate. `None` if its creator gave it another identifier.
+    /// The hash of the certificate. `None` if the creator gave the certificate another identifier.
     pub thumbprint: Option<Thumbprint>,
     /// The beginning of the certificate's validity.
     pub starts: Option<Timestamp>,
@@ -124,7 +124,7 @@ pub trait Directory {
     ) -> impl Future<Output = Result<Registration, DirectoryError>> + Send;
 
     /// Creates a client secret. Not idempotent: if the response is lost, a client secret may exist whose value is
-    /// unknown. The next list shows this secret under its name.
+    /// unknown. The next call of `registration` lists this secret under its display name.
     ///
     /// # Errors
     /// `diagnosis::graph` gives the meaning of a refusal.
@@ -209,7 +209,7 @@ pub enum DirectoryError {
     #[error("no access token for Microsoft Graph: {}", .0.summary)]
     NoToken(Box<Failure>),
     /// Microsoft Graph refused the request.
-    #[error("Microsoft Graph refused with status {status}: {code}")]
+    #[error("Microsoft Graph refused the request with status {status}: {code}")]
     Refused {
         /// The HTTP status.
         status: u16,

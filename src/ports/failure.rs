@@ -1,4 +1,4 @@
-//! Describes failures. A failure contains only what the rotation loop needs for its decisions and what may be shown.
+//! Describes failures. A failure contains only data that the rotation loop needs or that messages may show.
 //!
 //! This module owns the remedies, the kinds of condition and their titles. A failure never contains a token, a header
 //! or a body. This module is pure.
@@ -37,7 +37,7 @@ impl Remedy {
         match self {
             Self::Login => "anyone who can sign in as the integration user",
             Self::Operator => kind.administrator(),
-            Self::Retry => "no action yet: Perennial retries automatically",
+            Self::Retry => "no action is needed yet: Perennial retries automatically",
         }
     }
 }
@@ -56,7 +56,7 @@ pub enum Kind {
     PolicyBlocked,
     /// The user's account is disabled.
     AccountDisabled,
-    /// Entra rejects the app or its secret.
+    /// Entra rejects the app's id or credential, or Perennial cannot read one of them.
     AppCredentialRefused,
     /// The app's client secret expires soon.
     AppSecretExpiring,
@@ -82,9 +82,9 @@ pub enum Kind {
     PartnerCenterRefused,
     /// Another program keeps writing the same secret.
     ForeignWriter,
-    /// A newer sign-in was overwritten and then restored.
+    /// A rotation overwrote a newer sign-in, and Perennial restored the sign-in.
     BuriedSignIn,
-    /// The newest version is disabled in the vault, so Perennial does not use the token.
+    /// The newest version of the token's secret is disabled, so Perennial does not use the token.
     TurnedOff,
     /// This machine's clock is wrong.
     ClockSkew,
@@ -100,7 +100,7 @@ pub enum Kind {
     AppMisconfigured,
     /// Entra returned the redeemed refresh token instead of a new one.
     SameRefreshToken,
-    /// Entra rejected the request with a number and an error that this version of Perennial does not know.
+    /// Entra rejected the request with a code that this version of Perennial does not know.
     UnknownCode,
     /// The token's vault secret was deleted.
     SecretDeleted,
@@ -108,12 +108,12 @@ pub enum Kind {
     AppCertificateUnregistered,
     /// Perennial could not renew the app's credential.
     AppCredentialRenewalFailed,
-    /// The app has a client secret of unknown origin.
+    /// The app has a client secret or certificate that Perennial did not create.
     AppCredentialUnknown,
 }
 
 impl Kind {
-    /// All kinds. Metrics start a counter for each kind, and documentation tests check that every kind is described.
+    /// All kinds. The metrics have a counter for each kind, and documentation tests check that every kind is described.
     pub const ALL: [Self; 32] = [
         Self::NeverSignedIn,
         Self::LoginRequired,
@@ -269,7 +269,7 @@ impl Kind {
     }
 }
 
-/// The object that the failure is about. Perennial reads this object again to find out whether it has changed.
+/// The object that the failure is about. While the failure blocks the token, Perennial checks this object regularly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureSubject {
@@ -277,13 +277,13 @@ pub enum FailureSubject {
     Token,
     /// The list of versions of the token's secret.
     History,
-    /// The write of a version or a tag. Before Perennial redeems a `strict` token, it tests whether it can write.
+    /// The write of a version or a tag. For a `strict` token, Perennial tests the write before each redemption.
     Saving,
-    /// The app's id or secret, which the issuer rejected.
+    /// The app's id or credential, which Entra rejected or Perennial cannot use.
     AppCredential,
-    /// The place from which the app's id or secret is read.
+    /// The place from which Perennial reads the app's id or credential.
     CredentialSource,
-    /// The grant, which the issuer rejected.
+    /// The redemption of the token.
     Grant,
 }
 
@@ -325,13 +325,13 @@ pub struct Failure {
     pub kind: Kind,
     /// Who must act.
     pub remedy: Remedy,
-    /// The object that failed.
+    /// The object that this failure is about.
     pub about: FailureSubject,
     /// One sentence, without secrets, that says what failed and why.
     pub summary: String,
-    /// What helps against this failure, if the failure is a rejection by Entra. `diagnosis` owns the texts.
+    /// What to do, if a request to Entra failed. `diagnosis` owns the texts.
     pub advice: Option<Advice>,
-    /// What to do, if the action depends on the service that rejected the request.
+    /// What to do, as text, if the general text for this kind does not fit this failure.
     pub action: Option<Box<str>>,
     /// Whether one rejection is enough to open a condition. Otherwise a second rejection must confirm the first before
     /// an alert is sent.
@@ -356,7 +356,7 @@ impl Failure {
         self.about == FailureSubject::Grant && settled && self.kind != Kind::NoRefreshToken
     }
 
-    /// Whether this process itself found that the app's credential cannot be used. No service was asked.
+    /// Whether this process found, without a request to Entra, that the app's certificate is not valid now.
     pub fn is_of_certificate(&self) -> bool {
         self.about == FailureSubject::AppCredential && self.advice.is_none() && self.vault.is_none()
     }

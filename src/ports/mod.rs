@@ -65,10 +65,9 @@ pub struct RefreshResponse {
     pub expires_in: Duration,
     /// The granted scopes, as named in the response.
     pub scope: Option<String>,
-    /// The refresh token's lifetime, if the response names it. Entra's response usually does not name it
-    /// (docs/azure-facts.md F107).
+    /// The refresh token's lifetime, if the response names it. Entra usually does not (docs/azure-facts.md F107).
     pub refresh_expires_in: Option<Duration>,
-    /// The claims of the ID token, if there is one and it can be parsed.
+    /// The claims of the ID token, if the response has an ID token that can be parsed.
     pub id_claims: Option<Claims>,
 }
 
@@ -80,9 +79,8 @@ pub trait Issuer {
     /// (docs/azure-facts.md F109). An issuer with strict rotation invalidates the redeemed token (`rotation::strict`).
     ///
     /// # Errors
-    /// If there is no response, or for the statuses 5xx and 429, the error has the remedy Retry. A rejection has the
-    /// remedy Login, Operator or Retry (`diagnosis`). A successful response without a successor is an error with the
-    /// remedy Operator.
+    /// If there is no response, or for the statuses 5xx and 429, the error has the remedy Retry. For a rejection,
+    /// `diagnosis` chooses the remedy. A successful response without a successor is an error with the remedy Operator.
     fn redeem(
         &self,
         what: &RefreshRequest<'_>,
@@ -94,8 +92,8 @@ pub trait Issuer {
     /// Returns the same errors as `redeem`. `CredentialVerdict::of` says what an error means for the credential.
     fn authenticate(&self, what: &AppSignIn<'_>) -> impl Future<Output = Result<(), IssuerError>> + Send;
 
-    /// Returns the audience of a client assertion: the token endpoint of a tenant. `tenant` is a GUID or a verified
-    /// domain.
+    /// Returns the URL of a tenant's token endpoint, which is the audience of a client assertion. `tenant` is a GUID or
+    /// a verified domain.
     fn assertion_audience(&self, tenant: &str) -> String;
 
     /// Returns a token of the managed identity with this client id. An app uses the token as its client assertion.
@@ -108,7 +106,7 @@ pub trait Issuer {
     ) -> impl Future<Output = Result<SecretString, VaultError>> + Send;
 }
 
-/// Why a redemption returned no successor.
+/// Why a request to the token endpoint failed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum IssuerError {
     /// There was no response.
@@ -139,7 +137,7 @@ fn refusal_text(refusal: &OAuthError) -> String {
     let meaning = diagnosis::diagnose(refusal).meaning;
     match refusal.trace.code {
         Some(code) if meaning.is_empty() => {
-            format!("{}, AADSTS{code} (a code that this version does not know)", refusal.error)
+            format!("{}, AADSTS{code} (a code that Perennial does not know)", refusal.error)
         }
         Some(code) => format!("{}, AADSTS{code} ({meaning})", refusal.error),
         None => match refusal.b2c_code {
@@ -198,7 +196,7 @@ impl IssuerError {
 /// A change to a version in the vault. If a field is `None`, that part of the version stays unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SecretUpdate {
-    /// Whether the version is enabled.
+    /// `true` enables the version, and `false` disables it.
     pub enabled: Option<bool>,
     /// The complete new set of tags, because the vault replaces all tags at once (docs/azure-facts.md F210).
     pub tags: Option<Tags>,
@@ -213,7 +211,7 @@ pub struct IdentityExpiry {
     pub action: Arc<str>,
 }
 
-/// The secrets of Key Vault. Each `id` is sent as the client request id.
+/// The secrets of Key Vault. Each method sends `id` as the client request id.
 pub trait Vault: Certificates {
     /// Returns the expiry of the secret or certificate of this process's own identity. Returns `None` if the identity
     /// has neither, or if the expiry is unknown.
@@ -312,8 +310,8 @@ pub trait Certificates {
     ) -> impl Future<Output = Result<Vec<u8>, VaultError>> + Send;
 }
 
-/// The role of a secret in a vault call: the token's own secret or a source. Only the token's own secret may be missing
-/// before the first sign-in.
+/// The role of a secret, key or certificate in a vault call. Before the first sign-in, only the token's own secret may
+/// be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecretRole {
     /// The secret in which Perennial stores the token.
@@ -331,7 +329,7 @@ pub enum SecretRole {
 pub struct Acceptance {
     /// Whether the resource accepted the access token.
     pub accepted: bool,
-    /// Whether the access token carries MFA, if the resource says so.
+    /// Whether the sign-in behind the access token used MFA, if the resource says so.
     pub mfa: Option<bool>,
     /// The tenant of the access token, according to the resource.
     pub tenant_id: Option<String>,
@@ -341,8 +339,8 @@ pub struct Acceptance {
     pub status: u16,
 }
 
-/// The objection for `Kind::MfaRequired`. This objection is possible even if the access token's claims name a second
-/// factor.
+/// The text for `Kind::MfaRequired`. Partner Center can require a new sign-in even if the access token's claims name a
+/// second factor.
 pub const SECOND_FACTOR: &str =
     "Partner Center requires a new sign-in with MFA: the last one had no second factor, or is too old";
 
@@ -357,7 +355,7 @@ impl Acceptance {
     }
 }
 
-/// The service that accepts the access token, which is Partner Center.
+/// Partner Center, the service that receives the access token.
 pub trait Resource {
     /// Checks whether the resource accepts the token, including MFA. Idempotent. The implementation limits how long a
     /// check takes.

@@ -33,8 +33,8 @@ pub struct OAuthError {
 /// The maximum length of an OAuth error or suberror. The longest known error is `device_authentication_failed`.
 const MAX_WORD_CHARS: usize = 48;
 
-/// Returns the text if it has the form of an OAuth error, which is a lower-case word. Refresh tokens and secrets do not
-/// have this form.
+/// Returns the text if it has the form of an OAuth error, which is lower-case letters and underscores. Refresh tokens
+/// and secrets do not have this form.
 pub fn word(text: &str) -> Option<String> {
     let fits = (1..=MAX_WORD_CHARS).contains(&text.len());
     let clean = text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');

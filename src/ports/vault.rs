@@ -1,6 +1,6 @@
 //! For each failed call to Key Vault: the cause, who must act, and the command that fixes the failure.
 //!
-//! This module is pure and owns the Azure CLI commands for each rejection of Key Vault (docs/azure-facts.md F204,
+//! This module is pure and owns the Azure CLI commands for each rejection by Key Vault (docs/azure-facts.md F204,
 //! F214).
 
 use std::time::Duration;
@@ -55,13 +55,13 @@ pub enum VaultError {
     /// This process could not get an access token for Key Vault.
     #[error("cannot authenticate to Key Vault: {why}")]
     NoIdentity {
-        /// The error of the credential, without secrets.
+        /// The reason, without secrets.
         why: String,
         /// Whether the failure may be temporary.
         transient: bool,
         /// Entra's rejection, if Entra rejected the request for the access token.
         refused: Option<Box<IssuerError>>,
-        /// What to do, if the library that requested the access token says what helps.
+        /// What to do. `None` if the reason does not say what helps.
         action: Option<Box<str>>,
     },
     /// Key Vault rejected this process's access token.
@@ -99,7 +99,7 @@ pub enum VaultError {
 }
 
 impl VaultError {
-    /// Creates the error for a missing access token for the vault. The cause is not a rejection by Entra.
+    /// Creates a `NoIdentity` whose cause is not a rejection by Entra.
     pub fn no_identity(why: impl Into<String>, transient: bool) -> Self {
         Self::NoIdentity { why: why.into(), transient, refused: None, action: None }
     }
@@ -115,8 +115,8 @@ fn unavailable_text(status: u16) -> String {
 /// Describes Key Vault's error numbers for HTTP status 401 (docs/azure-facts.md F214).
 fn unauthorized_text(akv: Option<u32>) -> String {
     match akv {
-        Some(akv @ 10022) => format!("AKV{akv}: the token was issued for another audience"),
-        Some(akv @ 10032) => format!("AKV{akv}: the token was issued by another tenant"),
+        Some(akv @ 10022) => format!("AKV{akv}: it is for another audience"),
+        Some(akv @ 10032) => format!("AKV{akv}: it is from a tenant other than the vault's"),
         Some(akv) => format!("AKV{akv}"),
         None => "status 401".to_owned(),
     }
@@ -126,11 +126,13 @@ fn forbidden_text(why: &Forbidden) -> String {
     match why {
         Forbidden::Rbac { action: Some(action), .. } => format!("no role grants {action}"),
         Forbidden::Rbac { action: None, .. } => "no role grants this access".into(),
-        Forbidden::Policy { .. } => "the access policy lacks the right".into(),
+        Forbidden::Policy { .. } => "no access policy grants this access".into(),
         Forbidden::Firewall { address: Some(address) } => {
             format!("the vault's firewall does not allow {address}")
         }
-        Forbidden::Firewall { address: None } => "the vault's firewall does not allow this address".into(),
+        Forbidden::Firewall { address: None } => {
+            "the vault's firewall does not allow this host's address".into()
+        }
         Forbidden::Connection => "the vault accepts connections from private endpoints only".into(),
         Forbidden::Other => "forbidden".into(),
     }
@@ -196,7 +198,7 @@ impl VaultError {
         }
     }
 
-    /// The command that fixes the failure. `None` if a user must sign in.
+    /// What to do, with the command that fixes the failure, if there is one. `None` if a user must sign in.
     fn action(&self, asked: SecretRole, at: &SecretAddress) -> Option<String> {
         let (name, vault) = (at.name.as_str(), at.vault_name());
         let is_certificate = matches!(asked, SecretRole::SigningKey | SecretRole::Renewed);
@@ -204,14 +206,14 @@ impl VaultError {
         Some(match self {
             Self::Forbidden(Forbidden::Rbac { caller, .. }) => give_role(asked, at, caller.as_deref()),
             Self::Forbidden(Forbidden::Other) => give_role(asked, at, None),
-            // An access policy applies to all secrets of the vault.
+            // An access policy applies to the whole vault, so the text also mentions rights for the token's own secret.
             Self::Forbidden(Forbidden::Policy { caller }) => {
                 let (rights, in_words, more) = match asked {
                     SecretRole::Own => ("--secret-permissions get list set", "secret permissions get, list and set", ""),
                     SecretRole::Source => (
                         "--secret-permissions get",
                         "secret permission get",
-                        "; add list and set if the token is in this vault too",
+                        "; also add the permissions list and set if this vault contains the token too",
                     ),
                     SecretRole::SigningKey => (
                         "--certificate-permissions get list --key-permissions sign",
@@ -226,10 +228,10 @@ impl VaultError {
                 };
                 match caller {
                     Some(oid) => format!(
-                        "give this identity the rights by an access policy: `az keyvault set-policy --name {vault} --object-id {oid} {rights}`{more}; the command replaces this identity's permissions of that kind in the vault, so add those that other programs need"
+                        "give this identity the rights by an access policy: `az keyvault set-policy --name {vault} --object-id {oid} {rights}`{more}; the command replaces this identity's permissions of these kinds, so also list those that other programs with this identity need"
                     ),
                     None => format!(
-                        "give this identity the {in_words} by an access policy{more}: Azure portal, Key vaults, {vault}, Access policies"
+                        "give this identity the {in_words} by an access policy: Azure portal, Key vaults, {vault}, Access policies{more}"
                     ),
                 }
             }
@@ -240,7 +242,7 @@ impl VaultError {
                 "let this host's public address through the vault's firewall: Azure portal, Key vaults, {vault}, Networking"
             ),
             Self::Forbidden(Forbidden::Connection) => format!(
-                "connect through the vault's private endpoint (its name must resolve to a private address here), or allow public access: Azure portal, Key vaults, {vault}, Networking"
+                "connect through the vault's private endpoint (this host must resolve the vault's name to a private address), or allow public access: Azure portal, Key vaults, {vault}, Networking"
             ),
             Self::Unreachable(why) => {
                 let way = diagnosis::network(*why, &at.vault);
@@ -262,7 +264,7 @@ impl VaultError {
                 "check [vault] credential in the configuration; `perennial check` tests it".into()
             }
             Self::Unauthorized { akv: Some(10022) } => format!(
-                "set name of [cloud] to {}, the cloud of vault {vault}; if it is already set, this host's identity service issues tokens for another audience: restart that service, or name another credential in [vault]",
+                "set name of [cloud] to {}, the cloud of vault {vault}; if name already has this value, this host's identity service issues tokens for another audience: restart that service, or set another credential in [vault]",
                 cloud_of(&at.vault)
             ),
             Self::Unauthorized { .. } => format!(
@@ -273,10 +275,10 @@ impl VaultError {
             ),
             Self::NotFound if asked == SecretRole::Own => return None,
             Self::NotFound if is_certificate => format!(
-                "recover the certificate: `az keyvault certificate recover --vault-name {vault} --name {name}`; if the certificate was never there or was purged, create it: `az keyvault certificate create --vault-name {vault} --name {name} --policy \"$(az keyvault certificate get-default-policy)\"`; or correct its name in the configuration"
+                "recover the certificate: `az keyvault certificate recover --vault-name {vault} --name {name}`; if the certificate was never there or was purged, create it: `az keyvault certificate create --vault-name {vault} --name {name} --policy \"$(az keyvault certificate get-default-policy)\"`; if the name in the configuration is wrong, correct it"
             ),
             Self::NotFound => format!(
-                "recover the secret: `az keyvault secret recover --vault-name {vault} --name {name}`; if the secret was never there or was purged, paste its value and end with Ctrl-D: `az keyvault secret set --vault-name {vault} --name {name} --file /dev/stdin --output none`; or correct its name in the configuration"
+                "recover the secret: `az keyvault secret recover --vault-name {vault} --name {name}`; if the secret was never there or was purged, run this command, paste the secret's value and press Ctrl-D: `az keyvault secret set --vault-name {vault} --name {name} --file /dev/stdin --output none`; if the name in the configuration is wrong, correct it"
             ),
             Self::Deleted => {
                 format!("recover the {object}: `az keyvault {object} recover --vault-name {vault} --name {name}`")
@@ -300,7 +302,7 @@ fn cloud_of(vault: &str) -> &'static str {
     }
 }
 
-/// The command that assigns the missing role for one secret.
+/// The text that says how to assign the missing role.
 fn give_role(asked: SecretRole, at: &SecretAddress, caller: Option<&str>) -> String {
     let (name, vault) = (at.name.as_str(), at.vault_name());
     let (role, unless) = match asked {

@@ -2,8 +2,8 @@
 //!
 //! This module owns the meaning of "now". Until the first response of a vault, "now" is the time of the host's clock.
 //! After that, "now" is the vault's time, advanced by a monotonic clock. So setting the host's clock does not change
-//! "now". A change of the host's clock only makes every token check the vault once (`Jumps::host`). All other code
-//! takes `now` as an argument.
+//! "now". After a change of the host's clock, the task of each token reads the vault once (`Jumps::host`). All other
+//! code takes `now` as an argument.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,11 +12,12 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
-/// If two clocks differ by at most this much real time, neither of them counts as wrong. Latency and the whole seconds
+/// The clock ignores a difference from the vault's time of at most this much real time. Latency and the whole seconds
 /// of a `Date` header cause such differences.
 const UNNOTICED: Duration = Duration::from_secs(2);
 
-/// A wait on this clock ends early if the clock moves by more than this limit. A smaller move delays nothing important.
+/// The clock reports a jump of more than this limit, so that a wait can end early. A smaller jump delays nothing
+/// important.
 const JUMP: TimeDelta = TimeDelta::minutes(5);
 
 /// A point in time, in UTC.
@@ -36,7 +37,7 @@ struct ClockState {
 /// The jumps of the clock until now. A wait that began before a jump may be too long or too short.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Jumps {
-    /// The total correction from the host's time to the vault's.
+    /// The sum of all corrections of the current time to the vault's time.
     pub corrected: TimeDelta,
     /// How often the host's clock was set or the host slept. After such an event, only a vault knows the correct time.
     pub host: u32,
@@ -224,7 +225,7 @@ fn host_times() -> (Timestamp, std::time::Instant) {
 }
 
 fn lock<T>(kept: &Mutex<T>) -> MutexGuard<'_, T> {
-    // The value stays consistent between statements, even if another thread panicked.
+    // A thread that panics leaves no half-changed value, so this code ignores that the lock is poisoned.
     kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -1,10 +1,10 @@
-//! Drops privileges at start-up, because the process will hold secrets in memory.
+//! Protects the memory and the new files of this process, because the process will hold secrets.
 
 use rustix::fs::Mode;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
 /// Disables core dumps and makes new files private to the user. Also prevents other processes of the same user from
-/// reading the memory of this process. Ignores failures, because the systemd unit and the container image set the same
+/// reading the memory of this process. Logs failures and continues, because the supplied systemd units set the same
 /// limits.
 pub fn harden() {
     let none = Rlimit { current: Some(0), maximum: Some(0) };

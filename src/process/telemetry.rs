@@ -63,7 +63,7 @@ pub fn capture(shown: Option<LogFormat>) -> Captured {
     let captured = Captured::default();
     let kept = layer(LogFormat::Json, false, targets(EVERYTHING), captured.clone());
     let shown = shown.map(|format| layer(format, colour(), filter().0, io::stderr));
-    // Only tests start a second log in one process, and each test reads its own log.
+    // If the process already has a log, this call fails and `captured` stays empty.
     let _started =
         tracing::subscriber::set_global_default(tracing_subscriber::registry().with(kept).with(shown));
     captured

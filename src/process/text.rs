@@ -1,7 +1,7 @@
 //! Normalizes text from outside the program and makes it safe to display.
 //!
-//! This module is pure. An issuer, a resource, a vault's tags or a secret's source can return any text. That text can
-//! be another secret or a terminal escape sequence. Only the functions of this module prepare such text for display.
+//! This module is pure. A response, a tag or a secret's source can contain any text. That text can be a secret or a
+//! terminal escape sequence. Only the functions of this module prepare such text for display.
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ const MAX_SIGN_IN_NAME_CHARS: usize = 113;
 /// `https://api.partnercenter.microsoft.com/user_impersonation`.
 const MAX_SCOPE_CHARS: usize = 128;
 
-/// The maximum number of scopes shown.
+/// The maximum number of scopes in one text.
 const MAX_SCOPES: usize = 100;
 
 /// The maximum length of any other displayed text.
@@ -97,7 +97,7 @@ pub fn scopes(text: &str) -> Option<String> {
     fit.then(|| words.join(" "))
 }
 
-/// Shortens a text of any form for display and escapes its control characters.
+/// Shortens any text for display and escapes its control characters and invisible characters.
 pub fn shown(text: &str) -> String {
     match text.char_indices().nth(MAX_SHOWN_CHARS) {
         Some((end, _)) => format!("{}…", defused(&text[..end])),
@@ -105,7 +105,7 @@ pub fn shown(text: &str) -> String {
     }
 }
 
-/// Escapes control characters in a text whose length is already limited.
+/// Escapes control characters and invisible characters. The caller limits the length of the text.
 pub fn defused(text: &str) -> String {
     let mut defused = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,13 +1,14 @@
 //! Renews the certificate of an app, if this certificate is in Key Vault. The loop is like the loop for client secrets:
-//! a pure function decides the next step, and the loop carries out this step and looks again.
+//! a pure function decides the next step, and the loop carries out this step.
 //!
 //! This module owns the order of the steps. The vault creates a new version of the certificate. Perennial registers the
-//! version at Entra, and tries the version until all of Entra's servers accept it. After that, Perennial *marks* the
-//! version in the vault with the tag `accepted-at`. After a grace period, Perennial removes the old certificate at
-//! Entra. A version that Key Vault or a person created goes through the same steps.
+//! version at Entra, and tries the version until Entra accepts it reliably (`times::SETTLED_AFTER`). After that,
+//! Perennial *marks* the version in the vault with the tag `accepted-at`. After a grace period, Perennial removes the
+//! old certificate at Entra. A version that Key Vault or a person created goes through the same steps.
 //!
 //! Invariants: The tokens use the newest version with the mark. So they never use a version that Entra may not know. At
-//! Entra, Perennial removes only certificates of versions in the vault, and never the newest one.
+//! Entra, Perennial removes only certificates of versions in the vault, and never the certificate of the newest
+//! version.
 
 pub mod look;
 pub mod renewer;

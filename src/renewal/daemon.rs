@@ -1,7 +1,7 @@
 //! The loop of one app's renewal: it decides, carries out one step, publishes the state, and waits.
 //!
 //! A stop request ends the loop at once, because the old secret still works. If a new secret is not saved yet, the loop
-//! first removes this secret, unless Entra answers too late.
+//! first removes this secret at Entra, but waits for Entra at most `REMOVED_WITHIN`.
 
 use std::time::Duration;
 

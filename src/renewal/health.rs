@@ -12,7 +12,7 @@ use crate::renewal::times::{FIRST_RETRY, LONGEST_RETRY};
 /// What fails in a renewal.
 #[derive(Clone, Debug, Default)]
 pub struct RenewalHealth {
-    /// The parts that fail, until they work again.
+    /// The parts that fail now, with their failures.
     pub troubles: BTreeMap<Part, RenewalTrouble>,
     /// The wait after failed steps.
     pub backoff: Option<Backoff>,
@@ -21,11 +21,11 @@ pub struct RenewalHealth {
 /// The parts of a renewal that can fail. If several parts fail, the first one in this order is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
-    /// Creating, trying or saving a new secret.
+    /// Creating, trying or saving a new secret or certificate.
     Renewing,
     /// Reading the vault or the app registration.
     Looking,
-    /// Removing an old secret.
+    /// Removing an old secret or certificate.
     Removing,
 }
 
@@ -77,7 +77,7 @@ impl RenewalHealth {
     }
 }
 
-/// A failure of a renewal.
+/// Creates a failure of the kind `AppCredentialRenewalFailed`.
 pub fn failure(remedy: Remedy, summary: impl Into<String>) -> Failure {
     Failure::new(Kind::AppCredentialRenewalFailed, remedy, FailureSubject::AppCredential, summary)
 }

@@ -16,7 +16,7 @@ use crate::token::app::RenewPolicy;
 use crate::token::secret::SecretAddress;
 use crate::token::version::{Version, tag};
 
-/// What the vault and the directory showed at one time.
+/// What the vault and Entra showed at one time.
 #[derive(Clone, Debug)]
 pub struct CredentialLook {
     /// The clock's uptime when the look began.
@@ -35,8 +35,8 @@ pub struct CredentialLook {
     pub object_id: Uuid,
     /// The secrets that Entra lists, by Entra's id.
     pub listed: BTreeMap<Uuid, ListedSecret>,
-    /// The listed secrets whose hint is the beginning of the held value, and those without a hint. Either the held
-    /// secret is one of these secrets, or Entra does not know the held secret.
+    /// The listed secrets whose hint (the first characters of the value) fits the held value, and those without a hint.
+    /// Either the held secret is one of these secrets, or Entra does not know the held secret.
     pub may_be_held: BTreeSet<Uuid>,
     /// Whether Entra accepted the held secret since this look. `None` if the held secret was not tried.
     pub held_is_accepted: Option<bool>,
@@ -78,7 +78,7 @@ impl Reason {
             Self::Superseded => "a newer client secret has been in the vault for a week",
             Self::Orphaned => "no version in the vault contains it",
             Self::AnswerLost => "the answer to its creation was lost",
-            Self::NotSettled => "Entra did not accept it steadily within an hour",
+            Self::NotSettled => "after an hour, Entra still did not accept it every time",
             Self::NotSaved => "it could not be saved in the vault in time",
             Self::NotNeeded => "another client secret was stored first",
             Self::NotTried => "Entra rejects the app or its tenant before it checks a secret",
@@ -134,7 +134,6 @@ impl CredentialLook {
         key_in(version, tag::KEY_ID)
     }
 
-    /// Returns the listed secret with this id.
     pub fn listed(&self, key_id: Uuid) -> Option<&ListedSecret> {
         self.listed.get(&key_id)
     }
@@ -176,14 +175,14 @@ impl CredentialLook {
         }
     }
 
-    /// Whether a version in the vault carries a secret.
+    /// Whether a version in the vault carries this secret.
     pub fn carries(&self, key_id: Uuid) -> bool {
         self.carried.contains_key(&key_id)
     }
 
     /// Returns an older version that carries a secret whose renewal is not due yet. The caller has found that the
-    /// newest version is due. So another writer has replaced Perennial's version, and creating one more secret would
-    /// not help.
+    /// renewal of the held secret is due. So another writer has replaced Perennial's version, and creating one more
+    /// secret would not help.
     ///
     /// If the newest version also carries a secret, a person may have deliberately restored an older secret. In this
     /// case, a version is returned only if there are several such older versions, which shows that another writer
@@ -241,7 +240,7 @@ impl CredentialLook {
         self.listed.values().filter(|one| begins_with(one, &prefix)).filter(is_recent).count()
     }
 
-    /// Whether no further secret may be created today.
+    /// Whether the daily limit of new secrets (`ATTEMPTS_A_DAY`) is reached.
     pub fn is_spent(&self, at: &SecretAddress, by_this_process: usize) -> bool {
         self.attempts_today(at).max(by_this_process) >= ATTEMPTS_A_DAY
     }

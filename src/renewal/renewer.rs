@@ -1,7 +1,7 @@
 //! Carries out the steps of a renewal through the ports.
 //!
-//! This module owns the order of the calls in a step. `schedule` owns the times, and `look` owns the meaning of the
-//! lists.
+//! This module owns the order of the calls in a step. `schedule` decides when a step is due, and `look` interprets the
+//! lists of the vault and of Entra.
 
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ pub struct Renewer<I, V, D> {
     pub app: Arc<ManagedApp>,
     /// The name of the app, or of its token.
     pub name: Arc<str>,
-    /// The vault secret and the policy.
+    /// The vault secret that stores the app's credential, and the rules for its renewal.
     pub target: Target,
     /// The app's home tenant: a GUID or a verified domain.
     pub tenant: String,
@@ -52,7 +52,7 @@ pub struct Renewer<I, V, D> {
     pub scope: String,
     /// The name of the running command, for the `managed-by` tag.
     pub command: &'static str,
-    /// The limits that this renewal shares with the tokens.
+    /// The limits on calls, which this renewal shares with the tokens.
     pub turns: Turns,
 }
 

@@ -31,9 +31,9 @@ pub enum RenewalStage {
     Starting,
     /// No renewal is due.
     Waiting,
-    /// A renewal is due, but its new secret is not created yet.
+    /// A renewal is due, but no new secret exists yet.
     Due,
-    /// A new secret is tried until every server of Entra accepts it.
+    /// A new secret is tried until Entra accepts it reliably.
     Trying,
     /// A new secret is being saved in the vault.
     Saving,
@@ -41,19 +41,19 @@ pub enum RenewalStage {
     Removing,
 }
 
-/// What is known about an app's renewal.
+/// What is known about the renewal of an app's client secret or certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RenewalReport {
     pub stage: RenewalStage,
-    /// Entra's id of the secret in use, if known.
+    /// Entra's id of the secret or certificate in use, if known.
     pub key_id: Option<Uuid>,
-    /// When the secret in use expires, if known.
+    /// When the secret or certificate in use expires, if known.
     pub ends: Option<Timestamp>,
     /// When the next renewal begins, if known.
     pub renews_at: Option<Timestamp>,
     /// The failure to report, if any.
     pub trouble: Option<RenewalTrouble>,
-    /// Secrets of unknown origin on the app.
+    /// The app's secrets or certificates of unknown origin.
     pub strangers: Vec<ListedSecret>,
     /// The newest version of the certificate, if Entra takes unusually long to accept it.
     pub unaccepted: Option<UnacceptedVersion>,
@@ -70,7 +70,7 @@ pub struct UnacceptedVersion {
 }
 
 impl RenewalReport {
-    /// Creates the report about a state at `now`.
+    /// Creates the report about a client secret's renewal at `now`.
     pub fn of(state: &RenewalState, target: &Target, now: Timestamp) -> Self {
         let look = state.look.as_ref();
         let ends = look.and_then(|look| match look.held_end() {
@@ -162,20 +162,20 @@ fn is_told(trouble: &RenewalTrouble, now: Timestamp) -> bool {
     trouble.is_told_at_once || trouble.since + TOLD_AFTER <= now
 }
 
-/// How Perennial classifies one client secret on the app.
+/// How Perennial classifies one client secret or certificate of the app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
-    /// The newest version in the vault contains the secret.
+    /// The secret or certificate is in use.
     Held,
-    /// The newest version may contain the secret. The version carries no secret id, and several secrets fit.
+    /// The newest version may contain the secret. Neither the version's tags nor the secret's hint decides this.
     MayBeHeld,
     /// An older version contains the secret. Perennial removes the secret after the grace period.
     Superseded,
     /// Perennial created the secret, but no version contains it. Either an instance is trying the secret now, or
     /// Perennial removes the secret a day after its creation.
     NotSaved,
-    /// The newest version of the certificate. It is tried until every server of Entra accepts it.
+    /// The newest version of the certificate, which is tried until Entra accepts it reliably.
     Trying,
     /// The secret appeared on the app, and its origin is unknown.
     Unknown,

@@ -37,13 +37,13 @@ pub enum RenewalStep {
     Wait(TimeDelta),
 }
 
-/// The vault secret that is renewed, and the policy.
+/// The vault secret or certificate that is renewed, and the rules for its renewal.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// The vault secret.
+    /// The address of the vault secret or certificate.
     pub at: SecretAddress,
     pub policy: RenewPolicy,
-    /// Whether a person has requested a new secret, even if the renewal is not due.
+    /// Whether a person has requested a renewal, so that it begins even if it is not due.
     pub is_forced: bool,
 }
 
@@ -53,7 +53,8 @@ impl Target {
         self.is_forced || look.is_due(&self.policy, now)
     }
 
-    /// Returns the older version with a renewed secret that another writer has replaced, if this blocks the renewal.
+    /// Returns the renewed version that another writer has replaced (`CredentialLook::overwritten`). A requested
+    /// renewal ignores such a version.
     fn overwritten<'a>(&self, look: &'a CredentialLook, now: Timestamp) -> Option<&'a Version> {
         look.overwritten(&self.policy, now).filter(|_| !self.is_forced)
     }
@@ -147,8 +148,8 @@ impl RenewalState {
                     Some(found) => {
                         Some(RenewalAttempt::Unwanted { key_id: found.key_id, reason: Reason::AnswerLost })
                     }
-                    // Entra's list may show a created secret late. If the secret appears even later than this, it is
-                    // treated as an orphan.
+                    // Entra's list may show a created secret late. If the secret appears later than `SETTLED_AFTER`, it
+                    // is treated as an orphan.
                     None if look.up < up + SETTLED_AFTER => Some(RenewalAttempt::Lost { name, up }),
                     None => None,
                 }
@@ -196,7 +197,7 @@ impl RenewalState {
             self.health.trouble_since(Part::Renewing, failure(Remedy::Operator, summary), look.at);
         } else if let Some(version) = target.overwritten(look, look.at) {
             let summary = format!(
-                "another writer replaced the renewed client secret of version {} in {} with a secret that expires soon",
+                "another writer replaced the renewed client secret (version {} of {}) with a secret that expires soon",
                 version.id, target.at
             );
             let action = format!(
@@ -210,7 +211,7 @@ impl RenewalState {
 
     /// Records that Perennial has removed a new secret without using it. This failure is reported immediately.
     pub fn gave_up(&mut self, reason: Reason, now: Timestamp, up: TimeDelta) {
-        let summary = format!("a new client secret was removed again: {}", reason.text());
+        let summary = format!("Perennial removed the new client secret without using it: {}", reason.text());
         self.health.failed(Part::Renewing, failure(Remedy::Retry, summary), now, up);
         self.health.troubles.entry(Part::Renewing).and_modify(|trouble| trouble.is_told_at_once = true);
     }

@@ -66,8 +66,8 @@ pub struct NewSecret {
     pub since: Timestamp,
     /// The probes of this secret.
     pub trial: Trial,
-    /// Whether the secret was sent to the vault. If the state still has the secret after that, the answer may have been
-    /// lost.
+    /// Whether the secret was sent to the vault. If the state still has the secret after that, the vault's answer may
+    /// have been lost.
     pub was_sent: bool,
 }
 

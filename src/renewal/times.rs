@@ -3,8 +3,8 @@
 
 use chrono::TimeDelta;
 
-/// All of Entra's servers are assumed to know a new secret if Entra has accepted the secret for this long, without a
-/// rejection (docs/azure-facts.md F604).
+/// If Entra has accepted a new secret for this long without a rejection, Perennial assumes that all of Entra's servers
+/// know the secret (docs/azure-facts.md F604).
 pub const SETTLED_AFTER: TimeDelta = TimeDelta::minutes(15);
 
 /// The minimum number of accepted probes before a new secret is saved.
@@ -13,7 +13,8 @@ pub const SETTLED_PROBES: u32 = 15;
 /// The time between two probes of a new secret.
 pub const PROBE_EVERY: TimeDelta = TimeDelta::seconds(60);
 
-/// Within this time, Entra must have accepted a new secret for `SETTLED_AFTER`. Otherwise Perennial removes the secret.
+/// Within this time, Entra must have accepted a new secret for `SETTLED_AFTER`. Otherwise Perennial removes the secret,
+/// or reports the certificate's version.
 pub const GIVE_UP_AFTER: TimeDelta = TimeDelta::hours(1);
 
 /// A new secret is saved within this time or not at all. This time is much shorter than `ORPHAN_AGE`. So no instance
@@ -30,8 +31,8 @@ pub const GRACE: TimeDelta = TimeDelta::days(7);
 /// The time between two looks at the vault and the app registration while nothing is due.
 pub const LOOK_EVERY: TimeDelta = TimeDelta::hours(6);
 
-/// The time between two looks at a certificate. This time is shorter than `LOOK_EVERY`. If Key Vault creates a version
-/// by itself, programs that read the newest version fail until Perennial has registered this version.
+/// The time between two looks at a certificate. This time is shorter than `LOOK_EVERY`, because Key Vault may create a
+/// version by itself. Until Perennial has registered this version, programs that read the newest version fail.
 pub const CERTIFICATE_LOOK_EVERY: TimeDelta = TimeDelta::hours(1);
 
 /// If a new version of a certificate is not in use after this time, Perennial reports the version.
@@ -40,10 +41,11 @@ pub const REPORTED_AFTER: TimeDelta = TimeDelta::hours(2);
 /// Before Perennial changes anything at Entra or in the vault, the last look must be at most this old.
 pub const LOOK_IS_FRESH: TimeDelta = TimeDelta::minutes(5);
 
-/// The maximum number of secrets that all instances together create in a day. A restart does not reset the number.
+/// The maximum number of secrets or certificate versions that all instances together create in a day. A restart does
+/// not reset the count.
 pub const ATTEMPTS_A_DAY: usize = 3;
 
-/// The wait after a failed step. Each further failure doubles the wait.
+/// The wait after the first failed step. Each further failure doubles the wait.
 pub const FIRST_RETRY: TimeDelta = TimeDelta::minutes(1);
 
 /// The longest wait after a failed step.

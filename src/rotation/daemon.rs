@@ -1,8 +1,7 @@
-//! The loop of one token's task. The loop decides, waits for its turn, carries out one step, publishes the state, and
-//! waits. A stop request ends the loop in an orderly way.
+//! The loop of one token's task. The loop decides the next step, waits for its turn, carries out the step, and
+//! publishes the state.
 //!
-//! This module owns only the loop. A stop request cancels every wait. It cancels a step only if the step can be
-//! repeated without a loss.
+//! This module owns only the loop. A stop request cancels every wait. It cancels a step only if this loses no token.
 
 use std::time::Duration;
 
@@ -31,15 +30,16 @@ const LOOK_EVERY: Duration = Duration::from_secs(4 * 60);
 pub struct Signals {
     /// Requests that the task stops as soon as it holds no unsaved successor.
     pub stop: CancellationToken,
-    /// Each change of this value makes the task check the token now. The sender must exist as long as the tasks.
+    /// Each change of this value makes the task check the token now.
     pub reload: watch::Receiver<u64>,
     /// The marks of the alerts that sinks have received about this token.
     pub told: Told,
 }
 
 /// Runs the loop of one token until a stop request. After the stop request, the task continues only while a successor
-/// is unsaved. The stop request cancels a running step, unless the step holds a successor or the answer to a
-/// redemption. So a stop does not wait for a service that hangs.
+/// is unsaved. The stop request cancels a running step, unless the step holds a successor. If the step waits for the
+/// answer to a redemption, the stop request cancels the step a second later (`Hold::may_end`). So a stop does not wait
+/// for a service that hangs.
 ///
 /// The loop calls `publish` with each new state, the next step, and the events since the last call. The loop calls
 /// `pulse` before each step. During a wait, it calls `pulse` at least once in `LOOK_EVERY`. Returns the last state, or
@@ -77,7 +77,8 @@ where
             if jumped.host != before.host {
                 state = rotator.reload(state);
             }
-            // If the newest version is a sign-in, a list of the versions shows which incidents this sign-in has ended.
+            // If the newest version is a sign-in, the marks of delivered alerts are on an older version. So the task
+            // takes these marks over later, after a list of the versions (`Inherited::SignIn`).
             if !has_inherited && state.newest.is_some() && state.inherited != Some(Inherited::SignIn) {
                 has_inherited = true;
                 if let Some(Inherited::Told(found)) = &state.inherited {
@@ -142,8 +143,8 @@ where
 }
 
 /// Waits for the token's turn and records signs of life meanwhile. Publishes the state of a waiting token, but only
-/// once. Returns false if a stop request ended the wait. A stop request ends the wait only if the task holds neither a
-/// successor nor an answer.
+/// once. Returns false if a stop request ended the wait. A stop request ends the wait only if the task holds no
+/// successor.
 async fn in_turn<I, V, R>(
     rotator: &mut Rotator<I, V, R>,
     state: &mut State,

@@ -37,10 +37,10 @@ impl Stepped {
 pub enum Event {
     /// A read shows that the newest version has changed.
     VersionSeen(VersionId),
-    /// The issuer redeemed the stored token.
+    /// The issuer redeemed the token in this version. The `Uuid` is the rotation's id.
     Proved(VersionId, Uuid),
     /// A rotation is saved. The first version was redeemed. The second version contains the successor, and the vault
-    /// shows the second version.
+    /// shows the second version. The `Uuid` is the rotation's id.
     Rotated(VersionId, VersionId, Uuid),
     /// Another writer has written a newer version. This version works, so Perennial keeps it and drops the held
     /// successor.
@@ -57,13 +57,13 @@ pub enum Event {
     },
     /// A person has disabled the newest version, so Perennial no longer uses the token.
     TurnedOff,
-    /// A check found that a person has changed something.
+    /// A check found a change that may end a failure, so the next attempt is due now.
     VersionChanged,
     /// Partner Center rejects the access token.
     PartnerCenterRefused(Box<Acceptance>),
     /// Partner Center did not say whether it accepts the access token. The text is the reason.
     PartnerCenterUnknown(String),
-    /// The issuer did not name these facts: tenant, app or user.
+    /// These facts about the token could not be verified: tenant, app or user.
     IdentityUnverified(Unverified),
     /// A version's token belongs to another user than the version's tag says.
     UserChanged(VersionId),
@@ -78,7 +78,7 @@ pub enum Event {
     HistoryUnread(String),
     /// The tags of a version could not be updated. The text is the reason.
     TagsNotUpdated(VersionId, String),
-    /// A new version has no room for these foreign tags.
+    /// A new version has no room for these tags of other programs.
     TagsDropped(String),
     /// A replaced version could not be disabled. The text is the reason.
     RetireFailed(VersionId, String),
@@ -117,7 +117,7 @@ impl Event {
             }
             Self::IdentityUnverified(what) => {
                 warn!(event = "identity_unverified", %token, %what,
-                    "Entra's answer does not name the token's tenant, app or user; the configuration is not verified");
+                    "Entra's answer does not name the token's tenant, app or user, so the configuration is not verified");
             }
             Self::UserChanged(version) => {
                 warn!(event = "user_changed", %token, %version,
@@ -146,7 +146,7 @@ impl Event {
             }
             Self::TagsDropped(tags) => {
                 warn!(event = "tags_dropped", %token, tags,
-                    "there is no room for these tags beside Perennial's, so the new version lacks them");
+                    "Key Vault's limit of tags leaves no room for these tags, so the new version lacks them");
             }
             Self::RetireFailed(version, reason) => {
                 warn!(event = "retire_failed", %token, %version, reason,

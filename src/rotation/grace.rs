@@ -29,7 +29,7 @@ impl Grace {
         self.ends_at
     }
 
-    /// Waits for the next attempt. Returns false once the grace period is over.
+    /// Waits until the next attempt may begin. Returns false if the grace period is over.
     pub async fn allows_another(self) -> bool {
         if Instant::now() >= self.ends_at {
             return false;

@@ -65,7 +65,7 @@ pub struct Hold {
 }
 
 impl Default for Hold {
-    /// Creates the stake of a process with a single task.
+    /// Creates the handle for the only task of a process.
     fn default() -> Self {
         Holds::new(1).of(0)
     }
@@ -88,8 +88,9 @@ impl Hold {
         self.all.0.stakes.get(self.task).is_some_and(|known| known.load(Ordering::Relaxed) == stake as u8)
     }
 
-    /// Waits until a stop is requested and the task holds neither a successor nor an answer. The caller may then cancel
-    /// all work of the task.
+    /// Waits until a stop is requested and the task holds no successor. If the task waits for the answer to a
+    /// redemption, this function returns `ANSWER_WITHIN` after the stop request at the latest. The caller may then
+    /// cancel all work of the task.
     pub async fn may_end(&self, stop: &CancellationToken) {
         stop.cancelled().await;
         let answered_by = Instant::now() + ANSWER_WITHIN;

@@ -2,10 +2,10 @@
 //! request is allowed now. If not, it decides when.
 //!
 //! This module is pure. It owns the limits of promise 6 (docs/promises.md) that tokens share. `state` owns the limits
-//! of one token. An instant is the time since an arbitrary fixed moment, measured by a monotonic clock.
+//! of one token. Each time is a `Duration` since an arbitrary fixed moment, measured by a monotonic clock.
 //!
-//! A permit counts from the moment when it is taken. After the answer to its request, the permit counts for one more
-//! span. The reason is that the request may have reached the service at any moment before the answer.
+//! A permit counts from the moment when it is taken. After the answer to its request, the permit counts for the span of
+//! its limit. The reason is that the request may have reached the service at any moment before the answer.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher as _};
@@ -116,7 +116,7 @@ struct Window {
     busy: usize,
     /// The times of the answers that still count, in order.
     ended: VecDeque<Duration>,
-    /// The end of a pause that the peer has asked for. Until then, only urgent requests get a permit.
+    /// The end of a pause that the service has asked for. Until then, only urgent requests get a permit.
     paused_until: Duration,
 }
 
@@ -151,8 +151,8 @@ impl Usage {
     /// Takes a permit if one is free.
     ///
     /// # Errors
-    /// Returns the time of the next attempt. Returns `None` if the caller must wait until any taken permit is given
-    /// back.
+    /// Returns the time at which a permit may be free. Returns `None` if the caller must wait until another caller
+    /// gives a permit back.
     pub fn take(&mut self, what: Limited, urgent: bool, now: Duration) -> Result<(), Option<Duration>> {
         let (most, span) = what.limit(urgent);
         let paused_until = self.windows.get(&what).map_or(Duration::ZERO, |window| window.paused_until);

@@ -38,7 +38,8 @@ impl<V> Paced<'_, V> {
         self.heeded(at, call.await)
     }
 
-    /// Applies a pause that the vault requests. Until the end of the pause, no other token begins a step in that vault.
+    /// Applies a pause that the vault requests. Until the end of the pause, only tokens with a held successor begin a
+    /// step in that vault.
     fn heeded<T>(&self, at: &SecretAddress, answer: Result<T, VaultError>) -> Result<T, VaultError> {
         if let Err(VaultError::Unavailable { retry_after: Some(after), .. }) = &answer {
             self.turns.pause(Limited::Vault(hash(&at.vault)), (*after).min(schedule::LONGEST));

@@ -1,7 +1,7 @@
 //! The steps of one token that call services: prove, save, check the vault, update tags.
 //!
-//! This module owns the order of reads, redemptions and writes. `schedule` owns the times, `save` owns the meaning of a
-//! list of versions, and `azure` owns the protocols.
+//! This module owns the order of reads, redemptions and writes. `schedule` decides when a step is due, `save`
+//! interprets a list of versions, and `azure` owns the protocols.
 //!
 //! Invariant: after a redemption whose successor must be saved, the successor is in `Phase::Unsaved` until the vault
 //! shows it. Only the end of the process can lose such a successor.
@@ -117,9 +117,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         stepped
     }
 
-    /// Reads, redeems and checks the newest version. If a rotation is due or forced, the new state has the phase
-    /// `Phase::Unsaved`. If the step needs more permits than the token has taken, the step redeems nothing, and the
-    /// token waits for its turn (`State::in_line`).
+    /// Reads, redeems and checks the newest version. If a rotation is due or forced, or the token is `strict`, the new
+    /// state has the phase `Phase::Unsaved`. If the step needs more permits than the token has taken, the step redeems
+    /// nothing, and the token waits for its turn (`State::in_line`).
     pub async fn prove(&mut self, mut state: State, force: bool) -> Stepped {
         let mut attempt = Attempt::new(rotation_id());
         state.in_line = false;
@@ -148,7 +148,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         force: bool,
         attempt: &mut Attempt,
     ) -> Result<(), Failure> {
-        // An unplanned rotation may exceed today's limits. In that case, the step waits before it redeems the token.
+        // A rotation that was not planned may exceed today's limits. In that case, the step only proves the token.
         let now = self.clock.now();
         let room = self.timing.room_for_vault_calls(state, state.calls_of_a_rotation(), now) <= now;
         let newest = self.read_newest(state, attempt).await?;
@@ -198,8 +198,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok(())
     }
 
-    /// Records the definite failure of the newest version. A transient failure has interrupted the search for a working
-    /// older version. That transient failure must not hide the definite failure.
+    /// Records `certain`, the definite failure of the newest version. `hindered` is the failure that interrupted the
+    /// search for a working older version. If `hindered` is transient, it must not hide `certain`.
     fn settle(&mut self, state: &mut State, certain: Failure, hindered: &Failure, attempt: &mut Attempt) {
         let is_known = state.blocked.as_ref().is_some_and(|blocked| blocked.is_confirmed);
         if hindered.remedy == Remedy::Retry && !is_known {
@@ -208,7 +208,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Schedules a full check, because a person reports a change (SIGHUP).
+    /// Schedules a full check, because of a SIGHUP or a jump of the host's clock.
     pub fn reload(&self, mut state: State) -> State {
         let due_at = self.clock.now();
         schedule::ask_again(&mut state);
@@ -241,7 +241,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         state.note_vault_call(self.clock.now());
         let newest = self.vaults().newest(&self.grant.secret, attempt.id).await;
         if let (Err(_), Some(sighted)) = (&newest, &mut state.sighted) {
-            // While the vault cannot be read, no other process may be able to renew the mark of its redemption. So the
+            // While the vault cannot be read, the process that made this mark may be unable to renew the mark. So the
             // wait for the end of that redemption starts again.
             sighted.1 = self.clock.now();
         }

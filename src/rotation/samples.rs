@@ -54,7 +54,7 @@ pub(crate) fn version(id: &str, created: Timestamp) -> Version {
     Version { id: VersionId(id.into()), created, enabled: true, expires: None, tags: Tags::new() }
 }
 
-/// Returns a successor of that version that is not in the vault yet.
+/// Returns an unsaved successor of the version `redeemed`.
 pub(crate) fn pending(redeemed: Version, issued_at: Timestamp) -> PendingSave {
     PendingSave::of(Successor {
         token: RefreshToken::new("successor"),
@@ -79,8 +79,8 @@ pub(crate) fn proved(newest: Version, proved_at: Timestamp) -> State {
     }
 }
 
-/// Returns the same state with a failure that began at `since`, after this many attempts. A transient failure becomes
-/// an outage. Any other failure blocks the token until a person acts.
+/// Returns the same state with a failure that began at `since`. A transient failure becomes an outage with this number
+/// of attempts. Any other failure blocks the token until a person acts.
 pub(crate) fn failed(state: State, failure: Failure, since: Timestamp, attempts: u32) -> State {
     if failure.remedy == Remedy::Retry {
         let outage = Outage { failure, since, attempts, retry_at: since };

@@ -9,11 +9,11 @@
 //! to its sign-in. A sign-in is *buried* if the newest version breaks the rule: the newest version was written after
 //! this sign-in and does not descend from it.
 //!
-//! The rule is checked for all versions that the vault lists. It would not be enough to search the versions between the
-//! redeemed version and the written version, for two reasons. Such a search would miss a sign-in if another writer has
-//! rotated after the write that buried the sign-in. When Perennial restores a buried sign-in, such a search would also
-//! mistake an older write of Perennial for a sign-in. Key Vault cannot write conditionally (docs/azure-facts.md F211).
-//! With conditional writes, no list would be needed.
+//! The rule is checked for all versions that the vault lists. It would not be enough to search the versions between
+//! the redeemed version and the written version, for two reasons. Such a search would miss a sign-in if another writer
+//! has rotated after the write that buried the sign-in. When Perennial restores a buried sign-in, such a search would
+//! also mistake an older write of Perennial for a buried sign-in. Key Vault cannot write conditionally
+//! (docs/azure-facts.md F211). With conditional writes, no list would be needed.
 //!
 //! Invariants: If the newest value is another writer's, Perennial writes only after it has tried to redeem this value.
 //! Perennial disables only its own versions, and only if they are strictly older than the redeemed version.
@@ -58,8 +58,8 @@ pub fn after_read(pending: &PendingSave, newest: &Stored) -> AfterRead {
 pub enum AfterList {
     /// The vault does not show the written version, so it counts as not written (docs/azure-facts.md F217).
     NotSeen,
-    /// The write buried this sign-in, or this descendant of a sign-in. The version is to be redeemed, and its successor
-    /// is to become the newest version.
+    /// The write buried this sign-in, or this descendant of a sign-in. This version is to be redeemed, and its
+    /// successor is to become the newest version.
     Buried(Version),
     /// The successor is safe.
     Settled {
@@ -68,15 +68,16 @@ pub enum AfterList {
     },
 }
 
-/// Decides by the list of versions how a save continues after its write.
+/// Decides from the list of versions how a save continues after its write.
 pub fn after_list(pending: &PendingSave, versions: &[Version]) -> AfterList {
     let Some(ours) = pending.written.as_ref().and_then(|id| find(versions, id)) else {
         return AfterList::NotSeen;
     };
-    // The vault's times are whole seconds. So a sign-in of the same second as the redeemed version may be older or
-    // newer. The order is known only if that second was over at the last read of the newest version. If the order is
-    // unknown, the sign-in is tried, since a try costs only one redemption, and a missed sign-in would be lost. If two
-    // sign-ins have the same second, either may become the newest, since both are good.
+    // The vault's times are whole seconds. So a sign-in of the same second as the written version's sign-in may be
+    // older or newer. The order is known only if that second was over at the last read of the newest version, since
+    // this read showed the newer one. If the order is unknown, the sign-in is tried, since a try costs only one
+    // redemption, and a missed sign-in would be lost. If two sign-ins have the same second, either may become the
+    // newest, since both are good.
     let redeemed = &pending.successor.redeemed.id;
     let known = [pending.dead.as_slice(), pending.seen.as_slice(), std::slice::from_ref(redeemed)].concat();
     match buried_under(ours, versions, &known, Ties::Since(pending.read_at)) {
@@ -88,24 +89,26 @@ pub fn after_list(pending: &PendingSave, versions: &[Version]) -> AfterList {
 /// Which sign-ins of the same second count as newer than the sign-in of the newest version.
 #[derive(Clone, Copy, Debug)]
 pub enum Ties<'a> {
-    /// Sign-ins of this second or later count as newer. With `None`, all of them count. This rule is used only during a
-    /// save, which remembers the sign-ins that it has already tried.
+    /// Sign-ins count as newer if their second is the second of this time, or later. With `None`, all of them count as
+    /// newer. This rule is used only during a save, which remembers the sign-ins that it has already tried.
     Since(Option<Timestamp>),
     /// Only sign-ins that were rejected while they were buried under Perennial's version count as newer. The given
     /// entries or the sign-in's tags show such a rejection. Perennial tries these sign-ins again until they work. If
-    /// all sign-ins of the second counted, each new process would try all of them at its start.
+    /// all sign-ins of the same second counted, each new process would try all of them at its start.
     Refused(&'a [RefusedVersion]),
 }
 
 /// Finds the newest sign-in from which `newest` does not descend, and returns the youngest usable version of that
-/// sign-in's chain. Returns `None` if that sign-in is older than the sign-in of `newest`. `known` are versions that
-/// need no further check.
+/// sign-in's chain. Returns `None` if that sign-in is older than the sign-in of `newest`. The versions in `known` need
+/// no further check.
 ///
-/// The check at start-up also uses this function. An earlier process may have died after its write and before its list,
-/// and may have left a sign-in buried. Only the check at start-up finds such a sign-in.
+/// The check at start-up also uses this function. An earlier process may have died after its write and before its
+/// list, and may have left a sign-in buried. Without the check at start-up, such a sign-in would stay buried until the
+/// next save.
 ///
-/// A disabled sign-in does not count. If a user enables such a sign-in later, the sign-in is not the newest version. So
-/// only the list after the next save finds and restores the sign-in (simulation, seed 866).
+/// A disabled sign-in does not count. If a user enables such a sign-in later, the sign-in is not the newest version.
+/// So Perennial finds and restores the sign-in only after the next save or at the next start-up (simulation, seed
+/// 866).
 pub fn buried_under<'a>(
     newest: &Version,
     versions: &'a [Version],
@@ -200,8 +203,7 @@ fn parent<'a>(version: &Version, versions: &'a [Version], place: Place<'_>) -> O
 
 /// Whether Perennial wrote the tags together with this version. A tool that copies tags to its own version also copies
 /// the rotation id. Perennial never uses one rotation id for two values, so two versions with the same id show a copy.
-/// If Perennial cannot tell which version is the copy, both count as sign-ins. In this case, neither of them counts as
-/// buried by the other.
+/// If Perennial cannot tell which version is the copy, both count as sign-ins.
 fn is_genuine(version: &Version, versions: &[Version], place: Place<'_>) -> bool {
     let id = version.tags.get(tag::ROTATION_ID);
     let copied_from = |other: &Version| {
@@ -228,7 +230,7 @@ fn retired(redeemed: &VersionId, ours: &Version, versions: &[Version]) -> Vec<Ve
 /// Returns the youngest enabled versions that are older than an invalid version, each with its sign-in. Leaves out
 /// versions that are known to be dead.
 pub fn predecessors<'a>(useless: &Version, versions: &'a [Version]) -> Vec<(&'a Version, &'a Version)> {
-    /// The number of versions that are tried.
+    /// The maximum number of versions to return.
     const TRIED: usize = 2;
     let mut old: Vec<&Version> = versions
         .iter()

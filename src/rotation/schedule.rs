@@ -1,7 +1,7 @@
 //! Decides when each step of one token happens: the next step, and the wait after a failure.
 //!
-//! This module is pure: time and randomness are arguments. `State` contains all facts about vaults and issuers that it
-//! uses.
+//! This module is pure: time and randomness are arguments. `State` contains all facts about vaults and issuers that
+//! this module uses.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +33,8 @@ pub const WATCH_EVERY: TimeDelta = TimeDelta::seconds(65);
 /// Of this many checks of an app's credential, one also reads the token's secret. With [`WATCH_EVERY`], the checks make
 /// 1,396 calls a day. So 104 of the 1,500 calls are left for proofs and saves, including their lists of versions.
 pub const TOKEN_READ_EACH: u32 = 20;
-/// The longest interval of checks. An app's id and secret may be in two vaults, and then each check makes two calls.
+/// The longest interval of checks. If an app's id and secret are in two vault secrets, each check makes two calls, so
+/// checks are half as frequent.
 const LONGEST_WATCH: TimeDelta = TimeDelta::seconds(2 * 65);
 /// The interval of save attempts while a person must act. Each attempt makes two calls.
 const SAVE_AGAIN_EVERY: TimeDelta = TimeDelta::seconds(130);
@@ -42,13 +43,14 @@ const SAVE_AGAIN_EVERY: TimeDelta = TimeDelta::seconds(130);
 pub const AGAIN_AFTER: TimeDelta = DAY;
 /// The time after which a second redemption confirms a rejection that is not definite. Only then is a person alerted.
 pub const CONFIRM_AFTER: TimeDelta = TimeDelta::minutes(1);
-/// The interval of redemptions while a rejection of a new credential may still pass. Meanwhile, the source of the credential is checked every minute.
+/// The interval of redemptions while Entra rejects a new credential but may still accept it. Meanwhile, the source of
+/// the credential is checked every minute.
 const FRESH_AGAIN_EVERY: TimeDelta = TimeDelta::minutes(2);
 /// The wait for the next redemption of a blocked token if the last redemption got no answer. The checks of the vault
 /// continue meanwhile, so more frequent redemptions are not needed.
 const AGAIN_SOON: TimeDelta = TimeDelta::hours(3);
-/// The interval at which a proof is recorded in the vault. The record is a step of its own and costs one request. A
-/// proof costs three.
+/// The interval at which a proof is recorded in the vault. The record costs one request in addition to the three of a
+/// proof.
 pub const MARK_EVERY: TimeDelta = DAY;
 /// The wait after a failed update of tags.
 pub const MARK_AGAIN_AFTER: TimeDelta = TimeDelta::hours(1);
@@ -98,14 +100,14 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// Moves the times of each token by up to a tenth of the policy's times, earlier or later. Moves the times of each
-    /// process by up to a fiftieth.
+    /// Moves the rotations of each token by up to a tenth of `rotate_after`, earlier or later. The process's sample
+    /// also makes rotations later and proofs earlier, by up to a fiftieth.
     pub fn new(policy: &Arc<Policy>, name: &TokenName, process_sample: f64) -> Self {
         let spread = SPREAD * (2.0 * fraction(name) - 1.0) + PROCESS_JITTER * process_sample;
         Self {
             policy: policy.clone(),
             rotate_after: delta(policy.rotate_after.mul_f64(1.0 + spread)),
-            // The sample only makes proofs earlier, because a dead grant must be noticed within `prove_every`.
+            // Proofs are never moved later, because a dead grant must be noticed within `prove_every`.
             prove_every: delta(policy.prove_every.mul_f64(1.0 - PROCESS_JITTER * process_sample)),
         }
     }
@@ -165,8 +167,8 @@ impl Timing {
         if due { state.calls_of_a_rotation() } else { VAULT_CALLS_A_STEP }
     }
 
-    /// Returns the first instant, `now` or later, at which the limits allow this many calls to the vault. Checks for a
-    /// person's action have a limit of their own.
+    /// Returns the first instant, `now` or later, at which the limits allow this many calls to the vault. While
+    /// Perennial checks for a person's action, another limit applies, and this function returns `now`.
     pub fn room_for_vault_calls(&self, state: &State, calls: usize, now: Timestamp) -> Timestamp {
         if calls == 0 || state.is_watching() {
             return now;
@@ -190,8 +192,8 @@ impl Timing {
     /// Returns the next step while Perennial waits for a person to act. The step is a check of the vault, or another
     /// redemption.
     fn step_while(&self, blocked: &Blocked, state: &State, now: Timestamp) -> (Next, Timestamp) {
-        // The redemption is due and waits only for the limits. A check of the vault would not make the redemption
-        // earlier.
+        // The redemption is due and waits only for the limits. A check of the vault would not bring the redemption
+        // forward.
         if blocked.again_at <= now {
             return (Next::Prove, blocked.again_at);
         }
@@ -334,8 +336,9 @@ fn may_rotate(version: &Version, state: &State, now: Timestamp) -> bool {
 
 /// Returns the wait after a failed attempt. `attempts` counts the failures before this one.
 ///
-/// The first waits are short. Later waits have full jitter over a span that doubles, between a minute and an hour. A
-/// peer's `Retry-After` can make the wait longer, up to an hour. Waits become shorter as the expiry comes nearer.
+/// The first waits are short. Later waits are random in a span that doubles each time (full jitter). Each of them is
+/// at least a minute and at most an hour. A peer's `Retry-After` can make the wait longer, up to an hour. Waits become
+/// shorter as the expiry comes nearer.
 pub fn retry_wait(
     attempts: u32,
     retry_after: Option<Duration>,

@@ -1,8 +1,8 @@
 //! The state of one token between two steps, as this process knows it.
 //!
-//! This module owns the state and the counters of the daily limits. `schedule` decides, `rotate` changes the state.
+//! This module owns the state and the daily counters. `schedule` decides the next step. `rotate` changes the state.
 //!
-//! Invariant: a successor that the vault does not contain yet is in `Phase::Unsaved` and in no other place.
+//! Invariant: a successor that must be saved is in `Phase::Unsaved` and in no other place.
 
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ pub struct State {
     pub phase: Phase,
     /// A failure that a person must fix. Only a success or a new version clears this failure.
     pub blocked: Option<Box<Blocked>>,
-    /// A transient failure. Any answer of the service clears this failure.
+    /// A transient failure. An answer of the service ends this failure.
     pub outage: Option<Box<Outage>>,
     /// The newest version at the last read.
     pub newest: Option<Version>,
@@ -75,7 +75,7 @@ pub struct State {
     pub rescued: Option<VersionId>,
     /// The time at which a buried sign-in was last found and restored.
     pub unburied_at: Option<Timestamp>,
-    /// The expiry of the app's secret, if the vault names it.
+    /// The expiry of the app's credential, if the vault, the certificate or the configuration names it.
     pub app_secret_expires: Option<Timestamp>,
     /// The time at which the app's credential was first read.
     pub credential_read_at: Option<Timestamp>,
@@ -90,11 +90,11 @@ pub struct State {
     pub older_tried: Option<Box<(VersionId, Timestamp)>>,
     /// The id of this process's unfinished redemption. The version of the `strict` token is marked with this id.
     pub claim: Option<Uuid>,
-    /// The mark of another process's redemption at the last read, and since when this mark is unchanged.
+    /// The mark that must stay unchanged before the next redemption, and since when it has been unchanged.
     pub sighted: Option<Box<(Mark, Timestamp)>>,
     /// Whether the next step is due but must wait for its turn, because other tokens use up the shared limits (`pace`).
     pub in_line: bool,
-    /// The earliest time of the next update of tags.
+    /// After a failed update of tags: the earliest time of the next update.
     pub mark_after: Option<Timestamp>,
     /// The redemptions of the last day.
     pub redemptions: Recent,
@@ -112,10 +112,10 @@ pub enum Phase {
     /// This process has not proved the newest version. The process has just started, the version is new, or the last
     /// proof was rejected.
     Unproved {
-        /// The time of the first proof, unless a failure blocks it.
+        /// The time of the first proof, unless a failure delays the proof.
         due_at: Timestamp,
     },
-    /// The newest version was redeemed. The next step is due after some time.
+    /// The newest version was redeemed. The next proof or rotation is due later.
     Current,
     /// The issuer returned a successor that the vault does not show yet.
     Unsaved(Box<PendingSave>),
@@ -154,7 +154,6 @@ pub struct Outage {
 /// What this process knows about one version.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// The version that the facts are about.
     pub version: VersionId,
     /// When the issuer last redeemed the version's token.
     pub proved_at: Option<Timestamp>,
@@ -179,7 +178,6 @@ pub struct Verdict {
 }
 
 impl Facts {
-    /// Creates empty facts about a version.
     pub fn of(version: VersionId) -> Self {
         Self {
             version,
@@ -195,14 +193,13 @@ impl Facts {
 /// A version whose last rejection is not final, so that the version may be redeemed again later.
 #[derive(Clone, Debug)]
 pub struct RefusedVersion {
-    /// The rejected version.
     pub id: VersionId,
     /// The time of the last redemption.
     pub at: Timestamp,
     /// The issuer's answer.
     pub failure: Failure,
-    /// Whether the version was not the newest one when it was rejected, but buried under a version of Perennial. If two
-    /// sign-ins have the same second, only such a version may count as the later sign-in.
+    /// Whether the version was buried under a version of Perennial when it was rejected. If two sign-ins have the same
+    /// second, only such a version may count as the later sign-in.
     pub is_buried: bool,
 }
 
@@ -266,7 +263,7 @@ impl State {
         }
     }
 
-    /// Returns the open failure. If two failures are open, returns the graver one.
+    /// Returns the open failure. If two are open, returns the one that a person must fix.
     pub fn failure(&self) -> Option<&Failure> {
         let blocked = self.blocked.as_ref().map(|blocked| &blocked.failure);
         blocked.or(self.outage.as_ref().map(|outage| &outage.failure))
@@ -285,7 +282,6 @@ impl State {
         })
     }
 
-    /// Clears all failures.
     pub fn clear_failures(&mut self) {
         (self.blocked, self.outage) = (None, None);
     }
@@ -306,8 +302,8 @@ impl State {
         }
     }
 
-    /// When the clock is corrected, moves the end of each wait that follows a failure, so that the wait keeps its length.
-    /// Promise 1 relies on these lengths.
+    /// When the clock is corrected, moves the end of each wait that follows a failure, so that the wait keeps its
+    /// length. Promise 1 relies on these lengths.
     pub fn shift_waits(&mut self, by: TimeDelta) {
         if let Some(blocked) = &mut self.blocked {
             blocked.next_check_at += by;
@@ -328,7 +324,6 @@ impl State {
         }
     }
 
-    /// Counts several vault calls.
     pub fn note_vault_calls(&mut self, calls: usize, now: Timestamp) {
         (0..calls).for_each(|_| self.note_vault_call(now));
     }
@@ -338,8 +333,8 @@ impl State {
         1 + further_pages(self.listed)
     }
 
-    /// Returns the number of vault calls that a save needs at least. The list after the write and the disabling of
-    /// replaced versions are included.
+    /// Returns the minimum number of vault calls for the next attempt to save. After the write, these are the list and
+    /// the disabling of replaced versions.
     pub fn calls_of_a_save(&self) -> usize {
         match &self.phase {
             Phase::Unsaved(pending) if pending.written.is_some() => self.calls_of_a_list() + 2,
@@ -349,12 +344,12 @@ impl State {
 
     /// Returns the number of vault calls that a rotation may need.
     ///
-    /// A rotation makes up to 7 calls for a secret of 25 versions, and one more for each further page of its list.
+    /// A rotation makes up to 7 calls if the list has one page, and one more for each further page of its list.
     /// Versions cannot be deleted (docs/azure-facts.md F211). So with weekly rotations, a rotation makes 8 calls after
     /// half a year and 9 after a year. If the daily limit leaves too few calls, the rotation is postponed before its
-    /// redemption. The search for a buried sign-in is postponed to a later proof. The list after a write is postponed
-    /// while Perennial holds the successor. Before this rule, two instances that rotated in one second made 70 calls
-    /// (simulation, seed 2407).
+    /// redemption. The search for a buried sign-in is postponed to a later proof. The list after a write is postponed,
+    /// and Perennial holds the successor until then. Before this rule, two instances that rotated in the same second
+    /// made 70 calls (simulation, seed 2407).
     pub fn calls_of_a_rotation(&self) -> usize {
         VAULT_CALLS_A_STEP - 1 + self.calls_of_a_list()
     }
@@ -364,8 +359,8 @@ impl State {
         matches!(self.phase, Phase::Unsaved(_))
     }
 
-    /// Whether the held successor is the only copy of the token. This is the case if the issuer has invalidated the
-    /// version in the vault.
+    /// Whether the held successor is the only copy of the token. This is so if the issuer has invalidated the version
+    /// in the vault.
     pub fn holds_only_copy(&self) -> bool {
         matches!(&self.phase, Phase::Unsaved(pending) if pending.successor.is_only_copy)
     }

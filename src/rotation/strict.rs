@@ -10,8 +10,8 @@
 //! write.
 //!
 //! 1. A process reads the version. The process stops here if the version has another process's mark.
-//! 2. The process writes its own mark. At most [`SETTLES`] may pass from the start of the read in step 1 to the answer
-//!    to this write.
+//! 2. The process writes its own mark. If more than [`SETTLES`] passes from the start of the read in step 1 to the
+//!    answer to this write, the process stops.
 //! 3. The process waits for [`SETTLES`] and reads again. The process redeems the version only if the version still has
 //!    the process's own mark.
 //!
@@ -37,8 +37,8 @@ use crate::token::managed::ManagedToken;
 use crate::token::tags::Tags;
 use crate::token::version::{CONTENT_TYPE, MAX_TAGS, NewVersion, Stored, Version, tag};
 
-/// The time limit of steps 2 and 3 of a claim. Normally a read and a write of Key Vault together take about a tenth of
-/// this time.
+/// The time limit of step 2 of a claim, and the wait of step 3. Normally a read and a write of Key Vault together take
+/// about a tenth of this time.
 pub const SETTLES: Duration = Duration::from_secs(2);
 /// For this time after the last write of a mark, other processes always respect the mark. After that, a process may
 /// replace a mark that has stayed unchanged for `SEEN_FOR`. The process that wrote the old mark then counts as dead,
@@ -55,8 +55,8 @@ const STANDS_AT_MOST: TimeDelta = TimeDelta::hours(6);
 const RENEWED_EVERY: TimeDelta = TimeDelta::minutes(5);
 /// The maximum time of a redemption and its save if nothing blocks them.
 const SETTLED_WITHIN: TimeDelta = TimeDelta::minutes(1);
-/// The interval of checks while another process redeems the token. Also the longest interval of saves while this
-/// process holds the only copy of the token.
+/// The interval of checks while another process redeems the token. Also the longest interval of attempts to save while
+/// this process holds the only copy of the token.
 pub const LOOK_EVERY: Duration = Duration::from_secs(65);
 /// The number of vault calls from the claim of a version to the end of its save: read, trial, mark, read, read, write,
 /// list, disable two.
@@ -96,12 +96,11 @@ impl Mark {
         Self { said_at: now.trunc_subsecs(0), ..self }
     }
 
-    /// Whether the mark is due for renewal.
     pub fn is_to_be_renewed(&self, now: Timestamp) -> bool {
         now - self.said_at >= RENEWED_EVERY
     }
 
-    /// Whether this redemption wrote the mark.
+    /// Whether the redemption with the id `by` wrote the mark.
     pub fn is_of(&self, by: Uuid) -> bool {
         self.by == by
     }
@@ -136,8 +135,8 @@ pub fn unmarked(version: &Version) -> Tags {
     tags
 }
 
-/// Checks whether a version that was just read may be redeemed now. Returns the mark of an earlier redemption whose
-/// answer was lost and that left no successor.
+/// Checks whether a version that was just read may be redeemed now. Returns the mark of an earlier redemption that
+/// left no successor because its answer was lost.
 ///
 /// # Errors
 /// Returns a failure if another process redeems the version or holds its successor.
@@ -172,11 +171,11 @@ pub fn is_contest(state: &mut State, before: Option<&Mark>, ours: &Mark, now: Ti
 pub fn elsewhere(mark: &Mark) -> Failure {
     let Mark { since, command, .. } = mark;
     let summary = format!(
-        "another process (`{command}`) has been redeeming this token since {}, and has not saved the successor yet",
+        "another process (`{command}`) has been redeeming this token since {}, and has not saved the new token yet",
         rfc3339(*since)
     );
     let action = format!(
-        "keep that process running and find out why it cannot save; if that process has ended, Perennial continues {} minutes after the last tag of that process",
+        "keep that process running and find out why it cannot save; if that process has ended, do nothing: Perennial continues {} minutes after that process last wrote its tag",
         (STANDS + SEEN_FOR).num_minutes()
     );
     let failure = Failure::new(Kind::Unsaved, Remedy::Retry, FailureSubject::Grant, summary);
@@ -185,8 +184,7 @@ pub fn elsewhere(mark: &Mark) -> Failure {
 
 /// Returns the failure for a daily limit that has no room for a redemption and its save.
 pub fn no_calls_left() -> Failure {
-    let summary =
-        "daily Key Vault call limit reached; the redemption is postponed until its successor can be saved";
+    let summary = "Perennial has reached its daily limit of Key Vault calls, so it redeems this token later";
     Failure::new(Kind::Overdue, Remedy::Retry, FailureSubject::Saving, summary)
 }
 
@@ -212,9 +210,10 @@ pub fn too_slow() -> Failure {
 /// Returns the failure for foreign tags that leave no room for the mark.
 pub fn no_room() -> Failure {
     let summary =
-        format!("the newest version has {MAX_TAGS} tags, so Perennial cannot add its tag for a redemption");
+        format!("the newest version has {MAX_TAGS} tags, so it has no room for the tag that Perennial needs");
     let failure = Failure::new(Kind::VaultRefused, Remedy::Operator, FailureSubject::Saving, summary);
-    Failure { action: Some("remove a tag from the newest version".into()), ..failure }
+    let action = "remove a tag of another program from the newest version of the secret";
+    Failure { action: Some(action.into()), ..failure }
 }
 
 /// Returns a new version that Key Vault rejects because it has too many tags (docs/azure-facts.md F207). If this
@@ -235,7 +234,8 @@ pub fn wrong_user(grant: &ManagedToken, version: &Version) -> Option<Failure> {
     let (wanted, noted) = (grant.user_oid.as_deref()?, version.tags.get(tag::USER_OID)?);
     let differs = version.is_ours() && !wanted.eq_ignore_ascii_case(noted);
     differs.then(|| {
-        let summary = "according to the tags of its version, the token belongs to another user than user_oid names; it was not redeemed";
+        let summary = "a tag of the newest version names another user than user_oid in the configuration, so \
+            Perennial did not redeem the token";
         Failure::new(Kind::WrongIdentity, Remedy::Operator, FailureSubject::Grant, summary)
     })
 }
@@ -258,7 +258,7 @@ pub fn lost_answer(failure: Failure, mark: &Mark) -> Failure {
     }
     let Mark { since, command, .. } = mark;
     let summary = format!(
-        "{}; it was redeemed at {} (`{command}`), and the answer with its successor was lost",
+        "{}; `{command}` redeemed the stored token at {}, and the answer with its successor was lost",
         failure.summary,
         rfc3339(*since)
     );
@@ -275,7 +275,7 @@ pub fn lost(state: &mut State, now: Timestamp) -> Option<Failure> {
     let why = state.failure().map_or_else(String::new, |failure| format!(" ({})", failure.summary));
     state.phase = Phase::Unproved { due_at: now };
     let summary =
-        format!("the successor could not be saved and is lost{why}; the stored token no longer works");
+        format!("the new token could not be saved and is lost{why}; the stored token no longer works");
     Some(Failure::new(Kind::LoginRequired, Remedy::Login, FailureSubject::Grant, summary))
 }
 

@@ -4,8 +4,8 @@
 //! This module owns the waiting. A token waits for its turn before its step begins. In the queue for a limit, only the
 //! first token asks for a permit. So even ten thousand waiting tokens need little processor time.
 //!
-//! The times are uptimes of the clock. The uptime cannot be set. It stops while the host sleeps, and runs faster in the
-//! demo.
+//! This module measures time with the clock's uptime. No correction of the clock changes the uptime. The uptime stops
+//! while the host sleeps, and runs faster in the demo.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,8 +18,9 @@ use tokio::time::error::Elapsed;
 use super::pace::{Limited, Redeemer, Usage};
 use crate::process::clock::Clock;
 
-/// The longest wait for a returned permit before a token asks again. The return of a permit does not always wake the
-/// token, because tokens of an unknown user can block tokens of a known user.
+/// How long a token waits for a returned permit before it asks again, if the time of the next free permit is unknown.
+/// The return of a permit wakes only the queue of its own limit. But redemptions of unknown users also count for the
+/// limits of known users.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// The turns of one process. Cloning is cheap, and all clones share the same limits. The default value has no limits.
@@ -66,7 +67,7 @@ pub struct Needs {
     pub new_version: Option<u64>,
 }
 
-/// A token's permits for its steps. The token keeps them until it waits.
+/// A token's permits for its steps. The token gives them back when none of its steps is due.
 #[derive(Debug, Default)]
 pub struct Turn {
     step: Option<Permit>,
@@ -180,7 +181,7 @@ impl TurnsState {
         self.clock.uptime().to_std().unwrap_or_default()
     }
 
-    /// Takes a permit if no other token waits for a permit.
+    /// Takes a permit if one is free and no other token waits for this limit.
     fn take_at_once(self: &Arc<Self>, what: Limited) -> Option<Permit> {
         let mut shared = self.lock();
         if shared.queues.contains_key(&what) {
@@ -267,7 +268,7 @@ impl Permit {
         self.was_used = true;
     }
 
-    /// Counts the permit of an unknown user for the user that the answer names.
+    /// Moves a permit that was taken for an unknown user to the limit of the user that the answer names.
     pub fn belongs_to(&mut self, user_oid: &str) {
         let Limited::Redemptions(redeemer) = self.what else { return };
         let to = Limited::Redemptions(redeemer.with_user(user_oid));

@@ -1,16 +1,15 @@
 //! The HTTP endpoints for health and metrics and, if configured, for the status as JSON and as a page.
 //!
 //! - `/livez`, `/healthz`: 200 while every token task makes progress. These checks fail only if a restart can help.
-//! - `/readyz`: 200 once every token has been tried. A vault may serve one token and reject another, so a rolling
-//!   upgrade waits until all tokens have been tried. A failed attempt counts, too, so an outage cannot block the
-//!   upgrade.
+//! - `/readyz`: 200 once every token has been tried or waits for its turn. So a rolling upgrade keeps the old instance
+//!   until the new instance has tried its tokens. A failed attempt counts, too, so an outage cannot block the upgrade.
 //! - `/health`: the overall health. The status is 503 while any condition is critical. The query `?token=NAME` limits
 //!   the check to one token.
 //! - `/metrics`: the metrics for Prometheus.
 //! - `/status`, `/`: the status as JSON and as a page.
 //!
 //! Token names may reveal customer names. So `/status`, `/`, `/health?token=` and metrics of single tokens are served
-//! only with `[http] status`.
+//! only if `[http] status` is true. By default, it is true only if the server listens on a loopback address.
 //!
 //! This module owns the paths, the headers, the accepted hosts, and the limits on clients. The module reads the status
 //! board and never changes the board. It has no access to secrets.
@@ -39,20 +38,20 @@ use crate::status::board::StatusBoard;
 use crate::status::condition::Severity;
 use crate::status::document::Status;
 
-/// The maximum number of connections. Health checks and a scraper need only a few connections. If all connections are
-/// in use, a new connection replaces an idle one.
+/// The maximum number of connections. Health checks and a scraper need only a few connections. At the maximum, a new
+/// connection replaces the one that has been inactive longest.
 pub const CONNECTIONS: usize = 128;
 
 /// The timeout for a request's head and for an idle connection.
 const HEAD_WITHIN: Duration = Duration::from_secs(3);
 
-/// The maximum lifetime of a connection, so that a client that does not read cannot keep its slot.
+/// The maximum lifetime of a connection. A client that never reads its response cannot stay connected longer.
 const CONNECTION_LIVES: Duration = Duration::from_secs(60);
 
 /// The maximum size of a request's head. Only this much of a request is held in memory.
 const HEAD_BYTES: usize = 16 * 1024;
 
-const NOT_SERVED: &str = "this page names tokens, so only a loopback address serves it: set status = true in [http] to serve it here\n";
+const NOT_SERVED: &str = "this page names tokens, so Perennial serves it only on a loopback address: to serve it on this address, set status = true in [http]\n";
 const NOT_THIS_HOST: &str = "on a loopback address, the Host header must be localhost, 127.0.0.1 or [::1]: a proxy must set the Host header to one of them\n";
 const NOT_FOUND: &str = "not found: try /health, /metrics, /livez, /readyz, /status or /\n";
 
@@ -139,7 +138,7 @@ async fn ready(State(ServeState { board, .. }): State<ServeState>) -> (StatusCod
     if board.is_ready() {
         (StatusCode::OK, "ok\n")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not every token has been tried yet\n")
+        (StatusCode::SERVICE_UNAVAILABLE, "Perennial has not tried every token yet\n")
     }
 }
 

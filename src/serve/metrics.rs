@@ -1,10 +1,10 @@
-//! All metrics with their names, types, labels and meanings. This module also writes the text of a scrape.
+//! All metrics with their names, types, labels and meanings, and the text that a scrape gets.
 //!
 //! This module owns `METRICS`, the only table that defines the metrics. A test compares the documentation with this
-//! table. `prometheus-client` writes the text format. The values come from the status board.
+//! table. The crate `prometheus-client` formats the text. The values come from the status board.
 //!
-//! A collector creates the series from the snapshots at each scrape. So there is no registry of gauges and counters
-//! that stores each token's values a second time.
+//! At each scrape, a collector creates the series from the snapshots of the tokens. So there is no registry of gauges
+//! and counters that stores each token's values a second time.
 //!
 //! Invariants: An unknown value is absent, never 0. Counters exist with the value 0 from the start. No series appears
 //! twice. Labels never contain secrets, request ids or free text.
@@ -34,15 +34,15 @@ use crate::status::snapshot::{Snapshot, TokenState};
 /// The content type of the metrics text.
 pub use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
 
-/// The input of one scrape. All pieces of the text use the same conditions and time.
+/// The data for one scrape. The text is made piece by piece, and all pieces use these conditions and this time.
 #[derive(Debug)]
 pub struct Scrape {
     pub board: StatusBoard,
     pub calls: Arc<Calls>,
     pub conditions: Vec<Condition>,
     pub now: Timestamp,
-    /// Whether the metrics name tokens. If false, metrics of single tokens are omitted, and the other metrics cover all
-    /// tokens together.
+    /// Whether the metrics name tokens. If false, rotations and conditions cover all tokens together, with an empty
+    /// token label. All other metrics with a token label are omitted.
     pub names: bool,
 }
 
@@ -65,7 +65,7 @@ pub const METRICS: [Metric; 15] = [
         name: "perennial_build_info",
         kind: MetricType::Gauge,
         labels: &["version", "revision", "rustc", "instance"],
-        help: "Always 1; the version and the instance.",
+        help: "Always 1; the labels name the version and the instance.",
         samples: |drawn, mut to| {
             let instance = drawn.snapshots.first().map_or("", |of| &of.grant.deployment.instance);
             to.put(&[VERSION, REVISION, RUSTC, instance], &ConstGauge::new(1))
@@ -112,7 +112,7 @@ pub const METRICS: [Metric; 15] = [
         name: "perennial_token_last_rotation_timestamp_seconds",
         kind: MetricType::Gauge,
         labels: &["token"],
-        help: "When this process last saved a successor.",
+        help: "When this process last saved a new token.",
         samples: |drawn, to| instants(drawn, to, |of| of.last_rotation_at),
     },
     Metric {
@@ -133,7 +133,7 @@ pub const METRICS: [Metric; 15] = [
         name: "perennial_rotations_total",
         kind: MetricType::Counter,
         labels: &["token", "outcome"],
-        help: "Attempts to save a successor: saved, gave_way to a newer sign-in, or failed (retried).",
+        help: "Attempts to save a new token: saved, gave_way (kept a newer sign-in), or failed (retried).",
         samples: rotations,
     },
     Metric {
@@ -161,7 +161,7 @@ pub const METRICS: [Metric; 15] = [
         name: "perennial_http_client_request_duration_seconds",
         kind: MetricType::Histogram,
         labels: &["peer", "operation", "code"],
-        help: "Calls to other servers, by HTTP status or by the reason for no answer.",
+        help: "Duration of calls to other servers, by HTTP status or by the reason for no answer.",
         samples: |drawn, to| drawn.scrape.calls.durations().encode(to.encoder),
     },
     Metric {
@@ -190,7 +190,7 @@ impl Scrape {
 }
 
 impl Metric {
-    /// Splits the metric's text into pieces by ranges of tokens. A metric without a token label has one piece.
+    /// Returns the range of tokens for each piece of the metric's text. If no series names a token, there is one piece.
     fn pieces(&self, tokens: usize, names: bool) -> impl Iterator<Item = Range<usize>> + use<> {
         let is_of_tokens = names && self.labels.first() == Some(&"token");
         let size = if is_of_tokens { TOKENS_A_PIECE } else { tokens.max(1) };
@@ -264,7 +264,7 @@ fn tokens(drawn: &Drawn<'_>, mut to: Samples<'_>) -> fmt::Result {
     })
 }
 
-/// Writes one series for each token that has a value.
+/// Writes one series for each token for which `value` returns a value. If the metrics do not name tokens, writes none.
 fn of_tokens(
     drawn: &Drawn<'_>,
     mut to: Samples<'_>,
@@ -320,8 +320,8 @@ fn conditions(drawn: &Drawn<'_>, mut to: Samples<'_>) -> fmt::Result {
     affected.into_iter().try_for_each(|(kind, token)| to.put(&[kind.as_str(), token], &ConstGauge::new(1)))
 }
 
-/// Writes the expiry of each app's secret. If the tokens of one app state different expiries, the earliest expiry is
-/// written.
+/// Writes the expiry of each app's secret. If the tokens of one app have different expiries of the secret, writes the
+/// earliest.
 fn app_secrets(drawn: &Drawn<'_>, mut to: Samples<'_>) -> fmt::Result {
     let mut ends: BTreeMap<&str, Timestamp> = BTreeMap::new();
     for of in drawn.snapshots {

@@ -1,8 +1,8 @@
 //! The status page. The page shows first whether all tokens work, and then what to do.
 //!
 //! This module owns the HTML. The server renders the page without scripts. A header makes the browser reload the page,
-//! unless the reader has paused it. The content security policy allows one style sheet and no `style` attributes. So
-//! every length that depends on data is in an SVG attribute. This module is pure.
+//! unless the reader has paused the reloads. The content security policy allows one style sheet and no `style`
+//! attributes. So every length that depends on data is in an SVG attribute. This module is pure.
 //!
 //! Invariants: `maud` escapes everything except the templates' own text and the style sheet. Color is never the only
 //! sign of a state. An unknown state is never green.
@@ -22,17 +22,16 @@ use crate::status::document::Status;
 
 const STYLE: &str = include_str!("page/style.css");
 
-/// The content security policy. The policy allows one style sheet, given by its hash, one icon, and forms that are sent
-/// to this server. Scripts, fonts, frames and other hosts are not allowed.
+/// The content security policy. The policy allows the style sheet with this hash, the icon in its `data:` URL, and
+/// forms that are sent to this server. Scripts, fonts, frames and other hosts are not allowed.
 pub const POLICY: &str = "default-src 'none'; img-src data:; style-src 'sha256-oLVoH1djfhbwVvmY4oX/UOgEwfpdN2iMBb5PlXZYbCU='; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /// Returns the value of the `Refresh` header, which reloads the page after 15 seconds. A paused page does not send this
-/// header. A `meta` element cannot be used, because accessibility rules forbid a refresh that the reader cannot stop
-/// (axe-core reports such an element).
+/// header. The page uses no `meta` element for the reload, because accessibility rules forbid such an element.
 ///
 /// The header contains a URL. Without this URL, Chromium would not reload a page whose address has a fragment. A click
 /// on a link within the page adds a fragment, so such a page would become outdated. With the URL, Chromium also keeps
-/// the scroll position. The style sheet marks a page that could not be reloaded (`.stale`).
+/// the scroll position. If the page is older than 90 seconds, the style sheet shows a warning (`.stale`).
 pub fn reload(view: &View) -> String {
     format!("15;url={}", view.address())
 }
@@ -128,7 +127,7 @@ fn sign(look: Look) -> Markup {
     }
 }
 
-/// Formats a near date with its time of day, and a distant date with its year.
+/// Formats a date. A date within 60 days of `now` has a time of day but no year, any other date a year but no time.
 fn date(at: Timestamp, now: Timestamp) -> String {
     let near = (at - now).abs() < TimeDelta::days(60);
     at.format(if near { "%-d %b, %H:%M" } else { "%-d %b %Y" }).to_string()
@@ -140,7 +139,7 @@ fn time(at: Timestamp, words: &str) -> Markup {
     html! { time datetime=(exact) title=(exact) { (words) } }
 }
 
-/// Renders a sentence with a capital letter and a full stop. Text in back-ticks becomes code.
+/// Renders a text as a sentence: adds a capital letter and a full stop. Text in back-ticks becomes code.
 fn sentence(text: &str) -> Markup {
     let mut chars = text.chars();
     let first: String = chars.next().into_iter().flat_map(char::to_uppercase).collect();

@@ -14,7 +14,7 @@ use crate::status::line::line;
 /// How long to wait after a change, so that several changes are sent in one line. At start-up, every token changes.
 const SETTLES: Duration = Duration::from_millis(500);
 
-/// Reports that the process has started and listens. The report does not depend on working tokens. Otherwise systemd
+/// Reports that the process has started and listens. The process reports this even if no token works. Otherwise systemd
 /// would restart the unit during an outage.
 pub fn ready() {
     send(&NotifyState::Ready);

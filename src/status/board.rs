@@ -25,20 +25,20 @@ use crate::status::sink_health::{Miss, SinkHealth};
 use crate::status::snapshot::{Periods, Snapshot};
 use crate::token::managed::ManagedToken;
 
-/// The maximum number of tokens whose tags record that an alert about one incident was delivered.
+/// When an alert about an incident is delivered, at most this many tokens record the delivery in their tags.
 pub const MARKED: usize = 3;
 
 /// The snapshots of all tokens. Cheap to clone; all clones share one board.
 #[derive(Clone, Debug)]
 pub struct StatusBoard {
     snapshots: watch::Sender<Vec<Snapshot>>,
-    /// Signals all changes except changes of the next step's time. While a person must act, the vault is checked every
-    /// minute, and each check changes this time. Without the exception, the sinks would compute all conditions again
-    /// after each check.
+    /// Signals all changes except those that `differ` ignores, such as a new time of the next step. While a person must
+    /// act, Perennial checks the vault every minute, and each check changes this time. If each check sent a signal, the
+    /// sinks would compute all conditions every minute.
     news: watch::Sender<()>,
     /// The error of the host's clock, as last published, in seconds.
     skew: Arc<AtomicI64>,
-    /// When the clock error first exceeded the tolerance.
+    /// When the current clock error was first noticed. `None` while the error is within the tolerance.
     skewed_since: Arc<Mutex<Option<Timestamp>>>,
     counts: Arc<Counts>,
     pulses: LivenessOfAll,
@@ -50,7 +50,7 @@ pub struct StatusBoard {
 }
 
 impl StatusBoard {
-    /// Creates a board on which all tokens are unknown.
+    /// Creates a board on which every token has the state `Unknown`.
     pub fn new<'a>(tokens: impl Iterator<Item = (&'a Arc<ManagedToken>, &'a Timing)>, clock: Clock) -> Self {
         let now = clock.now();
         let unknown = State::unknown(now);
@@ -80,14 +80,14 @@ impl StatusBoard {
         self
     }
 
-    /// Records that all due alerts were delivered to this sink. If this changes a condition, all readers are notified.
+    /// Records that all due alerts were delivered to this sink. If the sink's condition ends, notifies all readers.
     pub fn all_delivered(&self, sink: usize) {
         if self.deliveries.all_delivered(sink) {
             self.tell();
         }
     }
 
-    /// Records a failed delivery. If this changes a condition, all readers are notified.
+    /// Records a failed delivery. If the sink's condition opens or changes, notifies all readers.
     pub fn missed(&self, sink: usize, miss: Miss) {
         if self.deliveries.missed(sink, miss, self.clock.now()) {
             self.tell();
@@ -106,7 +106,7 @@ impl StatusBoard {
         }
     }
 
-    /// The marks of delivered alerts for each token.
+    /// For each token, the marks that go into its tags. A mark is a number that stands for a delivered alert.
     pub fn told(&self) -> &ToldOfAll {
         &self.told
     }
@@ -217,7 +217,7 @@ impl StatusBoard {
             return;
         };
         let first = since.get_or_insert(condition.since);
-        // The start can be in the future if the host's clock was set back later.
+        // The recorded start is in the future if the host's clock was set back afterwards.
         *first = (*first).min(now);
         condition.since = *first;
     }
@@ -257,7 +257,8 @@ impl StatusBoard {
     }
 }
 
-/// Whether snapshots differ in more than the times of checks and the trace of the last request.
+/// Whether snapshots differ in more than the time of the next step, the times and number of checks, and the trace of
+/// the last request.
 fn differ(mut before: Snapshot, now: &Snapshot) -> bool {
     before.next_step_at = now.next_step_at;
     if let (Some(before), Some(now)) = (&mut before.blocked, &now.blocked) {

@@ -1,8 +1,8 @@
 //! Conditions are problems that an operator or a user must know about. A condition says who must act and what to do.
 //!
 //! This module derives the conditions from snapshots: which conditions exist, which tokens share a condition, and how
-//! severe it is. The submodule `action` owns the action texts. This module is pure: the same snapshots always give the
-//! same conditions. So an incident keeps its id after a restart.
+//! severe each condition is. The submodule `action` owns the action texts. This module is pure: the same snapshots
+//! always give the same conditions. So an incident keeps its id after a restart.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,7 +31,7 @@ pub(crate) use self::severity::severity;
 
 /// A temporary failure is reported after this many failed attempts.
 const TOLD_AFTER_ATTEMPTS: u32 = 3;
-/// The maximum tolerated error of the host's clock. A larger error may break TLS and token lifetimes.
+/// The maximum tolerated error of the host's clock. With a larger error, a valid certificate or token may seem invalid.
 pub const CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(5);
 /// Every token must have been tried once before the process has run for this long.
 pub const TRIED_WITHIN: TimeDelta = TimeDelta::minutes(15);
@@ -45,7 +45,8 @@ pub struct Condition {
     pub id: Uuid,
     /// The kind of the problem.
     pub kind: Kind,
-    /// The name of the cause: a token, an app, a vault or an issuer.
+    /// The name of the cause: a token, an app, a vault, the issuer, an alert sink, this host, or the identity of
+    /// `[vault]`.
     pub cause: String,
     /// How soon a person must act.
     pub severity: Severity,
@@ -59,7 +60,8 @@ pub struct Condition {
     pub summary: String,
     /// The action that ends the condition.
     pub action: String,
-    /// Seconds until the first affected token expires, or null if unknown.
+    /// Seconds until an affected token or its app secret expires, whichever is first, or null if unknown. The value is
+    /// 0 while an affected token gives no usable access token.
     pub runway_seconds: Option<i64>,
     /// The owners of the affected tokens.
     pub owners: Vec<String>,
@@ -69,15 +71,15 @@ pub struct Condition {
 }
 
 impl Condition {
-    /// Creates a condition without tokens. `kind` and `cause` determine its incident id. The time left is unknown.
+    /// Creates a condition without tokens, texts and time left. `kind` and `cause` determine the incident id.
     pub fn new(kind: Kind, cause: &Cause, (severity, remedy): (Severity, Remedy), since: Timestamp) -> Self {
         Self {
             id: cause.incident(kind),
             kind,
             cause: cause.name().to_owned(),
             severity,
-            // A restart reads this time from a tag, which has whole seconds. Without truncation, the restart would
-            // change the time.
+            // After a restart, Perennial reads this time from a tag, which has whole seconds. Without truncation, the
+            // restart would change the time.
             since: since.trunc_subsecs(0),
             tokens: Vec::new(),
             remedy,
@@ -165,7 +167,7 @@ fn of_tokens<'a>(snapshots: impl Iterator<Item = &'a Snapshot>, now: Timestamp) 
 }
 
 /// Returns the conditions about tokens that have not been tried although the process has run for longer than
-/// `TRIED_WITHIN`. Tokens that wait for their turn are not reported. `up` comes from a monotonic clock.
+/// `TRIED_WITHIN`. Tokens that wait for their turn are not reported. `up` is how long the process has run.
 pub fn untried(snapshots: &[Snapshot], up: TimeDelta, now: Timestamp) -> Vec<Condition> {
     if up <= TRIED_WITHIN {
         return Vec::new();
@@ -294,8 +296,8 @@ fn expired(of: &Snapshot, at: Timestamp) -> String {
     format!("the token expired on {day}, {days} days after it was issued")
 }
 
-/// The failures to report. A failure that a person must fix is reported immediately. Other failures are reported after
-/// several attempts. If no further attempt follows, as in a command, all failures are reported.
+/// The failures to report. A failure that a person must fix is reported once it is confirmed. Other failures are
+/// reported after several attempts. If no further attempt follows, as in a command, all failures are reported.
 fn failures(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
     // If a further attempt follows, an unconfirmed failure is not reported yet.
     let is_told = |blocked: &&Blocked| blocked.is_confirmed || of.next_step_at.is_none();
@@ -331,10 +333,10 @@ fn failed(failure: &Failure, since: Timestamp, of: &Snapshot, now: Timestamp) ->
     }
 }
 
-/// When the token's next step became overdue. `None` if the step is not overdue. A proof is overdue after twice its
-/// interval, and the first proof of a new version after 15 minutes. A rotation is overdue a day after it was due. The
-/// time for the next proof is counted from the last save, because a save may have taken days. A token that waits for
-/// its turn is not overdue.
+/// When the token's next step became overdue. `None` if the step is not overdue. A proof is overdue after twice
+/// `prove_every`, and the first proof of a new version after 15 minutes. A rotation is overdue a day after it was due.
+/// If the last save was after the last proof, the interval counts from the save, because a save may take days. A token
+/// that waits for its turn is not overdue.
 fn overdue_since(of: &Snapshot, now: Timestamp) -> Option<Timestamp> {
     if of.in_line {
         return None;

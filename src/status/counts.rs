@@ -1,7 +1,7 @@
 //! Counters since the start of the process: rotations for each token and outcome, and failures for each kind.
 //!
 //! This module owns the counters behind `rotations_total` and `failures_total` and the rules for counting events. It
-//! does not own the metrics format. The counters use twelve bytes per token.
+//! does not own the metrics format. The three counters of a token use twelve bytes.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -13,7 +13,7 @@ use crate::rotation::event::Event;
 pub enum RotationOutcome {
     /// The vault's newest version is the new refresh token.
     Saved,
-    /// Another program stored a newer sign-in that works. Perennial kept that sign-in instead of the new refresh token.
+    /// Meanwhile, the vault got a newer sign-in that works. Perennial kept this sign-in and did not save its new token.
     GaveWay,
     /// Saving failed. Perennial holds the new refresh token in memory and retries.
     Failed,

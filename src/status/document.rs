@@ -1,5 +1,5 @@
-//! The published status document. The HTTP endpoints, the status page, the metrics and the command `status` use this
-//! document.
+//! The published status document. The endpoints `/status` and `/health`, the status page and the command `status` use
+//! this document.
 //!
 //! This module is pure: it builds documents from snapshots. A document contains no secrets. The field names are a
 //! public contract.
@@ -36,7 +36,7 @@ pub enum StatusSource {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {
     schema: u32,
-    /// Whether no condition is critical.
+    /// True unless a condition is critical.
     pub healthy: bool,
     /// The version of the program.
     pub version: Cow<'static, str>,
@@ -74,8 +74,8 @@ pub struct TokenStatus {
     /// When the issuer last redeemed the token.
     #[serde(serialize_with = "maybe_time")]
     pub proved_at: Option<Timestamp>,
-    /// Seconds until the token or the app's secret expires, whichever is first. The value is zero if the token or the
-    /// app was rejected.
+    /// Seconds until the token or the app's secret expires, whichever is first. The value is zero while no usable
+    /// access token can be obtained.
     pub runway_seconds: Option<i64>,
     /// When this process last saved a new refresh token.
     #[serde(serialize_with = "maybe_time")]
@@ -89,7 +89,7 @@ pub struct TokenStatus {
     /// Whether the next step is due but waits because of limits shared with other tokens. A waiting step is not
     /// overdue.
     pub waits_for_turn: bool,
-    /// Whether Partner Center accepts the access token.
+    /// Whether Partner Center accepts the token's access tokens. Null if unknown, or if the last acceptance is too old.
     pub partner_center_accepts: Option<bool>,
     /// The renewal of the app's credential. Null if Perennial does not renew the app's credential, or if the document
     /// does not come from a daemon.
@@ -150,8 +150,8 @@ impl Status {
         }
     }
 
-    /// Parses a document that a daemon served. Returns `None` for any other content and for another format version.
-    /// Texts in the document are made safe for a terminal.
+    /// Parses a document that a daemon served. Returns `None` for any other content, also for a document built from the
+    /// vault or of another format version. Texts in the document are made safe for a terminal.
     pub fn parse(served: &[u8]) -> Option<Self> {
         let mut value: Value = serde_json::from_slice(served).ok()?;
         defuse(&mut value);

@@ -41,7 +41,7 @@ pub async fn keep_journal(board: StatusBoard) {
     }
 }
 
-/// The conditions that the log contains so far.
+/// The current conditions. `open` contains the conditions whose start is already in the log.
 #[derive(Default)]
 struct Journal {
     open: BTreeMap<Uuid, Condition>,

@@ -8,7 +8,7 @@ use crate::status::snapshot::{Snapshot, TokenState};
 pub fn line(snapshots: &[Snapshot], now: Timestamp) -> String {
     let count = snapshots.len();
     let mut line = format!("{count} token{}", if count == 1 { "" } else { "s" });
-    // A token that this process has not read yet may be in any state.
+    // A token that this process has not read yet may be in any state, so the line counts it as not checked.
     let (read, unread): (Vec<&Snapshot>, Vec<&Snapshot>) = snapshots.iter().partition(|of| of.was_tried());
     let standings: Vec<TokenState> = read.iter().map(|of| of.standing(now)).collect();
     let parts = TokenState::ALL.iter().filter_map(|state| {

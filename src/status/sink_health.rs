@@ -91,14 +91,14 @@ impl SinkHealth {
         is_news
     }
 
-    /// Adopts a failure of the previous process, at most once. Returns whether a condition opened, which is false if
-    /// this process has already seen a failure.
+    /// Adopts a failure of the previous process, at most once. Returns whether a condition opened. If this process has
+    /// already seen a failure of the sink, no condition opens.
     pub fn inherit(&self, place: usize, now: Timestamp) -> bool {
         let Some(mut record) = self.record(place) else { return false };
         if std::mem::replace(&mut record.has_inherited, true) || record.trouble.is_some() {
             return false;
         }
-        let why = "it failed before Perennial was restarted".to_owned();
+        let why = "the failure was before Perennial was restarted".to_owned();
         record.trouble =
             Some(Trouble { since: now, why, attempts: 0, permanent: true, severity: Severity::Warning });
         true
@@ -109,7 +109,7 @@ impl SinkHealth {
         (0..self.0.len()).filter_map(|place| Some(self.record(place)?.sink.clone())).collect()
     }
 
-    /// When deliveries began to fail, if the last attempt failed.
+    /// When deliveries began to fail. `None` if all due alerts were delivered since.
     pub fn troubled_since(&self, place: usize) -> Option<Timestamp> {
         self.record(place)?.trouble.as_ref().map(|trouble| trouble.since)
     }
@@ -119,7 +119,8 @@ impl SinkHealth {
         (0..self.0.len()).filter_map(|place| self.condition(place, here, now)).collect()
     }
 
-    /// The name and the delivery counts of each sink, in the order of the configuration.
+    /// The name of each sink, and its number of deliveries with each of `OUTCOMES`. The sinks are in the order of the
+    /// configuration.
     pub fn counts(&self) -> Vec<(Arc<str>, [u64; OUTCOMES.len()])> {
         let all = (0..self.0.len()).filter_map(|place| self.record(place));
         all.map(|record| (record.sink.clone(), record.counts)).collect()
@@ -214,7 +215,7 @@ mod tests {
         assert!(!sinks.inherit(0, now()), "it is adopted already");
         let [told] = sinks.conditions(&here(), now()).try_into().expect("one");
         assert_eq!((&*told.cause, told.severity), ("sink:chat", Severity::Warning));
-        assert!(told.summary.ends_with("it failed before Perennial was restarted"), "{}", told.summary);
+        assert!(told.summary.ends_with("the failure was before Perennial was restarted"), "{}", told.summary);
         assert!(told.action.contains("[[alert]] chat"), "{}", told.action);
         assert!(sinks.all_delivered(0), "a delivery ends it");
         assert!(!sinks.inherit(0, now()), "it ended in this process");

@@ -1,7 +1,7 @@
 //! The public view of one token, built from the token's state after each step.
 //!
-//! This module is pure. A snapshot contains no secrets. A snapshot is small, because the process holds one per token
-//! for its whole life.
+//! This module is pure. A snapshot contains no secrets. A snapshot is small, because the process always holds one for
+//! each token.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,8 +31,8 @@ use self::heard::Heard;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenState {
-    /// The token was redeemed within twice `prove_every`, and Partner Center accepted the access token in that time. No
-    /// failure followed.
+    /// The last proof, and the last acceptance by Partner Center if it is asked, are at most twice `prove_every` old.
+    /// No rejection followed. An outage of Entra or Key Vault does not change this state at once.
     Current,
     /// Perennial holds a new refresh token that is not saved in the vault yet.
     Unsaved,
@@ -46,7 +46,7 @@ pub enum TokenState {
     Expired,
     /// The token's newest version is disabled in the vault.
     Off,
-    /// The token's state is unknown. An unknown state is never shown in green.
+    /// Perennial does not know whether the token works. This state is never shown in green.
     Unknown,
 }
 
@@ -87,7 +87,7 @@ pub struct Snapshot {
     phase: TokenState,
     /// The newest version, as last read from the vault.
     pub version: Option<VersionId>,
-    /// What the previous process left in the vault.
+    /// The delivered alerts, or the rejection, that the previous process recorded in the vault.
     pub inherited: Option<Inherited>,
     /// When the issuer returned the token.
     pub issued_at: Option<Timestamp>,
@@ -107,7 +107,7 @@ pub struct Snapshot {
     refused_since: bool,
     /// When this process last saved a new refresh token.
     pub last_rotation_at: Option<Timestamp>,
-    /// When the next step is due. `None` after a one-time command.
+    /// When the next step is due. `None` in a one-time command, which takes no further step.
     pub next_step_at: Option<Timestamp>,
     /// Whether the next step is due but must wait for its turn, because other tokens use up the shared limits.
     pub in_line: bool,
@@ -115,9 +115,9 @@ pub struct Snapshot {
     heard: Heard,
     /// When the app's secret expires, if known.
     pub app_secret_expires: Option<Timestamp>,
-    /// The expiry of this process's own identity, if known.
+    /// The expiry of the credential with which this process authenticates to Key Vault, if known.
     pub identity_expiry: Option<Arc<IdentityExpiry>>,
-    /// The older version of the app's credential in use, if Entra rejects the newest one.
+    /// The older version of the app's credential that Perennial uses while Entra rejects the newest version.
     pub older_credential: Option<Box<OlderCredential>>,
     /// When the app's secret was first read. Until the first read, an unknown expiry of the secret is not reported.
     pub credential_read_at: Option<Timestamp>,
@@ -125,7 +125,7 @@ pub struct Snapshot {
     pub blocked: Option<Box<Blocked>>,
     /// The current failure that may be temporary.
     pub outage: Option<Box<Outage>>,
-    /// The facts (tenant, app, user) that the last proof could not compare, and since when.
+    /// Which of tenant, app and user the last proof could not compare with the configuration, and since when.
     pub unverified: Option<(Unverified, Timestamp)>,
     /// Another program that keeps replacing the secret.
     pub foreign_writer: Option<ForeignWriter>,
@@ -139,7 +139,7 @@ pub struct Snapshot {
     periods: Periods,
 }
 
-/// The intervals of one token, with the random spread of its rotation.
+/// The intervals of one token. `rotate_after` differs a little from the policy, so that not all tokens rotate at once.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Periods {
     /// The age at which the token is rotated.
@@ -252,7 +252,8 @@ impl Snapshot {
         self.heard.since
     }
 
-    /// When Partner Center's last verdict expires. `None` if there is no verdict or if `verify = "nothing"`.
+    /// When Partner Center's last verdict becomes too old to count as an acceptance. `None` if there is no verdict or
+    /// if Perennial does not ask Partner Center (`verify = "none"`).
     pub fn verdict_expires_at(&self) -> Option<Timestamp> {
         self.heard.at.map(|at| at + self.periods.counts_for())
     }
@@ -311,8 +312,8 @@ impl Snapshot {
         }
     }
 
-    /// When the token expired, if the token has expired. `None` for a token that is off, and while a new refresh token
-    /// is not saved yet.
+    /// When the token expired. `None` if the token has not expired or is off, or while a new refresh token is not saved
+    /// yet.
     pub fn expired_at(&self, now: Timestamp) -> Option<Timestamp> {
         let counts = !matches!(self.phase, TokenState::Unsaved | TokenState::Off);
         self.expires_at.filter(|end| counts && *end <= now)
@@ -366,7 +367,7 @@ impl Snapshot {
 }
 
 fn standing(state: &State) -> TokenState {
-    // The state stays unknown until a rejection is confirmed.
+    // A rejection determines the state only after it is confirmed.
     let blocked = state.blocked.as_ref().filter(|blocked| blocked.is_confirmed);
     let remedy = blocked.map(|blocked| blocked.failure.remedy);
     match (&state.phase, remedy) {

@@ -1,5 +1,5 @@
-//! Derives from a status document which problems block tokens and which tokens are unknown. This module is pure. A
-//! document from a daemon and a document from the vault's tags give the same result.
+//! Derives from a status document which problems block tokens, and which tokens are in the state `Unknown` or could not
+//! be read. This module is pure. A document from a daemon and a document from the vault's tags give the same result.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -11,7 +11,7 @@ use crate::token::secret::{ConfigValue, SecretAddress, Source};
 /// One configured app: an `[[app]]`, or the keys about the app in a `[[token]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManagedApp {
-    /// The name of the `[[app]]`. `None` if the keys of a token describe the app.
+    /// The name of the `[[app]]`. `None` if a `[[token]]` describes the app.
     pub name: Option<Arc<str>>,
     /// The tenant of the app registration, a GUID or a domain. `None` if the configuration does not name it. Then the
     /// token's tenant is used.
@@ -26,12 +26,12 @@ pub struct ManagedApp {
     pub renew: Option<RenewPolicy>,
 }
 
-/// When and how Perennial renews an app's client secret.
+/// When and how Perennial renews an app's client secret or certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RenewPolicy {
-    /// The lifetime of a new secret.
+    /// The lifetime of the new credential.
     pub lifetime: TimeDelta,
-    /// Perennial renews the secret this long before the secret expires.
+    /// Perennial renews the credential this long before the credential expires.
     pub before: TimeDelta,
     /// The identity that manages the app's credentials.
     pub identity: RenewIdentity,
@@ -133,7 +133,7 @@ impl CredentialSource {
 }
 
 impl ManagedApp {
-    /// Creates an app with an id and a client secret, as the keys of a token describe it.
+    /// Creates an app with an id and a client secret, as a `[[token]]` describes it.
     pub fn with_secret(client_id: ConfigValue, client_secret: Source) -> Self {
         let credential = CredentialSource::Secret(client_secret);
         Self { name: None, home_tenant: None, client_id, object_id: None, credential, renew: None }
@@ -145,7 +145,7 @@ impl ManagedApp {
         id.into_iter().chain(self.credential.source())
     }
 
-    /// Returns the vault objects from which the app's id and credential are read.
+    /// Returns the vault objects from which the app's id and credential are read, or that sign for the app.
     pub fn in_vaults(&self) -> impl Iterator<Item = &SecretAddress> {
         let id = match &self.client_id {
             ConfigValue::From(Source::Secret(at)) => Some(at),

@@ -27,10 +27,10 @@ use crate::process::clock::Timestamp;
 /// The lifetime of an assertion. Microsoft advises five to ten minutes (docs/azure-facts.md F140).
 const ASSERTION_LIVES: TimeDelta = TimeDelta::minutes(5);
 
-/// The audience of a proof: the app id of Azure AD Graph (docs/azure-facts.md F608).
+/// The audience of a `KeyProof`: the app id of Azure AD Graph (docs/azure-facts.md F608).
 const KEY_PROOF_AUDIENCE: &str = "00000002-0000-0000-c000-000000000000";
 
-/// The lifetime of a proof (docs/azure-facts.md F608).
+/// The lifetime of a `KeyProof` (docs/azure-facts.md F608).
 const KEY_PROOF_LIVES: TimeDelta = TimeDelta::minutes(10);
 
 /// Why a value is not a certificate with its private key.
@@ -40,17 +40,17 @@ pub enum CertificateError {
     #[error("is neither a PEM file nor a PKCS#12 file")]
     NotACertificate,
     /// The private key or the PKCS#12 file has a password.
-    #[error("is protected by a password; store it without one")]
+    #[error("is protected by a password; store the certificate without a password")]
     PasswordProtected,
     /// The value contains no certificate.
     #[error("holds a private key and no certificate")]
     NoCertificate,
     /// The value contains no private key. Key Vault returns such a value for a certificate that is not exportable.
     #[error(
-        "holds a certificate and no private key; if the private key must stay in Key Vault, write {{ key = \"name\" }} instead"
+        "holds a certificate and no private key; if the private key must stay in Key Vault, write {{ key = \"name\" }} in the configuration"
     )]
     NoPrivateKey,
-    /// The private key is not an RSA key, so Entra does not accept it.
+    /// The private key is not an RSA key with at least 2048 bits, so Entra does not accept it.
     #[error("holds a private key that Entra does not accept: it must be RSA with 2048 bits or more")]
     NotRsa,
     /// None of the certificates belongs to the private key.
@@ -59,7 +59,7 @@ pub enum CertificateError {
 }
 
 /// The SHA-1 hash of a certificate's DER form. In the lists of Key Vault and Microsoft Graph, the hash identifies a
-/// certificate. The hash proves nothing.
+/// certificate. SHA-1 is weak, so an equal hash does not prove that two certificates are equal.
 pub type Thumbprint = [u8; 20];
 
 /// Returns the SHA-1 hash of a certificate in DER form.
@@ -195,7 +195,7 @@ fn of_base64(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     STANDARD.decode(joined.as_bytes()).ok().map(Zeroizing::new)
 }
 
-/// Parses PEM. Some stores change the line breaks of PEM to the two characters `\n`, or to blanks.
+/// Parses PEM. Line breaks may be the two characters `\n` or blanks, because some stores change them.
 fn of_pem(text: &str) -> Result<Contents, CertificateError> {
     if text.contains("ENCRYPTED") {
         return Err(CertificateError::PasswordProtected);
@@ -277,8 +277,8 @@ impl Assertion<'_> {
     }
 }
 
-/// The claims of a proof. Microsoft Graph requires a proof for each change of an app's certificates
-/// (docs/azure-facts.md F608).
+/// The claims of a key proof, which shows that the sender has the private key of one of the app's certificates.
+/// Microsoft Graph requires a key proof for each change of an app's certificates (docs/azure-facts.md F608).
 #[derive(Clone, Copy, Debug)]
 pub struct KeyProof<'a> {
     /// The signing certificate.
@@ -290,7 +290,7 @@ pub struct KeyProof<'a> {
 }
 
 impl KeyProof<'_> {
-    /// Returns the header and the claims in the form that is signed. Microsoft Graph accepts no padding.
+    /// Returns the header and the claims in the form that is signed. Microsoft Graph accepts no base64 padding.
     pub fn signing_input(&self) -> String {
         let header = json!({"alg": "RS256", "typ": "JWT", "x5t": URL_SAFE_NO_PAD.encode(self.thumbprint)});
         let begins = self.now.timestamp();
@@ -309,19 +309,19 @@ fn joined(header: &serde_json::Value, claims: &serde_json::Value) -> String {
     format!("{}.{}", encoded(header), encoded(claims))
 }
 
-/// Returns the SHA-256 hash of the text to sign, for a key that signs digests.
+/// Returns the SHA-256 hash of a text, because a key in Key Vault signs the hash and not the text.
 pub fn digest_of(input: &str) -> [u8; 32] {
     let mut bytes = [0; 32];
     bytes.copy_from_slice(digest::digest(&digest::SHA256, input.as_bytes()).as_ref());
     bytes
 }
 
-/// Joins the signed text and its signature to an assertion.
+/// Joins a text and its signature to a JWT.
 pub fn signed(input: &str, signature: &[u8]) -> SecretString {
     SecretString::from(format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature)))
 }
 
-/// Whether the key of a certificate (in DER form) made the signature of a text.
+/// Whether `signed` is the signature (PS256) of `input` by the key of this certificate. The certificate is in DER form.
 pub fn is_signed_by(certificate: &[u8], input: &str, signed: &[u8]) -> bool {
     let Some(parsed) = Parsed::of(certificate) else { return false };
     let key = signature::UnparsedPublicKey::new(&signature::RSA_PSS_2048_8192_SHA256, parsed.key);

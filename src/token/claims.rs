@@ -1,4 +1,5 @@
-//! Claims of a token. Perennial uses the claims for diagnosis and to compare the tenant, app and user (`answer`).
+//! The claims of access tokens and ID tokens. Perennial uses the claims for diagnosis. `ports::answer` compares tenant,
+//! app and user with the configuration.
 //!
 //! This module is pure. Each claim is parsed separately, so a claim of an unexpected type does not affect the others.
 //! Signatures are not checked, because access tokens and ID tokens come directly from the token endpoint over TLS.
@@ -24,7 +25,7 @@ pub enum Claim {
     Text(String),
     /// The claim is a list of strings.
     List(Vec<String>),
-    /// The claim has any other type and cannot be compared.
+    /// The claim has any other type, so Perennial cannot compare it. `Claims::without` also uses this value.
     Odd,
 }
 
@@ -60,8 +61,8 @@ impl Claim {
     }
 }
 
-/// The claims of an access token or ID token that Perennial uses. `Debug` shows only GUIDs, because a claim can contain
-/// any text.
+/// The claims of an access token or ID token that Perennial uses. `Debug` shows only GUIDs and whether the user signed
+/// in with MFA, because a claim can contain any text.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Claims {
     /// The tenant id.
@@ -88,8 +89,8 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// Reads the claims of a JWT. `None` if the text is not a JWT, because Entra does not guarantee the format of
-    /// access tokens.
+    /// Reads the claims of a JWT. `None` if the text is not a JWT. Entra does not guarantee that an access token is a
+    /// JWT.
     pub fn of_jwt(jwt: &str) -> Option<Self> {
         let payload = jwt.split('.').nth(1)?;
         let json = Zeroizing::new(URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?);

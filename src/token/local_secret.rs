@@ -28,7 +28,7 @@ pub enum SourceError {
     Unreadable {
         /// The path of the file.
         path: PathBuf,
-        /// The I/O error. The message shows only its kind.
+        /// The I/O error. The message shows only the kind of this error.
         reason: io::Error,
     },
     /// The environment variable is not set.
@@ -43,7 +43,9 @@ pub enum SourceError {
         fault: &'static str,
     },
     /// systemd did not start this process with credentials.
-    #[error("there is no credential {0}: CREDENTIALS_DIRECTORY is not set (LoadCredential= in the unit)")]
+    #[error(
+        "there is no systemd credential {0}: CREDENTIALS_DIRECTORY is not set; add LoadCredential= to the unit"
+    )]
     NoCredentials(String),
     /// The id of a systemd credential is not a plain file name.
     #[error("{0:?} is not a valid id of a systemd credential")]
@@ -72,7 +74,8 @@ pub fn read_local(source: &Source) -> Result<SecretString, SourceError> {
     }
 }
 
-/// Reads content from this machine unchanged, such as a certificate. The content need not be text.
+/// Reads content such as a certificate from this machine. A file is read unchanged and need not be text. The content of
+/// any other source must be text, and is trimmed.
 ///
 /// # Errors
 /// An operator must fix every error. Errors name the location, never the content.

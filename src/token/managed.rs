@@ -1,6 +1,6 @@
 //! The configuration of one token: its name, app, vault secret and policy.
 //!
-//! This module contains only data. `config` creates these types, and all other modules read them.
+//! This module contains only data. `config` creates the values, and all other modules read them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ impl fmt::Display for TokenName {
 /// How an access token is checked after a proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verify {
-    /// Partner Center must accept the access token, which includes an MFA check.
+    /// Perennial shows the access token to Partner Center. Partner Center must accept it, and also checks for MFA.
     PartnerCenter,
     /// The access token is not checked.
     Nothing,
@@ -75,7 +75,7 @@ pub struct Deployment {
     pub first_secret: Arc<str>,
     /// The name of this process in messages. The default is the host's name.
     pub instance: String,
-    /// The URL of the runbook, without a section.
+    /// The URL of the runbook, without the anchor of a section.
     pub runbook_url: Option<String>,
     /// The URL of the status page.
     pub page_url: Option<String>,
@@ -101,7 +101,7 @@ impl Deployment {
     }
 }
 
-/// Replaces `perennial` in the commands of a text by `command`. A second call with the same text has no effect.
+/// Replaces `perennial` in the commands of a text by `command`. A second call, with the result, changes nothing.
 pub fn typed(text: &str, command: &str) -> String {
     const PLAIN: &str = "`perennial ";
     let here = format!("`{command} ");
@@ -133,7 +133,7 @@ pub struct ManagedToken {
     pub scope: Arc<str>,
     /// How the access token is checked.
     pub verify: Verify,
-    /// The object id of the only user to whom the token may belong.
+    /// The object id of the only user to whom the token may belong. `None` allows any user.
     pub user_oid: Option<String>,
     /// The token's owner, as free text for alerts.
     pub owner: Option<String>,

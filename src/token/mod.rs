@@ -1,7 +1,10 @@
-//! Tokens and their storage. This file defines the types of tokens. The submodules own the configuration of a token
-//! (`managed`) and of its app (`app`). They also own the places of secret values (`secret`, `local_secret`), and the
-//! certificates with their client assertions (`certificate`). The versions of a vault secret and the tags of a version
-//! are in `version` and `tags`.
+//! Tokens and their storage. This file defines the types `RefreshToken` and `AccessToken`. The submodules own:
+//!
+//! - `managed`, `app`: the configuration of a token and of its app,
+//! - `secret`, `local_secret`: where secret values are stored, and how values on this machine are read,
+//! - `version`, `tags`: the versions of a vault secret, and the tags of a version,
+//! - `claims`: the claims in a token,
+//! - `certificate`: certificates and client assertions.
 //!
 //! No type here makes a decision or uses a clock, a vault or the network.
 //!
@@ -26,8 +29,8 @@ use uuid::Uuid;
 use crate::process::clock::Timestamp;
 use crate::token::claims::Claims;
 
-/// Returns the time if its year is 2000 to 2199. Adding a duration to such a time cannot overflow. This function checks
-/// times from tags, headers and the configuration.
+/// Returns the time if its year is 2000 to 2199. Adding a configured duration to such a time cannot overflow. This
+/// function checks times from outside: from tags, headers, answers and the configuration.
 pub fn meant(at: Timestamp) -> Option<Timestamp> {
     (2000..2200).contains(&at.year()).then_some(at)
 }
@@ -49,7 +52,7 @@ impl RefreshToken {
 
     /// Whether this text can be a refresh token. A refresh token is a single non-empty word without quotes.
     ///
-    /// Since 2019, Entra counts white space and quotes as part of the token (docs/azure-facts.md F104).
+    /// Entra does not ignore white space and quotes around a token (docs/azure-facts.md F104).
     pub fn is_plausible(&self) -> bool {
         let text = self.expose();
         !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\'')

@@ -1,7 +1,7 @@
 //! Versions of a vault secret and the metadata that Perennial stores with them (promise 7, docs/promises.md).
 //!
-//! This module owns the tag names and the rules for reading tags. Tags are hints. A tag can make Perennial act earlier
-//! or check more closely. A tag never permits a write. Only the configuration permits writes.
+//! This module owns the tag names and the rules for reading tags. Tags are hints. A tag can make Perennial act earlier,
+//! wait or check more closely. A tag never permits a write. Only the configuration permits writes.
 //!
 //! Invariant: tags contain no secrets.
 
@@ -19,7 +19,7 @@ use crate::process::text;
 use crate::token::tags::Tags;
 use crate::token::{RefreshToken, meant};
 
-/// The content type of versions that Perennial writes.
+/// The content type of versions that contain a refresh token.
 pub const CONTENT_TYPE: &str = "application/vnd.oauth.refresh-token";
 
 /// Key Vault's limit on tags per version (docs/azure-facts.md F207).
@@ -29,8 +29,8 @@ pub const MAX_TAGS: usize = 15;
 /// (docs/azure-facts.md F207). This constant is below both limits.
 pub const MAX_TAG_CHARS: usize = 255;
 
-/// The maximum time between a proof and the creation of the version whose tags record the proof. If the write takes
-/// longer, the record is not trusted, and the next proof replaces it.
+/// A version's tags may record a proof from at most this long before the version's creation. Perennial does not trust
+/// an older record, for example after a late write. The next proof replaces such a record.
 const WRITTEN_WITHIN: TimeDelta = TimeDelta::minutes(5);
 
 /// The names of Perennial's tags in Key Vault.
@@ -39,7 +39,7 @@ pub mod tag {
     pub const MANAGED_BY: &str = "managed-by";
     /// When the issuer returned the token.
     pub const ISSUED_AT: &str = "issued-at";
-    /// When the user signed in to get the first token of this chain.
+    /// When the user signed in. Each rotation copies this time to the new version.
     pub const SIGNED_IN_AT: &str = "signed-in-at";
     /// The token's tenant.
     pub const TENANT_ID: &str = "tenant-id";
@@ -51,7 +51,7 @@ pub mod tag {
     pub const REDEEMED_FROM: &str = "redeemed-from";
     /// The id that connects all records of one rotation.
     pub const ROTATION_ID: &str = "rotation-id";
-    /// When the token was last redeemed. Perennial writes this tag at most once a day.
+    /// When the token was last redeemed. If nothing else changes, Perennial writes this tag at most once a day.
     pub const PROVED_AT: &str = "proved-at";
     /// When the issuer first rejected the token.
     pub const REFUSED_AT: &str = "refused-at";
@@ -69,7 +69,8 @@ pub mod tag {
     /// of the redemption, and the time of the tag's last renewal.
     pub const REDEEMING: &str = "redeeming";
 
-    /// Entra's id of an app's client secret, on a version with a secret that Perennial created.
+    /// Entra's id of the client secret that this version contains. Only versions with a client secret that Perennial
+    /// created have this tag.
     pub const KEY_ID: &str = "key-id";
     /// Entra's id of the older client secret that this version's client secret replaces.
     pub const REPLACES: &str = "replaces";
@@ -80,8 +81,8 @@ pub mod tag {
     /// All tags that Perennial writes on a renewed client secret.
     pub const OF_CLIENT_SECRETS: [&str; 4] = [MANAGED_BY, ISSUED_AT, KEY_ID, REPLACES];
 
-    /// All tags that Perennial writes on a refresh token. All other tags are foreign and are copied to the next
-    /// version.
+    /// All tags that Perennial writes on a refresh token. All other tags are foreign. Perennial copies them to the next
+    /// version while there is room.
     pub const OURS: [&str; 15] = [
         MANAGED_BY,
         ISSUED_AT,
@@ -174,8 +175,8 @@ impl Version {
         at + WRITTEN_WITHIN >= self.created
     }
 
-    /// Whether the token was redeemed after this version was written. `login` records its own redemption on the version
-    /// that it writes.
+    /// Whether the token was redeemed after this version was written. `login` records the sign-in itself as a proof.
+    /// Such a record has the time of the issue, and does not count here.
     pub fn is_proved_since(&self) -> bool {
         let noted = self.proved_at();
         noted.is_some_and(|at| Some(at) != self.time(tag::ISSUED_AT))
@@ -226,8 +227,8 @@ impl Stored {
 pub struct NewVersion {
     /// The value: a refresh token or an app's client secret.
     pub value: SecretString,
-    /// The content type, which describes the value to people. `None` for a client secret, because the other programs
-    /// that read the secret do not expect a content type.
+    /// The content type, which tells people what the value is. `None` for a client secret, because the other programs
+    /// that read the client secret do not expect a content type.
     pub content_type: Option<&'static str>,
     /// When the value expires.
     pub expires: Timestamp,
@@ -251,9 +252,9 @@ pub struct Provenance<'a> {
     pub user_oid: Option<&'a str>,
     /// The version whose token was redeemed to get this token. `None` for a sign-in.
     pub redeemed_from: Option<&'a VersionId>,
-    /// The token's verdict, if already known.
+    /// The word and the time of the token's verdict, if already known.
     pub verdict: Option<(&'static str, Timestamp)>,
-    /// The previous version's tags. Only foreign tags are copied to the new version.
+    /// The previous version's tags. Only foreign tags and the tag `told` are copied to the new version.
     pub foreign: Tags,
     /// The id that connects all records of the rotation.
     pub rotation_id: Uuid,
@@ -327,10 +328,10 @@ pub struct ClientSecretOrigin<'a> {
 
 /// How many of the 15 tags Perennial reserves for its own records.
 ///
-/// Four of Perennial's tags have no reserved place. The verdict needs no reserved place, because a rejection replaces
-/// the verdict. If there is no room for the code of a rejection, the rejection is not recorded as final. If there is no
-/// room for the marks of delivered alerts, a restart sends the alerts again. The tag of a redemption in progress may
-/// replace another tag (`rotation::strict`).
+/// Four of Perennial's tags have no reserved place. The verdict uses a place of the tags for a rejection, because a
+/// rejection removes the verdict. If there is no room for the code of a rejection, the rejection is not recorded as
+/// final. If there is no room for the marks of delivered alerts, a restart sends the alerts again. The tag of a
+/// redemption in progress may replace another tag (`rotation::strict`).
 const RESERVED: usize = tag::OURS.len() - 4;
 
 fn carry_over<'a>(foreign: &'a Tags, tags: &mut Vec<(&'a str, String)>) -> Vec<String> {

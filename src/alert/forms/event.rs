@@ -16,8 +16,9 @@ const PAGERDUTY_SUMMARY: usize = 1024;
 /// The beginning of every event's type. The type ends with the version of the event's data, such as `v1`.
 const EVENT_TYPE: &str = "dev.perennial.alert";
 
-/// Formats an event for the Events API v2 of `PagerDuty`. The incident's id is the `dedup_key`. If a trigger event is
-/// repeated, `PagerDuty` updates the open incident. `PagerDuty` ignores a resolve event without an open incident.
+/// Formats an event for the Events API v2 of `PagerDuty`. The incident's id is the `dedup_key`. `PagerDuty` adds a
+/// second trigger event to the open incident with the same key. It ignores a resolve event if no incident with this key
+/// is open.
 pub fn pagerduty(change: &Notification, routing_key: &str, here: &Deployment, now: Timestamp) -> Value {
     let Notification { what, condition, .. } = change;
     let dedup_key = condition.id.to_string();
@@ -42,7 +43,7 @@ pub fn pagerduty(change: &Notification, routing_key: &str, here: &Deployment, no
             "class": class(change),
             "custom_details": details(size),
         }});
-        // Missing values are omitted, because the API rejects null (docs/azure-facts.md F503).
+        // A link without a value is omitted. It is not sent as null.
         if let Some(page) = &here.page_url {
             event["client_url"] = page.as_str().into();
         }
@@ -53,7 +54,7 @@ pub fn pagerduty(change: &Notification, routing_key: &str, here: &Deployment, no
     })
 }
 
-/// The severity as the receivers name it.
+/// The severity, or `info` for a test message.
 fn severity(Notification { what, condition, .. }: &Notification) -> &'static str {
     match (what, condition.severity) {
         (EventKind::Test, _) => "info",

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 #[derive(Clone)]
 pub struct SigningKey(hmac::Key);
 
-/// The minimum size of a base64 key in bytes. The maximum is `MOST_KEY_BYTES`.
+/// The minimum size in bytes of a key with the prefix `whsec_`, after base64 is decoded.
 const LEAST_KEY_BYTES: usize = 24;
 const MOST_KEY_BYTES: usize = 64;
 

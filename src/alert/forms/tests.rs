@@ -14,7 +14,7 @@ use crate::token::secret::{ConfigValue, SecretAddress, SecretName, Source};
 
 const GUID: &str = "00000000-0000-0000-0000-000000000001";
 
-/// Kinds whose action names no command, each with the reason.
+/// Kinds whose action names neither a command nor a page, each with the reason.
 const WITHOUT: [(Kind, &str); 3] = [
     (Kind::BuriedSignIn, "it is over already"),
     (Kind::Unsaved, "what keeps it from being saved is a condition of its own, with its command"),

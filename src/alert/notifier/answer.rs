@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::net::no_response::NoResponse;
 
-/// The maximum wait that a receiver may request.
+/// The maximum wait at a receiver's request. A longer request is cut.
 const LONGEST_ASKED: Duration = Duration::from_secs(60 * 60);
 /// The wait after HTTP status 410 Gone (docs/azure-facts.md F504).
 pub(super) const GONE_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -34,7 +34,7 @@ pub struct Undelivered {
     pub permanent: bool,
     /// Whether the receiver rejected this particular message. The receiver may accept other messages.
     pub message_rejected: bool,
-    /// The wait that the receiver requested.
+    /// The wait that the receiver requested, or the wait after status 410.
     pub after: Option<Duration>,
 }
 
@@ -55,7 +55,7 @@ pub(super) fn judged(answer: Result<Received, NoResponse>) -> Result<(), Undeliv
     let Received { status, retry_after, refusal } = answer;
     let (status, why) = match (status, refusal) {
         (_, Some(Refusal::Status(behind))) => {
-            (behind, format!("HTTP status {status}, but Teams itself answered {behind}"))
+            (behind, format!("HTTP status {status} from the webhook, but HTTP status {behind} from Teams"))
         }
         (200..=299, Some(Refusal::Word(word))) => (400, format!("HTTP status {status} ({word})")),
         (_, Some(Refusal::Word(word))) => (status, format!("HTTP status {status} ({word})")),
@@ -79,7 +79,7 @@ pub enum Refusal {
     /// The HTTP status of the service behind the webhook. Teams returns the status 200 and writes the status 413 or 429
     /// into the body's text (docs/azure-facts.md F501).
     Status(u16),
-    /// Slack's error code (docs/azure-facts.md F502).
+    /// Slack's error code (docs/azure-facts.md F502), or `refused` for a code with unexpected characters.
     Word(String),
 }
 

@@ -19,7 +19,8 @@ use crate::token::secret::Source;
 const PING_AGAIN: Duration = Duration::from_secs(30);
 
 /// Sends heartbeats while every token task makes progress and due steps are tried. If the process is gone or stalled,
-/// no heartbeat is sent, and the monitor raises an alarm. Monitors count a POST as success (docs/azure-facts.md F505).
+/// no heartbeat is sent, and the monitor raises an alarm. A heartbeat is a POST, which monitors count as a success
+/// (docs/azure-facts.md F505).
 pub async fn keep_beating(heartbeat: Heartbeat, outbound: Outbound, board: StatusBoard) {
     let mut failing = false;
     loop {
@@ -34,7 +35,7 @@ pub async fn keep_beating(heartbeat: Heartbeat, outbound: Outbound, board: Statu
             }
             failing = pinged.is_err();
         } else {
-            warn!(event = "heartbeat_withheld", "a token task is stalled, so no heartbeat is sent");
+            warn!(event = "heartbeat_withheld", "a token task is stalled or overdue: no heartbeat is sent");
         }
         tokio::time::sleep(wait).await;
     }

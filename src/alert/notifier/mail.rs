@@ -4,8 +4,8 @@
 //! protocol. If a delivery is uncertain, the mail is sent again under the same `Message-ID`.
 //!
 //! Invariants: The mail and the password are sent only over TLS, except to loopback. No configuration key disables TLS.
-//! If the server does not offer STARTTLS, no mail and no password is sent. Only the number of a reply is shown, because
-//! its text may repeat the mail.
+//! If STARTTLS is required and the server does not offer it, no mail and no password is sent. Only the number of a
+//! reply is shown, because the reply's text may repeat the mail.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -84,11 +84,12 @@ fn trusted(post: &SmtpServer, outbound: &Outbound) -> Result<TlsParameters, Unde
     let mut tls = TlsParameters::builder(post.host.clone());
     let own = outbound.http.own_roots().map_err(|error| settled(&error))?;
     if let Some(pem) = own {
-        let root =
-            Certificate::from_pem(&pem).map_err(|_| Undelivered::settled("[cloud] ca_file holds no PEM"))?;
+        let root = Certificate::from_pem(&pem)
+            .map_err(|_| Undelivered::settled("ca_file of [cloud] contains no PEM certificate"))?;
         tls = tls.add_root_certificate(root);
     }
-    tls.build().map_err(|_| Undelivered::settled("cannot initialize TLS (are root certificates installed?)"))
+    tls.build()
+        .map_err(|_| Undelivered::settled("cannot set up TLS: check that this host has root certificates"))
 }
 
 async fn deliver(post: &SmtpServer, tls: Tls, mail: Mail, calls: &Calls) -> Result<(), Undelivered> {
@@ -120,7 +121,8 @@ async fn deliver(post: &SmtpServer, tls: Tls, mail: Mail, calls: &Calls) -> Resu
 
 fn letter(post: &SmtpServer, mail: Mail) -> Result<Message, Undelivered> {
     let address = |text: &str| {
-        text.parse::<Address>().map_err(|_| Undelivered::settled("an email address is not valid"))
+        text.parse::<Address>()
+            .map_err(|_| Undelivered::settled("an email address in `from` or `to` is not valid"))
     };
     let from = address(&post.from)?;
     let id = |id: uuid::Uuid| format!("<{id}@{}>", from.domain());
@@ -161,9 +163,9 @@ fn missed(error: &lettre::transport::smtp::Error) -> Undelivered {
         Some(code) => Undelivered::passing(format!("the mail server deferred the message (SMTP {code})")),
         // The server lacks STARTTLS or a supported AUTH mechanism. Retries cannot help.
         None if error.is_client() => Undelivered::settled(missing(error)),
-        // `lettre` fails at a line of more than 1,000 characters and drops the SMTP code. RFC 5321 (4.5.3.1.5) allows
-        // only 512 characters. In practice, only a rejection with a long reason has such a line, so this error is
-        // treated as a rejection.
+        // `lettre` fails at a reply line of more than 1,000 characters and drops the SMTP code. RFC 5321 (4.5.3.1.5)
+        // allows only 512 characters. In practice, only a rejection with a long reason has such a line, so this error
+        // is treated as a rejection.
         None if error.source().is_some_and(|why| why.to_string() == "SMTP response line too long") => {
             Undelivered::settled("the mail server's answer has a line of more than 1,000 characters")
         }
@@ -178,7 +180,7 @@ fn missing(error: &lettre::transport::smtp::Error) -> &'static str {
     if says("non-ascii") {
         "an address has non-ASCII characters, and the mail server does not support SMTPUTF8"
     } else if says("STARTTLS") {
-        "the mail server does not support STARTTLS: use an address that starts with smtps://"
+        "the mail server does not support STARTTLS: set `server` to a URL that starts with smtps://"
     } else {
         "the mail server offers no login method that Perennial supports"
     }

@@ -35,7 +35,7 @@ pub(super) const UNMARKED: [Kind; 7] = [
 const ENDS_AT_ONCE: usize = 8;
 
 impl SinkState {
-    /// Incidents that the previous process reported and that have ended since then.
+    /// Incidents that the previous process reported, or may have reported, and that have ended since then.
     pub(super) fn ended_before(&mut self, snapshots: &[Snapshot], now: Timestamp) -> Vec<Condition> {
         let most = if self.sink.to.keeps_incidents() { ENDS_AT_ONCE } else { usize::MAX };
         let mut ended: BTreeMap<Uuid, Condition> = BTreeMap::new();
@@ -133,7 +133,7 @@ fn ended_of(kind: Kind, cause: &Cause, of: &Snapshot, (started, now): (Timestamp
         Kind::ClockSkew | Kind::AlertUndeliverable => told,
         _ => told.of_token(of, now),
     };
-    told.with_texts("first reported before the last restart".to_owned(), "nothing".to_owned())
+    told.with_texts("Perennial reported this before its last restart".to_owned(), "nothing".to_owned())
 }
 
 /// The mark (`rotation::told`) for an incident that was delivered to a sink.

@@ -16,7 +16,7 @@ const WITHIN: TimeDelta = TimeDelta::hours(6);
 /// How long a flapping incident must stay unchanged before it is reported again.
 const QUIET_FOR: TimeDelta = TimeDelta::hours(1);
 
-/// The times at which one incident ended recently.
+/// When one incident ended recently, and when it last began or ended.
 #[derive(Clone, Debug)]
 pub(super) struct Flaps {
     ends: Vec<Timestamp>,
@@ -37,7 +37,7 @@ impl Flaps {
         self.quiet_at().is_some_and(|at| at <= now)
     }
 
-    /// When the quiet time of a flapping incident ends. `None` if the incident is not flapping.
+    /// When the incident will have been unchanged for `QUIET_FOR`. `None` if flapping was not reported.
     pub(super) fn quiet_at(&self) -> Option<Timestamp> {
         self.is_told.then_some(self.changed_at + QUIET_FOR)
     }
@@ -72,7 +72,8 @@ impl SinkState {
         self.flaps.retain(|id, flaps| told.contains_key(id) || !flaps.ends.is_empty());
     }
 
-    /// The notification for a reported incident that has ended. `None` while a flapping incident is not quiet yet.
+    /// The notification for a reported incident that has ended. `None` if flapping was reported and the incident has
+    /// changed within `QUIET_FOR`.
     pub(super) fn end_of(&self, id: Uuid, now: Timestamp) -> Option<EventKind> {
         match self.flaps.get(&id) {
             Some(flaps) if flaps.is_told => flaps.is_quiet(now).then_some(EventKind::Resolved),

@@ -68,7 +68,7 @@ fn a_rejection_of_the_vaults_identity_names_its_action() {
         (
             "invalid_client",
             700_213,
-            "compare issuer, subject and audience with the federated credential: `az ad app federated-credential list --id daemon`",
+            "compare issuer, subject and audience of the assertion with the federated credential: `az ad app federated-credential list --id daemon`",
         ),
         ("invalid_client", 700_213, "this can take 15 minutes to take effect"),
         ("invalid_client", 700_024, "set this host's clock"),
@@ -90,7 +90,7 @@ fn a_rejection_of_the_vaults_identity_names_its_action() {
 async fn a_vault_cannot_ask_for_another_domains_token() {
     let error = read("https://contoso.vault.azure.net", "https://graph.microsoft.com", "").await;
 
-    assert_eq!(error, settled("the vault asks for a token that is not for its own domain".into()));
+    assert_eq!(error, settled("the vault requests an access token for another domain than its own".into()));
 }
 
 /// A host name outside the vault's domain may resolve to any host. Even if this host's challenge names the right
@@ -102,7 +102,7 @@ async fn a_host_outside_the_vaults_domain_gets_no_token() {
     {
         let error = read(host, "https://vault.azure.net", "asked for a token").await;
 
-        let told = settled("the vault asks for a token that is not for its own domain".into());
+        let told = settled("the vault requests an access token for another domain than its own".into());
         assert_eq!(error, told, "{host}");
     }
 }
@@ -111,7 +111,7 @@ async fn a_host_outside_the_vaults_domain_gets_no_token() {
 async fn a_vault_of_another_cloud_is_reported() {
     let error = read("https://contoso.vault.azure.cn", "https://vault.azure.cn", "").await;
 
-    let told = VaultError::no_identity("the vault asks for a token of another cloud", false);
+    let told = VaultError::no_identity("the vault requests an access token for another cloud", false);
     assert_eq!(error.to_string(), told.to_string());
 }
 

@@ -65,7 +65,7 @@ pub struct DevicePoll<'a> {
 }
 
 impl Entra {
-    /// Returns the authority with a trailing slash.
+    /// Returns the authority's URL. If the URL has no path, it ends with a slash.
     pub fn authority(&self) -> &str {
         self.authority.as_str()
     }

@@ -1,11 +1,11 @@
 //! The meaning of Microsoft Graph's answers. This module is pure.
 //!
 //! This module owns the form of an app registration, of a new client secret, and of an error (docs/azure-facts.md F601,
-//! F602, F606). Graph's messages are not kept, since they can quote the request. `secrets` are the values that were
-//! sent.
+//! F602, F606). Graph's messages are not kept, since they can quote the request. `secrets` are the secret values that
+//! were sent.
 //!
 //! Invariants: The value of a client secret is wrapped before any check. A text from Graph is kept only if it contains
-//! no part of a value that was sent.
+//! no part of one of `secrets`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -25,13 +25,13 @@ use crate::process::text;
 use crate::token::certificate::Thumbprint;
 use crate::token::meant;
 
-/// The largest length of a code. The longest known code is `CredentialInvalidLifetimeAsPerAppPolicy`.
+/// The largest length of an error code. The longest known code is `CredentialInvalidLifetimeAsPerAppPolicy`.
 const MAX_CODE_CHARS: usize = 64;
 
 /// The largest length of a display name that is kept. Perennial's own names have at most 199 characters.
 const MAX_NAME_CHARS: usize = 256;
 
-/// The length of a hint (docs/azure-facts.md F602).
+/// The length of a hint: the first characters of a client secret (docs/azure-facts.md F602).
 const HINT_CHARS: usize = 3;
 
 /// The largest length of a client secret. Documented secrets have 16 to 64 characters (docs/azure-facts.md F602).
@@ -173,7 +173,7 @@ pub(super) fn is_key(key: &Value, key_id: Uuid) -> bool {
     key["keyId"].as_str().and_then(guid) == Some(key_id)
 }
 
-/// Reads the answer about a registered certificate.
+/// Reads the key id of a certificate that was just registered.
 pub(super) fn registered(answer: &Answer) -> Result<Uuid, DirectoryError> {
     let body: ListedKeyBody = parsed(answer, "it is not a certificate")?;
     body.key_id.as_deref().and_then(guid).ok_or(DirectoryError::NotUnderstood("it has no key id"))

@@ -286,7 +286,7 @@ impl KeyVault {
         }
         if !may_have_token(&line.server, &self.cloud.name.vault_audience()) {
             return Err(VaultError::no_identity(
-                "the vault is not in the domain of this cloud's vaults",
+                "the vault does not belong to the cloud that [cloud] names",
                 false,
             ));
         }

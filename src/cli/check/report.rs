@@ -156,7 +156,8 @@ fn save(path: &Path, report: &Value) -> Result<(), Stop> {
 #[derive(Debug, Default)]
 struct Pseudonyms {
     known: BTreeMap<String, String>,
-    /// The lengths of the names, longest first. Because of this order, a name is always replaced as a whole.
+    /// The lengths of the names. The longest is first, so that a name that begins with another name is replaced as a
+    /// whole.
     lengths: Vec<usize>,
     guids: BTreeMap<String, usize>,
     people: BTreeMap<String, usize>,
@@ -247,7 +248,7 @@ impl Pseudonyms {
         redacted
     }
 
-    /// Returns the word for the name that a text begins with, and the name's length.
+    /// Returns the word for the name, GUID or user that a text begins with, and the length of the replaced part.
     fn replaced(&mut self, text: &str) -> Option<(String, usize)> {
         let ends = |length: usize| !text[length..].chars().next().is_some_and(is_word);
         let named = |length: &usize| {

@@ -31,8 +31,8 @@ const PARTNER_CENTER: &str = "partner center";
 const UPDATE: &str = "update";
 const WRITE: &str = "write";
 
-/// Whether a missing right in the vault caused this failure. Such a failure may end without a further action, because a
-/// new role assignment takes effect only after some minutes.
+/// Whether a step that needs the vault failed and no sign-in is needed. Such a failure may end without a further
+/// action, because a new role assignment takes effect only after some minutes.
 pub(super) fn may_come_by_itself(step: &CheckStep) -> bool {
     let of_the_vault = [IDENTITY, READ, LIST, CREDENTIAL, UPDATE, WRITE].contains(&step.name);
     step.outcome == StepOutcome::Failed && of_the_vault && step.code != crate::cli::ExitCode::Login
@@ -60,7 +60,7 @@ pub(super) async fn check(
         ) => {
             return vec![CheckStep::failed(READ, own(error))];
         }
-        Ok(_) | Err(_) => vec![known("got a token that the vault accepts")],
+        Ok(_) | Err(_) => vec![known("got an access token that the vault accepts")],
     };
     let stored = match read {
         Ok(stored) => {
@@ -137,12 +137,12 @@ fn unwritten() -> [CheckStep; 2] {
 fn readable(rotator: &AzureRotator, credential: &AppCredential) -> String {
     let source = &rotator.grant.app.credential;
     let ends = match credential.expires {
-        Some(at) => format!(", which ends on {}", at.format("%Y-%m-%d")),
+        Some(at) => format!(", which expires on {}", at.format("%Y-%m-%d")),
         None => String::new(),
     };
     let exportable = match (source, credential.is_exportable) {
         (CredentialSource::VaultKey(_), Some(true)) => {
-            "; its private key is exportable: anyone who may read the vault's secrets can read this key (Key Vault Secrets User, Certificate User)"
+            "; its private key is exportable: anyone who may read the vault's secrets can read this key (roles Key Vault Secrets User and Certificate User)"
         }
         (CredentialSource::VaultKey(_), Some(false)) => "; its private key cannot leave the vault",
         _ => "",
@@ -164,7 +164,7 @@ fn redeemed(proof: &ProvenToken) -> String {
     let tenant = proof.facts.tenant_id.as_deref();
     let tenant = tenant.map_or_else(|| "the tenant".to_owned(), |id| format!("tenant {id}"));
     let unverified = if whose.unverified.is_any() {
-        format!("; Entra's answer does not name the {}", whose.unverified)
+        format!("; not verified: Entra's answer does not name the {}", whose.unverified)
     } else {
         String::new()
     };
@@ -228,8 +228,8 @@ fn written(rotator: &AzureRotator, state: &State, consequence: &str) -> CheckSte
 fn refused(rotator: &AzureRotator, failure: &Failure, consequence: &str) -> StepFailure {
     let name = &rotator.grant.name;
     let again = match failure.remedy {
-        Remedy::Login => format!("perennial login {name}"),
-        _ => format!("perennial rotate {name} --force, and see what it says"),
+        Remedy::Login => format!("`perennial login {name}`"),
+        _ => format!("type `perennial rotate {name} --force`, and do what its output says"),
     };
     let action = failure.action.as_deref().unwrap_or(&again);
     StepFailure::new(failure.remedy, format!("{}{consequence}", failure.summary), action)

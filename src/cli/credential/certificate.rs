@@ -74,7 +74,7 @@ fn next(step: &CertificateStep, look: &CertificateLook, target: &Target) -> Stri
                 "waits until it may create a new version of the certificate".to_owned()
             }
             Some(end) => format!("renews at {}", rfc3339(end - target.policy.before)),
-            None => "nothing: the certificate in use does not end".to_owned(),
+            None => "nothing: the certificate in use does not expire".to_owned(),
         },
     }
 }

@@ -1,7 +1,7 @@
 //! The secret names that other programs use in a vault (docs/azure-facts.md F222, F225).
 //!
-//! The four secrets contain the app's id, the app's secret, the tenant's id and the refresh token. This module owns
-//! their names, and the remarks about a vault in which one of them is missing. This module is pure.
+//! The programs store four secrets: the app's id, the app's secret, the tenant's id and the refresh token. This module
+//! owns the names of these secrets, and the remarks about a vault in which a secret is missing. This module is pure.
 
 use clap::ValueEnum;
 
@@ -30,10 +30,10 @@ impl Layout {
     pub(super) fn remarks(self, listed: &[Listed]) -> Vec<String> {
         let has = |name: &str| listed.iter().any(|secret| secret.name.as_str().eq_ignore_ascii_case(name));
         let missing = [
-            (APP_ID, "store the app's (client) id there, or pass --client-id instead of --from"),
-            (APP_SECRET, "store the app's client secret there"),
+            (APP_ID, "store the app's (client) id under this name, or pass --client-id instead of --from"),
+            (APP_SECRET, "store the app's client secret under this name"),
             (TENANT, "pass --tenant"),
-            (REFRESH_TOKEN, "sign in after this: `perennial login`"),
+            (REFRESH_TOKEN, "sign in after `init`: `perennial login`"),
         ];
         let missing = missing.into_iter().filter(|(name, _)| !has(name));
         let mut remarks: Vec<String> =

@@ -1,5 +1,5 @@
-//! Proposes what each secret of a vault contains. The proposal uses the secret's content type, tags and name
-//! (docs/azure-facts.md F222). This module is pure.
+//! Proposes the values of a configuration. The proposal uses the content type, the tags and the name of each secret in
+//! a vault (docs/azure-facts.md F222). This module is pure.
 
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
@@ -68,7 +68,7 @@ fn is_token(secret: &Listed) -> bool {
     is_ours(secret) || plain(secret.name.as_str()).contains("refreshtoken")
 }
 
-/// Returns a name in a form for comparison, which is the same for all usual spellings.
+/// Returns the letters and digits of a name in lower case, so that all usual spellings of a name are equal.
 fn plain(name: &str) -> String {
     name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
 }

@@ -16,8 +16,8 @@ pub(super) fn open(url: &str, secret_variables: &[&str], voice: Prompter) {
     command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     match command.spawn() {
         Ok(mut child) => {
-            // A thread waits until the opener ends, and reports a failure. The command does not wait, because some
-            // openers run as long as the browser.
+            // A thread waits until the opener ends, and reports a failure. `login` does not wait for the opener,
+            // because some openers run as long as the browser.
             std::thread::spawn(move || {
                 if child.wait().is_ok_and(|status| !status.success()) {
                     voice.say("no_browser", NOT_OPENED);
@@ -28,7 +28,7 @@ pub(super) fn open(url: &str, secret_variables: &[&str], voice: Prompter) {
     }
 }
 
-const NOT_OPENED: &str = "No browser could be opened here. Open the address yourself in a browser on this machine, or stop (Ctrl-C) and use --no-browser.";
+const NOT_OPENED: &str = "Perennial could not open a browser. Open the printed address in a browser on this machine, or stop (Ctrl-C) and use --no-browser.";
 
 /// Returns the command line: the first entry of `BROWSER`, or the system's own opener. In `BROWSER`, the address
 /// replaces `%s`, or is appended if there is no `%s`. The line is not passed to a shell.

@@ -97,7 +97,7 @@ async fn bind(port: Option<u16>) -> Result<Listener, Stop> {
     }
 }
 
-/// Prints the address. Opens the browser, or reads the address that the user pastes.
+/// Prints the address. Opens the browser or, with `--no-browser`, returns the lines that the user pastes.
 fn begin(desk: &LoginSession, args: &LoginArgs, url: &str, secret_variables: &[&str]) -> Option<Lines> {
     let name = &desk.grant().name;
     if args.no_browser {
@@ -105,7 +105,7 @@ fn begin(desk: &LoginSession, args: &LoginArgs, url: &str, secret_variables: &[&
             .say("open", &format!("To sign in for {name}, open this address in any browser:\n\n{url}\n"));
         desk.voice.say(
             "paste",
-            "After sign-in your browser shows an address starting with http://localhost (a \"can't connect\" page is fine). Paste the full address here and press Enter:",
+            "After the sign-in, your browser shows an address that starts with http://localhost. An error page (\"can't connect\") is normal. Paste the full address here and press Enter:",
         );
         return Some(Lines::of_stdin());
     }
@@ -117,7 +117,8 @@ fn begin(desk: &LoginSession, args: &LoginArgs, url: &str, secret_variables: &[&
     None
 }
 
-/// Returns the first answer to this attempt, from the browser or from a pasted line.
+/// Returns the first answer to this sign-in, from the browser or from a pasted line. An answer from the browser has a
+/// channel for the browser's last page.
 async fn wait(
     desk: &LoginSession,
     attempt: &AuthorizationRequest,
@@ -204,13 +205,13 @@ fn nobody_came(desk: &LoginSession, patience: Duration, pasted: bool) -> StepFai
     let elsewhere = if pasted {
         "paste the full address that the browser shows at the end of the sign-in".to_owned()
     } else {
-        format!("if the browser is on another machine, use perennial login {name} --no-browser")
+        format!("if the browser is on another machine, use `perennial login {name} --no-browser`")
     };
     StepFailure::new(
         Remedy::Retry,
         format!("the sign-in timed out after {}", humantime::format_duration(patience)),
         format!(
-            "if the page showed AADSTS50011, register the redirect URI http://localhost for app {app} (Authentication, platform Web); if it showed another AADSTS code, that code names the problem with the app or the account; {elsewhere}"
+            "if the page showed AADSTS50011, register the redirect URI http://localhost for app {app} (Authentication, platform Web); if the page showed another AADSTS code, look up this code in docs/codes.md; {elsewhere}"
         ),
     )
 }

@@ -18,7 +18,7 @@ use crate::ports::failure::Remedy;
 
 const WARNING: &str = "\
 Warning: phishers use device codes, so many tenants block this flow. If a policy blocks the flow
-later, the policy also ends the tokens from this flow. A token from this flow may lack a second factor. Prefer
+later, Entra also rejects the tokens from this flow. A token from this flow may lack a second factor. Prefer
 the browser: --no-browser works over SSH.";
 
 /// Signs a user in and stores the token.
@@ -79,6 +79,6 @@ fn expired(desk: &LoginSession) -> StepFailure {
     StepFailure::new(
         Remedy::Retry,
         "the device code expired before anyone signed in",
-        format!("run perennial login {name} --device-code again, or sign in by browser"),
+        format!("run `perennial login {name} --device-code` again, or sign in by browser"),
     )
 }

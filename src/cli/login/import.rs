@@ -15,14 +15,14 @@ use crate::ports::diagnosis::LoginMethod;
 use crate::process::text;
 use crate::token::RefreshToken;
 
-/// The largest input: ten times the longest observed token (docs/azure-facts.md F112).
+/// The largest input: eight times the longest observed token (docs/azure-facts.md F112).
 const MAX_BYTES: u64 = 16 * 1024;
 
 /// Reads one token. Removes whitespace and quotes around the token.
 pub(super) fn read() -> Result<RefreshToken, Stop> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
-        let text = "--import reads the token from a file or a pipe, so that a terminal does not show it: perennial login NAME --import < FILE";
+        let text = "--import reads no token from a terminal, because the terminal would show the token: use a file or a pipe, as in `perennial login NAME --import < FILE`";
         return Err(Stop::Usage(text.into()));
     }
     let mut bytes = Zeroizing::new(Vec::new());
@@ -35,7 +35,7 @@ pub(super) fn read() -> Result<RefreshToken, Stop> {
 
 fn parse(bytes: &[u8]) -> Option<RefreshToken> {
     let text = Zeroizing::new(text::decoded(bytes)?.into_owned());
-    // Since 2019, Entra treats whitespace and quotes as part of a refresh token (reference-breaking-changes).
+    // Since 2019, Entra treats whitespace and quotes as part of a refresh token (docs/azure-facts.md F104).
     let token = RefreshToken::new(text::bare(&text));
     token.is_plausible().then_some(token)
 }

@@ -40,8 +40,8 @@ const CONNECTIONS: usize = 64;
 /// The time limit for the head of a request, and for its body.
 const REQUEST_WITHIN: Duration = Duration::from_secs(5);
 
-/// The time limit for the result of the sign-in. The exchange of the code and the calls to Partner Center and the vault
-/// take two minutes at most.
+/// How long a connection waits for the result of the sign-in. The exchange of the code and the calls to Partner Center
+/// and the vault take two minutes at most.
 const VERDICT_WITHIN: Duration = Duration::from_secs(5 * 60);
 
 /// The number of attempts to find a port that is free on both addresses.
@@ -77,7 +77,7 @@ struct ListenerState {
 }
 
 impl Listener {
-    /// Binds the given port, or any free port, on every loopback address of this machine.
+    /// Binds the given port, or any free port, on `127.0.0.1` and, if this machine has IPv6, on `::1`.
     pub(super) async fn bind(port: Option<u16>) -> io::Result<Self> {
         let mut tries = if port.is_some() { 1 } else { PORTS_TRIED };
         loop {

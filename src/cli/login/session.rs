@@ -1,7 +1,5 @@
 //! The part of a sign-in that all methods share: the checks before the sign-in, and the write to the vault after the
 //! sign-in.
-//!
-//! This module owns these checks and this write.
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -43,7 +41,7 @@ pub(super) struct StoredLogin {
     pub(super) name: String,
     pub(super) version: VersionId,
     pub(super) user_oid: Option<String>,
-    /// The name that the user typed.
+    /// The name that the user typed on the sign-in page.
     pub(super) user_name: Option<String>,
     pub(super) company: Option<String>,
     pub(super) signed_in_at: String,
@@ -59,7 +57,7 @@ struct Before {
 }
 
 impl LoginSession {
-    /// Checks whether the token of a sign-in could be obtained and stored. Without this check, the user might sign in
+    /// Begins a sign-in if the app's credential and the vault can be read. Without this check, the user might sign in
     /// without any effect.
     pub(super) async fn open(
         rotator: AzureRotator,
@@ -73,14 +71,14 @@ impl LoginSession {
         if desk.before().await?.off {
             voice.say(
                 "turned_off",
-                "The newest version is disabled, so Perennial does not rotate it. A sign-in starts rotation again.",
+                "The newest version in Key Vault is disabled, so Perennial does not rotate the token. A sign-in starts rotation again.",
             );
         }
         Ok(desk)
     }
 
     /// Returns the claims challenge that a policy of Entra requires for the next sign-in. To get this challenge,
-    /// redeems the stored token, but only if the stored version's tags record a rejection and the token is not
+    /// redeems the stored token. Does so only if the tags of the stored version record a rejection and the token is not
     /// `strict`. If Entra does not answer, the sign-in continues without a challenge.
     pub(super) async fn challenge(&self) -> Option<String> {
         let stored = self.rotator.vault.newest(&self.grant().secret, self.id).await.ok()?;
@@ -138,7 +136,7 @@ impl LoginSession {
         let user_name = judge::sign_in_name(&answer);
         if whose.unverified.is_any() {
             let text = format!(
-                "Entra's answer does not name the {}, so Perennial could not verify this.",
+                "Entra's answer does not name the {0}, so Perennial could not verify the {0}.",
                 whose.unverified
             );
             self.voice.say("identity_unverified", &text);
@@ -162,7 +160,7 @@ impl LoginSession {
         let (new, dropped) = NewVersion::compose(&answer.refresh_token, lifetime, &provenance);
         if !dropped.is_empty() {
             let text = format!(
-                "There is no room for these tags beside Perennial's, so they are left out: {}",
+                "The new version has no room for these tags of the old version, so it lacks them: {}",
                 dropped.join(", ")
             );
             self.voice.say("tags_dropped", &text);
@@ -218,8 +216,8 @@ impl LoginSession {
         }
     }
 
-    /// Repeats the write until it succeeds or the grace period is over. Then checks that the vault returns the written
-    /// version.
+    /// Writes the version and reads it back. Repeats this until the vault returns the written version or the grace
+    /// period is over.
     async fn store(&self, new: &NewVersion, before: Option<&VersionId>) -> Result<VersionId, StepFailure> {
         let at = &self.grant().secret;
         let grace = Grace::begin();
@@ -255,14 +253,14 @@ impl LoginSession {
     fn vault_refused(&self, error: &VaultError) -> StepFailure {
         let at = &self.grant().secret;
         let failure = error.failure(SecretRole::Own, at);
-        let summary = format!("Key Vault check failed: {}; nothing was stored", failure.summary);
+        let summary = format!("no sign-in was stored: {}", failure.summary);
         if *error != VaultError::Deleted {
             let first = failure.action.map(|action| format!("{action}; then ")).unwrap_or_default();
             return StepFailure::new(failure.remedy, summary, format!("{first}run the command again"));
         }
         let (name, vault) = (at.name.as_str(), at.vault_name());
         let action = format!(
-            "recover the secret: az keyvault secret recover --vault-name {vault} --name {name}; or, if you do not need its old versions and purge protection is off, purge it: az keyvault secret purge --vault-name {vault} --name {name}; then run perennial login {} again",
+            "recover the secret: `az keyvault secret recover --vault-name {vault} --name {name}`; or, if you do not need its old versions and purge protection is off, purge the secret: `az keyvault secret purge --vault-name {vault} --name {name}`; then run `perennial login {}` again",
             self.grant().name
         );
         StepFailure::new(Remedy::Operator, summary, action)
@@ -273,7 +271,7 @@ fn not_read(failure: &Failure, grant: &ManagedToken) -> StepFailure {
     let action = failure.action.clone().map(String::from);
     let key = grant.app.credential.key();
     let action =
-        action.unwrap_or_else(|| format!("check that client_id and {key} of {} can be read", grant.name));
+        action.unwrap_or_else(|| format!("let this process read client_id and {key} of {}", grant.name));
     StepFailure::new(failure.remedy, failure.summary.clone(), format!("{action}; then run the command again"))
 }
 
@@ -293,6 +291,6 @@ fn overtaken(stored: &Stored) -> StepFailure {
             "the sign-in was stored, but {by} overwrote it with version {} at the same moment",
             stored.version.id
         ),
-        "a running daemon restores the sign-in automatically; check this with perennial status, and sign in again if the sign-in is not restored",
+        "a running daemon restores the sign-in automatically: check this with `perennial status`; if the sign-in is not restored, sign in again",
     )
 }

@@ -57,7 +57,7 @@ pub(super) fn of(status: &Status, view: &str, colour: bool) -> String {
 }
 
 fn row(token: &TokenStatus, now: Timestamp) -> [String; 6] {
-    // For a rejected token, no time of a next step is shown.
+    // A token that needs a sign-in shows neither time. An expired token shows only when it expired.
     let to_come = |at| left(at, now);
     let (rotates, expires) = match token.state {
         TokenState::NeedsLogin => (to_come(None), to_come(None)),
@@ -86,7 +86,7 @@ fn hue(state: TokenState) -> &'static str {
     }
 }
 
-/// Adds a row. Each cell is padded before color codes are added, since color codes have no width. The row has no
+/// Adds a row. The padding depends on the text without color codes, since color codes have no width. The row has no
 /// trailing blanks.
 fn push(text: &mut String, row: &[String; 6], widths: &[usize; 6], paint: impl Fn(usize, &str) -> String) {
     let mut gap = 0;

@@ -101,11 +101,11 @@ fn a_user_is_replaced_only_with_replace_user() {
 
     let predecessor = "0c0ffee0-2222-4222-8222-222222222222";
     for (noted, summary) in [
-        (predecessor, "is user 0c0ffee0-2222-4222-8222-222222222222's"),
-        ("predecessor\u{1b}[2J", "is another user's, by its tag user-oid"),
+        (predecessor, "belongs to user 0c0ffee0-2222-4222-8222-222222222222"),
+        ("predecessor\u{1b}[2J", "belongs to another user, according to its tag user-oid"),
     ] {
         let told = refused(by(Some(noted), false), summary);
-        assert!(told.action.ends_with("perennial login partner-center --replace-user"), "{told}");
+        assert!(told.action.ends_with("`perennial login partner-center --replace-user`"), "{told}");
         assert!(!told.summary.contains('\u{1b}'), "{told}");
         assert!(by(Some(noted), true).is_ok());
     }
@@ -133,7 +133,7 @@ fn a_user_who_cannot_be_compared_is_not_the_same_one() {
     let told = refused(by(&pinned, &nameless, None, true).map(|_| None), "does not say which user signed in");
     assert!(told.action.contains("`profile`") && told.remedy == Remedy::Operator, "{told}");
     for answer in [&nameless, &contradicted] {
-        let told = refused(by(&grant(), answer, Some(USER), false).map(|_| None), "may not be the user");
+        let told = refused(by(&grant(), answer, Some(USER), false).map(|_| None), "cannot compare this user");
         assert!(told.action.ends_with("--replace-user"), "{told}");
         assert!(by(&grant(), answer, Some(USER), true).is_ok());
         assert!(by(&grant(), answer, None, false).is_ok());

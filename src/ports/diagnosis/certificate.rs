@@ -1,6 +1,6 @@
 //! Action texts for an app's certificate: register its public part at Entra, or create a new certificate.
 //!
-//! This module is pure. The commands contain no secret, and no argument list contains a private key.
+//! This module is pure. No command has a secret or a private key in its argument list.
 
 use super::subject::{CredentialPlace, Subject};
 use crate::token::app::CredentialSource;
@@ -77,7 +77,8 @@ impl Subject<'_> {
         format!("{make}; then {register}")
     }
 
-    /// Returns how to replace the app's credential, whatever its kind.
+    /// Returns how to replace the app's client secret or certificate. For another credential, returns how to compare it
+    /// with the app's federated credentials.
     pub fn new_credential(&self) -> String {
         match self.place {
             CredentialPlace::App {
@@ -89,7 +90,7 @@ impl Subject<'_> {
                 credential: CredentialSource::ManagedIdentity(_) | CredentialSource::Assertion(_),
                 ..
             } => format!(
-                "compare issuer, subject and audience with the federated credential: `az ad app federated-credential list --id {}`",
+                "compare issuer, subject and audience of the assertion with the federated credential: `az ad app federated-credential list --id {}`",
                 self.client_id
             ),
             CredentialPlace::App { .. } | CredentialPlace::Vault { .. } => format!(

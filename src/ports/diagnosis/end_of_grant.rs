@@ -12,8 +12,8 @@ use crate::ports::oauth_error::OAuthError;
 const LOOP_PAUSE: Duration = Duration::from_secs(15 * 60);
 
 impl OAuthError {
-    /// The wait before the next request. The wait is as long as Entra requests. After Entra has detected a loop, the
-    /// wait is at least 15 minutes.
+    /// The wait that Entra requests before the next request. After Entra has detected a loop, the wait is at least 15
+    /// minutes.
     pub fn wait(&self) -> Option<Duration> {
         if self.trace.code == Some(LOOP) {
             return Some(self.retry_after.unwrap_or_default().max(LOOP_PAUSE));
@@ -23,9 +23,9 @@ impl OAuthError {
 
     /// Whether this rejection ends the grant, so that the token can never be redeemed again.
     ///
-    /// Only a condemned token may be replaced by a proven token. A policy, a disabled account, a rejected app or an
-    /// unknown number does not condemn a token. If a rejection has several numbers, each number must either end the
-    /// grant or be in `GENERAL`.
+    /// Perennial overwrites a rejected token with another token only if the rejected token is condemned or never was a
+    /// token. A policy, a disabled account, a rejected app or an unknown number does not condemn a token. If a
+    /// rejection has several numbers, each number must either end the grant or be in `GENERAL`.
     pub fn condemns_token(&self) -> bool {
         self.error == "invalid_grant"
             && self.trace.code.is_some_and(ends_a_grant)

@@ -15,7 +15,7 @@ const GRAPH_APP_ID: &str = "00000003-0000-0000-c000-000000000000";
 /// The id of the app role `Application.ReadWrite.OwnedBy` of Microsoft Graph (docs/azure-facts.md F603).
 const OWNED_BY: &str = "18a4783c-866b-4cc7-a460-3d5e5662c884";
 
-/// What keeps Perennial from managing the secrets of an app.
+/// What keeps Perennial from managing the client secrets or certificates of an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GraphProblem {
     /// The caller has no permission, or is not an owner of the app registration. Microsoft Graph gives the same answer
@@ -25,7 +25,7 @@ pub enum GraphProblem {
     NoRegistration,
     /// A policy forbids client secrets.
     SecretsForbidden,
-    /// A policy caps the lifetime of client secrets.
+    /// A policy caps the lifetime of client secrets or certificates.
     LifetimeTooLong,
     /// Microsoft Graph does not accept the access token.
     Token,
@@ -146,7 +146,7 @@ impl GraphProblem {
                 )
             }
             Self::SecretsForbidden => format!(
-                "have an Entra administrator exempt app {app} from the app management policy: {policy}; or use a certificate, and remove `renew` from {name}"
+                "have an Entra administrator exempt app {app} from the app management policy (this command shows the policy: {policy}); or use a certificate, and remove `renew` from {name}"
             ),
             Self::LifetimeTooLong if of.is_certificate => format!(
                 "set a shorter validity (validity_in_months) in the policy of the certificate in the vault, and create a new version; this command shows the longest validity that the tenant allows: `az rest --method get --url {graph}/v1.0/policies/defaultAppManagementPolicy --query applicationRestrictions.keyCredentials`"
@@ -155,7 +155,7 @@ impl GraphProblem {
                 "set a shorter lifetime in `renew` of {name}; the longest lifetime is maxLifetime in the tenant's policy: {policy}; the app may also have its own policy: `az rest --method get --url {graph}/v1.0/policies/appManagementPolicies`"
             ),
             Self::Token => format!(
-                "set name of [cloud] to the cloud of tenant {tenant}: public, usgov or china; exempt {graph} from a proxy that changes requests; compare the app registration: `az ad app show --id {app}`"
+                "check three possible causes: name of [cloud] must be the cloud of tenant {tenant} (public, usgov or china), no proxy may change requests to {graph}, and the app registration must exist: `az ad app show --id {app}`"
             ),
             Self::TooManyCredentials if of.is_certificate => format!(
                 "remove certificates that no program uses: `az ad app credential list --id {app} --cert` shows their key ids, and `az ad app credential delete --id {app} --cert --key-id KEY_ID` removes one"
@@ -199,7 +199,7 @@ impl GraphSubject<'_> {
             ),
         };
         format!(
-            "let the identity{whose} manage app {app}: `p={principal} && az ad app owner add --id {app} --owner-object-id $p && az rest --method post --url {graph}/v1.0/servicePrincipals/$p/appRoleAssignments --body \"{{\\\"principalId\\\":\\\"$p\\\",\\\"resourceId\\\":\\\"$(az ad sp show --id {GRAPH_APP_ID} --query id --output tsv)\\\",\\\"appRoleId\\\":\\\"{OWNED_BY}\\\"}}\"` (may take a day){then}"
+            "let the identity{whose} manage app {app}: `p={principal} && az ad app owner add --id {app} --owner-object-id $p && az rest --method post --url {graph}/v1.0/servicePrincipals/$p/appRoleAssignments --body \"{{\\\"principalId\\\":\\\"$p\\\",\\\"resourceId\\\":\\\"$(az ad sp show --id {GRAPH_APP_ID} --query id --output tsv)\\\",\\\"appRoleId\\\":\\\"{OWNED_BY}\\\"}}\"` (the right can take a day to take effect){then}"
         )
     }
 
@@ -219,7 +219,7 @@ impl GraphSubject<'_> {
 
     fn intercepted(&self) -> String {
         format!(
-            "something else answered in place of {}: let this host reach the real server, and exempt this server from blocking and TLS inspection by a proxy or web filter",
+            "something else answered in place of {}: let this host reach the real server, and exempt the real server from blocking and TLS inspection by a proxy or web filter",
             self.base()
         )
     }
@@ -263,7 +263,7 @@ impl DirectoryError {
                 }
             }
             // An app cannot sign in like a user, so a `Login` remedy becomes an `Operator` remedy. An outage of Entra
-            // opens its own condition, but the renewal fails as well and is retried after the outage.
+            // also opens a condition of another kind. This failure is only about the renewal, which is retried.
             Self::NoToken(found) => Failure {
                 kind: Kind::AppCredentialRenewalFailed,
                 remedy: match found.remedy {
@@ -280,8 +280,7 @@ impl DirectoryError {
             },
             Self::Refused { status, code } => {
                 let problem = GraphProblem::of(*status, code);
-                let meaning =
-                    row_of(code).map_or("a code that this version does not know", |row| row.meaning);
+                let meaning = row_of(code).map_or("a code that Perennial does not know", |row| row.meaning);
                 Failure {
                     summary: format!("{self} ({meaning})"),
                     trace: Trace::of(u32::from(*status)),
@@ -293,8 +292,8 @@ impl DirectoryError {
 }
 
 impl VaultError {
-    /// Converts an error of the identity that reads the vault to a failure that is not about a vault. Perennial also
-    /// uses this identity to request access tokens for Microsoft Graph, and such a request has failed.
+    /// Converts this error of a request for a Microsoft Graph access token to a failure that is not about a vault. The
+    /// identity that reads the vault has sent the request.
     pub fn identity_failure(&self) -> Failure {
         let plain = |remedy, summary: String| {
             Failure::new(Kind::VaultIdentity, remedy, FailureSubject::CredentialSource, summary)

@@ -32,7 +32,7 @@ fn tls(fault: TlsFault, host: &str) -> String {
             "{host} shows the certificate of another host: correct the address in the configuration, or exempt {host} from the proxy that answers instead"
         ),
         TlsFault::Authority => format!(
-            "give the server at {host} its own certificate, signed by that authority, and keep the authority's certificate as ca_file of [cloud]"
+            "give the server at {host} a certificate that the certificate authority has signed for this server, and set ca_file of [cloud] to the authority's certificate"
         ),
         TlsFault::NotInTime => format!(
             "set this host's clock: `timedatectl set-ntp true`; if the clock is right, renew the certificate of {host}"

@@ -11,7 +11,7 @@ use crate::token::app::CredentialSource;
 use crate::token::managed::ManagedToken;
 use crate::token::secret::Source;
 
-/// The lifetime of a new client secret. Microsoft recommends at most six months.
+/// The lifetime of a new client secret that a command stores in a vault. Microsoft recommends at most six months.
 const SECRET_LIVES: TimeDelta = TimeDelta::days(180);
 
 /// The method of a sign-in.
@@ -181,15 +181,15 @@ impl<'a> Subject<'a> {
         let kept = match kept {
             Some(Source::File(path)) => format!("store it in the file {}", path.display()),
             Some(Source::Env(name)) => {
-                format!("set the environment variable {name} to it and restart Perennial")
+                format!("set the environment variable {name} to this value and restart Perennial")
             }
             Some(Source::Credential(id)) => {
-                format!("make it the systemd credential {id} and restart Perennial")
+                format!("store it as the systemd credential {id} and restart Perennial")
             }
             Some(Source::Secret(_)) | None => {
                 format!("store it at the place that client_secret of {key} names")
             }
         };
-        format!("`{}` prints it; {kept}", make("--years 1"))
+        format!("`{}` prints the value; {kept}", make("--years 1"))
     }
 }

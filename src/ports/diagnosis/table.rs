@@ -190,7 +190,7 @@ pub const ROWS: &[Row] = &[
         A::Permission,
         "permission missing in the app registration",
     ),
-    operator(&[65002..=65002], K::AppMisconfigured, A::AppId, "client_id is a Microsoft app"),
+    operator(&[65002..=65002], K::AppMisconfigured, A::AppId, "client_id names a Microsoft app"),
     // Entra rejects the app's credential.
     operator(&[7_000_215..=7_000_215], K::AppCredentialRefused, A::ClientSecret, "wrong client secret"),
     operator(&[7_000_222..=7_000_222], K::AppCredentialRefused, A::ClientSecret, "client secret expired"),
@@ -347,7 +347,7 @@ pub const ROWS: &[Row] = &[
         A::Outage,
         "fault at Entra",
     ),
-    retry(&[70012..=70012], K::EntraUnreachable, A::PersonalAccount, "fault in personal account sign-in"),
+    retry(&[70012..=70012], K::EntraUnreachable, A::PersonalAccount, "fault in sign-in of personal accounts"),
     retry(
         &[50086..=50086, 90036..=90036, 90092..=90092],
         K::EntraUnreachable,

@@ -240,7 +240,7 @@ impl Advice {
                 format!("{}; a new certificate can take 15 minutes to take effect", of.register_certificate())
             }
             Self::FederatedCredential => format!(
-                "in {}, compare issuer, subject and audience with the federated credential: `az ad app federated-credential list --id {app}`; correct what differs (Entra admin center, App registrations, {app}, Certificates & secrets, Federated credentials); this can take 15 minutes to take effect",
+                "in {}, compare issuer, subject and audience of the assertion with the federated credential: `az ad app federated-credential list --id {app}`; correct what differs (Entra admin center, App registrations, {app}, Certificates & secrets, Federated credentials); this can take 15 minutes to take effect",
                 of.in_tenant()
             ),
             Self::Clock => "set this host's clock: `timedatectl set-ntp true`".to_owned(),
@@ -255,7 +255,7 @@ impl Advice {
             Self::Scope | Self::TokenForItself | Self::DefaultScope => of.scope(self),
             Self::Resource => of.resource(),
             Self::Request => format!(
-                "correct scope of {name} ({scope}), or exempt {} from a proxy that changes requests; if both are right, the stored value is not a refresh token, so sign in: {login}",
+                "correct scope of {name} ({scope}), or exempt {} from a proxy that changes requests; if neither helps, the stored value is not a refresh token, so sign in: {login}",
                 of.authority
             ),
             Self::Support => format!(
@@ -264,13 +264,13 @@ impl Advice {
             ),
             Self::Throttled => of.throttled(),
             Self::PersonalAccount => format!(
-                "wait: Perennial retries automatically; the answer is about a personal Microsoft account; if the problem lasts, sign in with a work account of tenant {tenant}: `perennial login {name} --replace-user`"
+                "wait: Perennial retries automatically; Entra's answer is about a personal Microsoft account; if the problem lasts, sign in with a work account of tenant {tenant}: `perennial login {name} --replace-user`"
             ),
             Self::Outage => of.outage(),
             Self::LookUp => of.look_up(),
             Self::Network(why) => network(why, of.authority),
             Self::Intercepted => format!(
-                "something else answered in place of {}: let this host reach the real server, and exempt this server from blocking and TLS inspection by a proxy or web filter",
+                "something else answered in place of {}: let this host reach the real server, and exempt the real server from blocking and TLS inspection by a proxy or web filter",
                 of.authority
             ),
         }

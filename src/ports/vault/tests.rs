@@ -1,4 +1,4 @@
-//! Tests of what Key Vault's errors mean and which action they print.
+//! Tests of the meaning and the action text of Key Vault's errors.
 
 use super::*;
 

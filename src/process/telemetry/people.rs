@@ -1,7 +1,7 @@
 //! The log format for people: `2026-11-27T01:43:08.430609Z INFO  proved partner-center (version 93fe…)`.
 //!
-//! This module owns the order of an event's parts: event, token, reason and other fields. The action follows on a line
-//! of its own. Control characters in foreign values are escaped, so that a terminal does not act on them.
+//! This module owns the order of an event's parts: event, token, message and other fields. The action follows on a line
+//! of its own. Control characters in the values are escaped, so that a terminal does not act on them.
 
 use std::fmt;
 use std::fmt::Write as _;

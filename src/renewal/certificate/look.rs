@@ -18,7 +18,7 @@ use crate::token::certificate::Thumbprint;
 use crate::token::secret::SecretAddress;
 use crate::token::version::VersionId;
 
-/// What the vault and the directory showed at one time.
+/// What the vault and Entra showed at one time.
 #[derive(Clone, Debug)]
 pub struct CertificateLook {
     /// The clock's uptime when the look began.
@@ -85,10 +85,9 @@ impl CertificateLook {
         self.newest.version.expires.is_some_and(|end| end - policy.before <= now)
     }
 
-    /// Returns the next certificate to remove at Entra. A newer version with the mark must have replaced the version of
-    /// this certificate at least the grace period ago. Perennial removes only certificates that it used or registered.
-    /// Before the removal, the caller must also check that Entra accepts the newest version
-    /// (`CertificateLook::newest_is_accepted`).
+    /// Returns the next certificate to remove at Entra. A newer version must have had the mark for at least the grace
+    /// period (`GRACE`). Perennial removes only certificates that it used or registered. Before the removal, the caller
+    /// must also check that Entra accepts the newest version (`CertificateLook::newest_is_accepted`).
     pub fn removable(&self, at: &SecretAddress) -> Option<Uuid> {
         let mut replaced_at = self.newest.version.accepted_at()?;
         self.is_registered(&self.newest.thumbprint).then_some(())?;
@@ -113,7 +112,7 @@ impl CertificateLook {
         self.listed.values().find(is_replaced).map(|one| one.key_id)
     }
 
-    /// Whether no further version may be created today. Versions of every origin count.
+    /// Whether the daily limit of new versions (`ATTEMPTS_A_DAY`) is reached. Versions of every origin count.
     pub fn is_spent(&self, by_this_process: usize) -> bool {
         let is_recent = |one: &&ListedCertificate| one.version.created + TimeDelta::days(1) > self.at;
         self.versions().filter(is_recent).count().max(by_this_process) >= ATTEMPTS_A_DAY
@@ -146,7 +145,6 @@ impl CertificateLook {
         listed.map(|key| key.key_id)
     }
 
-    /// Returns a version by its id.
     pub fn version(&self, id: &VersionId) -> Option<&ListedCertificate> {
         self.versions().find(|one| one.version.id == *id)
     }

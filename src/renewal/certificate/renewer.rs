@@ -1,7 +1,7 @@
 //! Carries out the steps of a certificate's renewal through the ports.
 //!
-//! This module owns the order of the calls in a step. `schedule` owns the times, and `look` owns the meaning of the
-//! lists. If a private key cannot be read from the vault, the vault signs with this key.
+//! This module owns the order of the calls in a step. `schedule` decides when a step is due, and `look` interprets the
+//! lists of the vault and of Entra. If a private key cannot be read from the vault, the vault signs with this key.
 
 use secrecy::{ExposeSecret as _, SecretString};
 use tracing::{info, warn};
@@ -78,7 +78,8 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
                 let thumbprint = thumbprint_of(&found.der);
                 (ListedCertificate { version: found.version, thumbprint }, found.read_at)
             }
-            // A person who wants to go back to the previous version disables the newest version.
+            // A person may disable the newest version to return to an older one. So the newest enabled version is used
+            // here.
             Err(VaultError::Disabled) => {
                 let enabled = versions.iter().filter(|one| one.version.enabled);
                 let newest = enabled.max_by_key(|one| one.version.created).cloned();
@@ -351,7 +352,7 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
     /// has signed the proof.
     fn no_signer(&self, client_id: &str, new: &ListedCertificate) -> Failure {
         let summary = format!(
-            "no version of {} is registered at app {client_id} and valid, so version {} cannot be registered",
+            "no version of {} is valid and registered at app {client_id}, so none can sign the registration of version {}",
             self.0.target.at, new.version.id
         );
         Failure {
@@ -368,16 +369,16 @@ fn is_about_proof(error: &DirectoryError) -> bool {
 
 fn other_issuer(vault: &str, name: &str) -> Failure {
     let summary = format!(
-        "certificate {name} of vault {vault} is issued by another authority than the vault, so Perennial creates no new version"
+        "an issuer other than vault {vault} issues certificate {name}, so Perennial creates no new version"
     );
     let action = format!(
-        "create the new version as its issuer requires: `az keyvault certificate show --vault-name {vault} --name {name} --query policy.issuerParameters`; Perennial then registers and uses the new version"
+        "find the certificate's issuer: `az keyvault certificate show --vault-name {vault} --name {name} --query policy.issuerParameters`; create the new version as this issuer requires; Perennial then registers and uses the new version"
     );
     Failure { action: Some(action.into()), ..failure(Remedy::Operator, summary) }
 }
 
 fn cannot_sign() -> Failure {
-    unusable("the app's certificate could not sign".to_owned())
+    unusable("the private key of the app's certificate could not sign the request".to_owned())
 }
 
 fn unusable(summary: String) -> Failure {

@@ -117,7 +117,7 @@ impl CertificateState {
         }
         if is_marked && is_due && look.is_spent(self.created_today(look.up)) {
             let summary = format!(
-                "the vault created {ATTEMPTS_A_DAY} versions of the certificate within a day, and the newest one ends soon"
+                "the vault created {ATTEMPTS_A_DAY} versions of the certificate within a day, and the newest version expires soon"
             );
             self.health.trouble_since(Part::Renewing, failure(Remedy::Operator, summary), look.at);
         }
@@ -128,8 +128,8 @@ impl CertificateState {
         self.must_look = false;
     }
 
-    /// Reports the newest version if `GIVE_UP_AFTER` has passed and Entra has not accepted the version for
-    /// `SETTLED_AFTER` yet. The probes continue.
+    /// Reports the newest version if Entra does not accept it reliably within `GIVE_UP_AFTER`, and again after each
+    /// further `GIVE_UP_AFTER`. The probes continue.
     pub fn report_slow_trial(&mut self, now: Timestamp, up: TimeDelta) {
         let Some(trial) = self.trial.as_mut().filter(|trial| up - trial.since >= GIVE_UP_AFTER) else {
             return;
@@ -139,7 +139,7 @@ impl CertificateState {
         }
         trial.since = up;
         let summary = format!(
-            "Entra has not accepted version {} of the certificate steadily within an hour; the previous version stays in use",
+            "after an hour, Entra still does not accept version {} of the certificate every time; the previous version stays in use",
             trial.version
         );
         self.health.failed(Part::Renewing, failure(Remedy::Operator, summary), now, up);

@@ -246,7 +246,7 @@ fn another_writer_is_told_instead_of_more_secrets() {
     state.learn(look, &target());
     assert_eq!(next(&state, ZERO), RenewalStep::Wait(LOOK_EVERY));
     let summary = &state.health.troubles[&Part::Renewing].failure.summary;
-    assert!(summary.contains("another writer replaced the renewed client secret of version v1"), "{summary}");
+    assert!(summary.contains("another writer replaced the renewed client secret (version v1"), "{summary}");
     let action = state.health.troubles[&Part::Renewing].failure.action.as_deref();
     assert!(action.is_some_and(|action| action.contains("then store the value of version v1 again")));
 }

@@ -1,4 +1,4 @@
-//! Tests of the loop with the peers in memory.
+//! Tests of the loop with simulated services in memory.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -84,8 +84,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Switches to an older version that Entra accepts, at most once in a step. Returns false if Entra accepts no older
-    /// version.
+    /// Switches to an older version that Entra accepts, at most once in a step. Returns whether it switched.
     pub(super) async fn fall_back(&self, state: &mut State, attempt: &mut Attempt) -> bool {
         if std::mem::replace(&mut attempt.fell_back, true) {
             return false;
@@ -102,7 +101,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let search = self.older_credential(&client_id, &newest.id, attempt.id).await;
         state.note_vault_calls(search.calls, self.clock.now());
         let Some(older) = search.found else {
-            // An outage may have interrupted the search before each older version was tried. So only a complete search
+            // An outage may have interrupted the search before all older versions were tried. So only a complete search
             // is remembered.
             if search.is_certain {
                 state.older_credential = None;

@@ -2,10 +2,11 @@
 //!
 //! This module owns which secrets a check reads, and which answers show a change. A check redeems nothing.
 //!
-//! A check reads the newest version and does not list the versions. A list costs one request per 25 versions, has no
-//! order, and may contain several versions with the same creation time. Other programs read the newest version too. A
-//! read of the newest version always costs one request and needs only permissions that a proof also needs. A `strict`
-//! token may be redeemed only if Perennial can write, so a check also tests the writes for such a token.
+//! A check reads the newest version. It lists the versions only if the last list failed. A list costs one request per
+//! 25 versions, has no order, and may contain several versions with the same creation time. Other programs read the
+//! newest version too. A read of the newest version always costs one request and needs only permissions that a proof
+//! also needs. A `strict` token may be redeemed only if Perennial can write, so a check also tests the writes for such
+//! a token.
 
 use uuid::Uuid;
 
@@ -21,8 +22,8 @@ use crate::token::rotation_id;
 use crate::token::version::Stored;
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
-    /// Checks whether a person has acted. A check costs one vault call, one vault call for each secret of the app, or a
-    /// local read.
+    /// Checks whether a person has acted. The more vault calls a check makes, the longer is the wait for the next
+    /// check.
     pub async fn check_vault(&mut self, mut state: State) -> Stepped {
         let Some(blocked) = &state.blocked else { return Stepped { state, events: Vec::new() } };
         let (about, checks) = (blocked.failure.about, blocked.checks);
@@ -65,7 +66,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Stepped { state, events }
     }
 
-    /// Returns the number of vault calls that a check of the app's credential makes, which is at least one.
+    /// Returns the number of vault calls that a check of the app's credential makes. Counts at least one call.
     fn credential_secrets(&self) -> i32 {
         let signs = matches!(self.grant.app.credential, CredentialSource::VaultKey(_));
         let calls = self.grant.app.in_vaults().count() + usize::from(signs);
@@ -76,7 +77,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let unread =
             state.blocked.as_ref().is_some_and(|blocked| blocked.failure.about == FailureSubject::Token);
         match self.vaults().newest(&self.grant.secret, id).await {
-            // If the token was rejected, a new version counts as a change. A removed mark of the rejection is also a change,
+            // If the token was rejected, a new version is a change. A removed mark of the rejection is also a change,
             // since another process removes the mark after it has proved the version. If the vault denied access
             // before, any successful read is a change.
             Ok(Stored { version, .. }) => {

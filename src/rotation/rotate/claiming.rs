@@ -19,9 +19,9 @@ use crate::token::tags::Tags;
 use crate::token::version::{Stored, Version};
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
-    /// Claims a version of a `strict` token for one redemption. First tests whether the save could write. Then marks
-    /// the version, and checks that no other process has marked the same version. If the answer to an earlier
-    /// redemption was lost, returns the mark of that redemption.
+    /// Claims a version of a `strict` token for one redemption. First tests whether this process may write to the
+    /// vault. Then marks the version, and checks that no other process has marked the same version. If the answer to an
+    /// earlier redemption was lost, returns the mark of that redemption.
     ///
     /// A stop waits until the claim has ended. Otherwise a mark could stay in the vault, and the next process would
     /// have to wait until this mark expires.
@@ -170,15 +170,15 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         read.map(|stored| stored.version).map_err(|error| self.unwritable(state, &error))
     }
 
-    /// Converts the error of a write to the failure that blocks a claim. A successful read does not clear this failure.
-    /// Only a successful write clears it.
+    /// Converts the error of a vault call to the failure that blocks a claim. A successful read does not clear this
+    /// failure. Only a successful write clears it.
     fn unwritable(&self, state: &State, error: &VaultError) -> Failure {
         Failure { about: FailureSubject::Saving, ..self.own(state, error) }
     }
 }
 
-/// Whether an error shows that the redeemed token is still valid. This is so if the issuer returned no successor, or if
-/// the request was never sent.
+/// Whether an error shows that the redeemed token is still valid. This is so if the issuer answered without a
+/// successor, or if the request did not reach the issuer.
 pub(super) fn leaves_unspent(error: &IssuerError) -> bool {
     match error {
         IssuerError::Refused(_) | IssuerError::NoRefreshToken => true,

@@ -5,7 +5,7 @@
 //! reject the newest version, because Key Vault can renew a certificate without telling Entra (docs/azure-facts.md
 //! F142).
 //!
-//! Invariant: a private key in Key Vault stays there. Each request has a new assertion.
+//! Invariant: a private key with which Key Vault signs never leaves Key Vault. Each signed request has a new assertion.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -38,7 +38,7 @@ pub(crate) struct AppCredential {
     pub(crate) version: Option<Version>,
     /// When the credential expires, according to the certificate or the vault.
     pub(crate) expires: Option<Timestamp>,
-    /// Whether the private key can be read from the vault. `None` if the key is not in a vault, or the vault does not
+    /// Whether the private key can be read from the vault. `None` if Key Vault does not sign for the app, or does not
     /// say whether the key is exportable.
     pub(crate) is_exportable: Option<bool>,
     /// A number that changes when the id or the credential changes.
@@ -91,7 +91,7 @@ pub(crate) struct OlderSearch {
 type Read<T> = Result<(T, usize), Failure>;
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
-    /// Reads the app's id and the newest version of its credential.
+    /// Reads the app's id and credential: the newest version, or the newest accepted version of a renewed certificate.
     pub(crate) async fn read_credential(&self, id: Uuid) -> Read<AppCredential> {
         let (client_id, calls) =
             read_client_id(&self.vaults(), &self.grant.app, self.grant.name.as_str(), id).await?;
@@ -115,7 +115,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 let (credential, calls) = self.read_version(client_id, Some(&found.version.id), id).await?;
                 return Ok((credential, calls + 1));
             }
-            // A person who wants to go back to the previous version disables the newest version.
+            // If the newest version is not accepted or is disabled, the newest accepted version is used.
             Ok(_) | Err(VaultError::Disabled) => {}
             Err(error) => return Err(error.failure(SecretRole::SigningKey, at)),
         }
@@ -184,7 +184,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     ) -> Result<(SigningCertificate, Option<Version>), Failure> {
         let parsed = |content: &[u8]| {
             SigningCertificate::parse(content).map_err(|error| {
-                unreadable(format!("the app's certificate in {} {error}", local_secret::place(source)))
+                let place = local_secret::place(source);
+                unreadable(format!("the app's certificate cannot be used: {place} {error}"))
             })
         };
         if let Source::Secret(_) = source {
@@ -249,7 +250,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let (summary, action) = if now < public.begins {
             let begins = at(public.begins);
             let wait = format!(
-                "wait until then, or set this host's clock: `timedatectl set-ntp true`; or {}",
+                "wait until {begins}, or set this host's clock if it is wrong: `timedatectl set-ntp true`; or {}",
                 subject.new_certificate()
             );
             (format!("the app's certificate is not valid before {begins}"), wait)
@@ -275,9 +276,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         CredentialVerdict::of(&self.issuer.authenticate(&request).await)
     }
 
-    /// Among the versions that are older than the rejected one, returns the newest version that Entra accepts, with the
-    /// number of vault calls. If the versions cannot be listed or read, returns no version, and the caller reports the
-    /// rejection.
+    /// Tries at most `OLDER_VERSIONS_TRIED` other valid versions, the newest first. Returns the first one that Entra
+    /// accepts, with the number of vault calls. If the versions cannot be listed or read, returns no version, and the
+    /// caller reports the rejection.
     pub(crate) async fn older_credential(
         &self,
         client_id: &str,
@@ -335,12 +336,10 @@ pub(crate) async fn read_client_id(
 
 fn no_app_id(source: &Source, app: &ManagedApp, name: &str) -> Failure {
     let key = app.credential.key();
-    let summary = format!(
-        "{} must contain the client_id of {name}, but its value is not a GUID",
-        local_secret::place(source)
-    );
+    let place = local_secret::place(source);
+    let summary = format!("{place} must contain the client_id of {name}, but its value is not a GUID");
     let action = format!(
-        "store the app's (client) id there, or correct client_id of {name}: by mistake, client_id may name the source of {key}"
+        "store the app's (client) id in {place}, or correct client_id of {name}: client_id may name the source of {key} by mistake"
     );
     Failure { action: Some(action.into()), ..unreadable(summary) }
 }

@@ -37,8 +37,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         attempt: &mut Attempt,
     ) -> Result<Option<PendingSave>, Failure> {
         if newest.redeemed_from().is_none() {
-            // The incidents that the sign-in has ended are recorded in the tags of the version before the sign-in. The
-            // list shows these tags.
+            // A user signed in while no daemon was running. The marks of delivered alerts are in the tags of an older
+            // version, and the list shows these tags.
             if state.inherited == Some(Inherited::SignIn)
                 && let Err(failure) = self.list(state, state.calls_of_a_rotation(), attempt.id).await
             {
@@ -83,7 +83,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     ) -> Result<Vec<Version>, Failure> {
         let now = self.clock.now();
         if self.timing.room_for_vault_calls(state, room, now) > now {
-            let summary = "daily Key Vault call limit reached; listing the versions is postponed";
+            let summary =
+                "Perennial has reached its daily limit of Key Vault calls, so it lists the versions later";
             return Err(Failure::new(Kind::Overdue, Remedy::Retry, FailureSubject::History, summary));
         }
         let listed = self.vaults().versions(&self.grant.secret, id).await;
@@ -106,13 +107,13 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
 
     /// Reads and redeems a sign-in that another version buries, and returns the result.
     ///
-    /// If the issuer rejects the sign-in for now, the working version stays the newest one. Otherwise a rejected value
-    /// would replace a working token. The log reports the rejection. Perennial tries the sign-in again after a day, at
-    /// start-up and at a SIGHUP.
+    /// If the issuer rejects the sign-in but may accept it later, the working version stays the newest one. The log
+    /// reports the rejection. Perennial tries the sign-in again a day later, and at each start-up and each SIGHUP.
     ///
-    /// For a `strict` token, the sign-in may have the mark of a redemption. If its successor is in the vault, the
-    /// sign-in has been redeemed and is invalid. If not, the answer to the redemption was lost, or another process
-    /// holds the successor. In this case, the rule for a claim decides when the sign-in may be redeemed once more.
+    /// For a `strict` token, the sign-in may have the mark of a redemption. If the sign-in's successor is in the
+    /// vault, the sign-in has been redeemed and is invalid. If not, the answer to the redemption was lost, or another
+    /// process holds the successor. In this case, the rule for a claim decides when the sign-in may be redeemed once
+    /// more.
     pub(super) async fn redeem_buried(
         &self,
         state: &mut State,
@@ -174,10 +175,10 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// If the newest value never was a token, tries the most recent older versions. Does so once for each such value.
-    /// Returns a save with the successor of the first version that works. Never replaces a foreign version that is
-    /// younger than a day. If a sign-in may work again, no older sign-in is tried. If no version works, a user must
-    /// sign in.
+    /// If the newest value never was a token, tries the most recent older versions. Returns a save with the successor
+    /// of the first version that works. Never replaces a foreign version that is younger than a day. If a sign-in may
+    /// work later, tries no older sign-in, and the next attempt tries again. If no version can work, a user must sign
+    /// in, and no version is tried again for this value.
     pub(super) async fn rescue(
         &self,
         state: &mut State,
@@ -210,7 +211,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 Tried::Useless => {}
             }
         }
-        // If a sign-in may work again, the next attempt tries it again.
+        // If a sign-in may work later, the next attempt tries it again.
         if may_come_back.is_none() {
             state.rescued = Some(useless.id.clone());
         }

@@ -57,7 +57,6 @@ fn counted(state: &State, now: Timestamp) -> usize {
     (0..1_000).take_while(is_full).count() + 87 - (1..=87).take_while(has_room).count()
 }
 
-/// Returns the name of an event.
 fn name(event: &Event) -> String {
     let text = format!("{event:?}");
     text.chars().take_while(|char| char.is_alphanumeric()).collect()

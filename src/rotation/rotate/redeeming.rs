@@ -49,7 +49,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             if self.grant.strict { Box::pin(self.claim(state, stored, attempt)).await? } else { None };
         let proof = Box::pin(self.prove_client(state, attempt)).await?;
         state.redemptions.note(self.clock.now());
-        // From now on, the token in the vault may be invalid if the issuer is strict.
+        // A stop now could lose a successor: the one that this process already holds, or the one that a strict issuer
+        // returns when it invalidates the token in the vault.
         let may_be_spent = self.grant.strict || state.is_unsaved();
         self.hold.set(if may_be_spent { Stake::Successor } else { Stake::Answer });
         if let Some(permit) = &mut permit {
@@ -139,7 +140,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Redeems a token once, as this app. The caller checks and counts the request, and keeps the answer.
+    /// Sends one redemption with the app's client id and proof. The caller checks the limits and counts the request.
     pub(crate) async fn exchange(
         &self,
         token: &RefreshToken,
@@ -177,8 +178,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         answer
     }
 
-    /// Returns the failure for a rejection. If the credential is new, the failure's action is only to wait. The age of
-    /// a credential outside a vault is counted from the first use in this process.
+    /// Returns the failure for a rejection. If Entra may not know the credential yet because it is new, the failure is
+    /// only to be retried. The age of a federated credential outside a vault is counted from the first use in this
+    /// process. Any other credential outside a vault never counts as new.
     pub(crate) fn refused(
         &self,
         error: &IssuerError,
@@ -224,7 +226,7 @@ fn unusable_value() -> Failure {
 }
 
 fn budget_spent() -> Failure {
-    let summary = "daily redemption limit reached for this token";
+    let summary = "Perennial has reached its daily limit of redemptions for this token";
     Failure::new(Kind::Overdue, Remedy::Retry, FailureSubject::Grant, summary)
 }
 

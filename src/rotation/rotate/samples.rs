@@ -58,7 +58,7 @@ pub(crate) struct PeersState {
     pub(crate) app: Vec<Stored>,
     /// The versions of the app's certificate, from the first one to the newest one.
     pub(crate) certificates: Vec<VaultCertificate>,
-    /// Errors that the vault returns. Each error is for the next call that begins with the given words.
+    /// Errors that the vault returns: each one for the next call whose record begins with the given words.
     pub(crate) faults: VecDeque<(&'static str, VaultError)>,
     /// The issuer's errors, by the redeemed value or the client secret.
     pub(crate) rejects: BTreeMap<String, IssuerError>,
@@ -66,10 +66,10 @@ pub(crate) struct PeersState {
     pub(crate) returns_same: bool,
     /// The user that the issuer names.
     pub(crate) user: Option<&'static str>,
-    /// The resource's verdict. `None` if it does not answer.
+    /// The resource's verdict. `None` if the resource does not answer.
     pub(crate) accepts: Option<bool>,
-    /// Versions that another writer stores. Each version is stored just before the next call that begins with the given
-    /// words.
+    /// Versions that another writer stores. Each version is stored just before the next call whose record begins with
+    /// the given words.
     pub(crate) meanwhile: VecDeque<(&'static str, Stored)>,
     /// Whether the vault hides the versions that Perennial writes.
     pub(crate) hides_writes: bool,
@@ -104,7 +104,7 @@ impl Peers {
         std::mem::take(&mut self.all().calls)
     }
 
-    /// Makes the next call that begins with these words fail.
+    /// Makes the next vault call fail whose record begins with these words.
     pub(crate) fn fail(&self, call: &'static str, error: VaultError) {
         self.all().faults.push_back((call, error));
     }
@@ -138,7 +138,7 @@ impl Peers {
         all.versions.last().expect("one is there from the start").value.expose_secret().to_owned()
     }
 
-    /// A rotator of a token with the default policy. `change` changes the token.
+    /// Returns a rotator of a token with the default policy. `change` can change the token's configuration first.
     pub(crate) fn rotator(&self, change: impl FnOnce(&mut ManagedToken)) -> Rotator<&Self, &Self, &Self> {
         let client_secret = Source::Secret(samples::address("app-secret"));
         let mut grant = ManagedToken { app: samples::app(client_secret), ..samples::grant("t") };
@@ -166,7 +166,8 @@ impl Peers {
         }
     }
 
-    /// Records a call to the vault. Returns the error if this call fails.
+    /// Records a call to the vault. Before the call, stores the version that `meanwhile` has for this call. Returns
+    /// the error that `faults` has for this call, if any.
     fn called(&self, at: &SecretAddress, call: &str) -> Result<MutexGuard<'_, PeersState>, VaultError> {
         let call = match at.name.as_str() {
             "app-secret" => format!("app: {call}"),
@@ -370,7 +371,8 @@ pub(crate) fn with(credential: CredentialSource) -> Arc<ManagedApp> {
         .into()
 }
 
-/// Returns the versions of a certificate that are valid in these months of 2026.
+/// Returns one version of a certificate for each pair of months. The version is valid from the start of the first
+/// month to the start of the second month of 2026.
 pub(crate) fn certificates(months: &[(u8, u8)]) -> Vec<VaultCertificate> {
     let key = rcgen::KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).expect("a key");
     let made = months.iter().enumerate().map(|(nth, (first, last))| {

@@ -32,8 +32,8 @@ enum Pass {
     Again,
     /// The vault shows the version that Perennial wrote, and no sign-in is buried.
     Saved(Version),
-    /// Another writer's version is the newest one and works, so it continues the chain. Perennial drops its own
-    /// successor.
+    /// Another writer's version is the newest one and works. Perennial drops its own successor and continues with that
+    /// version.
     LetGo(Version),
 }
 
@@ -109,7 +109,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let successor = &pending.successor;
         let facts = state.facts.as_ref().filter(|facts| facts.version == successor.redeemed.id);
         let verdict = facts.and_then(|facts| facts.heard_since(successor.issued_at));
-        // The new version also gets the foreign tags of the version that is the newest now.
+        // The new version gets the foreign tags of both the redeemed version and the version that is the newest now.
         let mut foreign: Tags = newest.tags.iter().chain(successor.redeemed.tags.iter()).collect();
         // The tags of the newest version and of the redeemed version may still lack the marks of recently delivered
         // alerts.
@@ -146,9 +146,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok(())
     }
 
-    /// Another writer's version is the newest version. Redeems that version before Perennial writes its own version. If
-    /// the other version works, it continues the chain. Perennial replaces the other version only if it is invalid for
-    /// good.
+    /// Another writer's version is the newest version. Redeems that version before Perennial writes its own version.
+    /// If the other version works, Perennial drops its own successor and continues with the other version. Perennial
+    /// replaces the other version only if it is invalid for good.
     async fn give_way(
         &mut self,
         state: &mut State,
@@ -198,9 +198,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 return Err(Failure::new(Kind::Unsaved, Remedy::Retry, FailureSubject::Token, summary));
             }
             AfterList::Buried(buried) => {
-                // The written version continues a chain, and the newest version belonged to this chain until now. So
-                // this save does not restore the sign-in of this chain again. Another version of the same second, with
-                // a copy of the tags, could make that sign-in look buried.
+                // The buried sign-in may replace the written version. After that, the sign-in of the written version
+                // could look buried, for example if another version of the same second has a copy of the tags. `seen`
+                // prevents this save from restoring that sign-in.
                 let ours = versions.iter().find(|version| version.id == *written);
                 pending.seen.push(written.clone());
                 pending.seen.extend(ours.map(|ours| save::sign_in_of(ours, &versions).id.clone()));

@@ -1,4 +1,5 @@
-//! Tests of a proof, of its failures, and of the tags: which calls they make, and what the state is afterwards.
+//! Tests of proofs, of their failures, and of updates of tags: which calls each step makes, and the state after the
+//! step.
 
 use chrono::TimeDelta;
 

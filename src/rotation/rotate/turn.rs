@@ -20,12 +20,12 @@ use crate::rotation::state::State;
 use crate::rotation::turns::{Needs, Permit};
 use crate::token::version::Version;
 
-/// The longest wait of a running step for the permit for a further redemption. After this time, the redemptions from
-/// before the wait no longer count against the limit.
+/// The longest time for which a running step waits for the permit for a further redemption. After this time, the
+/// redemptions from before the wait no longer count against the limit.
 const FURTHER_WITHIN: Duration = LOOP_SPAN.saturating_add(Duration::from_secs(60));
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
-    /// Waits until this token has all permits for the step. A cancelled wait has taken no permit.
+    /// Waits until this token has all permits for the step. If the wait is canceled, the token holds no permit.
     pub fn wait_turn(&mut self, state: &State, next: &Next) -> impl Future<Output = ()> + use<'_, I, V, R> {
         let (needs, urgent) = (self.needs(state, next, false), state.is_unsaved());
         self.wait_turn_for(needs, urgent)
@@ -51,9 +51,10 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Returns the limits for which the next step needs a permit. The limits that all tokens share are not included.
-    /// Before the first read, the user is unknown unless the configuration names the user. It is also unknown whether a
-    /// rotation is due. So the token is read first.
+    /// Returns the limits for which the next step needs a permit. The limits `Steps` and `Vault`, for which each step
+    /// needs a permit, are not included. Before the first read, it is unknown whether a rotation is due. The user is
+    /// also unknown unless the configuration names the user. So the step begins without these permits, and takes them
+    /// after the read (`may_go_on`).
     fn needs(&self, state: &State, next: &Next, force: bool) -> Needs {
         if *next != Next::Prove {
             return Needs::default();

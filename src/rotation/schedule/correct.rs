@@ -27,7 +27,7 @@ impl Timing {
             rescued: _,
             refused,
             unburied_at,
-            // These times come from the vault or the configuration, not from this clock.
+            // This time comes from the vault or the configuration, not from this clock.
             app_secret_expires: _,
             credential_read_at,
             credential_used: _,

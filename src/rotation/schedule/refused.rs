@@ -27,11 +27,12 @@ pub fn is_final(failure: &Failure, version: &Version, now: Timestamp) -> bool {
     failure.token_condemned || (failure.never_was_a_token && !left_alone)
 }
 
-/// Whether a version's tags show that it is invalid for good. The tags must have the code of a final rejection, the
-/// kind `login_required`, and a time after the creation of the version. An earlier time means that a tool copied the
-/// tags from another version. Perennial's first release recorded no codes. So if that release recorded a rejection on a
-/// version, each process tries the version once more. The first release also copies a code to a sign-in that it stores,
-/// and may then record a rejection of another kind beside this code. So a code counts only together with its own kind.
+/// Whether a version's tags show that the version is invalid for good. The tags must have the code of a final
+/// rejection, the kind `login_required`, and a time after the creation of the version. An earlier time means that a
+/// tool copied the tags from another version. The first version of Perennial recorded no codes. So if it recorded a
+/// rejection on a vault version, each process tries that vault version once more. It also treats a code as a foreign
+/// tag: it copies the code to a new sign-in, and may then record a rejection of another kind beside the code. So a
+/// code counts only together with the kind `login_required`.
 pub fn is_known_dead(version: &Version) -> bool {
     let final_code = version.tags.get(tag::REFUSED_CODE).is_some_and(diagnosis::is_final_mark);
     let its_kind = version.tags.get(tag::REFUSED_KIND) == Some(Kind::LoginRequired.as_str());
@@ -60,8 +61,8 @@ pub fn refusal_tags(version: &Version, failure: &Failure, since: Timestamp, now:
     (!is_noted && noted.tags.len() <= MAX_TAGS).then_some(noted.tags)
 }
 
-/// Returns the issuer's last answer about this version, if this answer is still valid. While it is valid, the version
-/// is not redeemed again.
+/// Returns the issuer's last answer about this version, if this answer is still valid. While the answer is valid, the
+/// version is not redeemed again.
 pub fn standing<'a>(state: &'a State, version: &Version, now: Timestamp) -> Option<&'a Failure> {
     let refused = state.refused.iter().find(|refused| refused.id == version.id)?;
     // If the rejection has become final in the meantime, the version is redeemed once more before another version
@@ -90,7 +91,7 @@ pub fn remember_buried(state: &mut State, id: &VersionId) {
     }
 }
 
-/// Forgets a rejected version, because the version was redeemed or no longer exists.
+/// Forgets the rejection of a version, because the version has been redeemed or a newer answer replaces the rejection.
 pub fn forget(state: &mut State, version: &Version) {
     state.refused.retain(|refused| refused.id != version.id);
 }

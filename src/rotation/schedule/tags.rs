@@ -31,7 +31,8 @@ impl Timing {
     }
 }
 
-/// Returns the newest version's tags, completed with the missing records.
+/// Returns the newest version's tags, completed with the missing records. Returns `None` if no record is missing or
+/// the tags cannot be written now.
 ///
 /// A proof is recorded at most daily. A rejection or a verdict is recorded when it changes.
 pub(super) fn wanted_tags(state: &State, now: Timestamp) -> Option<Tags> {

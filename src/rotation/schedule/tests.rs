@@ -167,7 +167,7 @@ proptest! {
         prop_assert!(wait >= SHORTEST);
     }
 
-    /// The quick retries at the start of an outage must not use up the calls of the whole day.
+    /// The quick retries at the start of an outage must not use up the redemptions of the whole day.
     #[test]
     fn in_an_outage_of_days_entra_is_never_left_alone_for_long(samples in prop::collection::vec(0.0..1.0f64, 100)) {
         let timing = timing();

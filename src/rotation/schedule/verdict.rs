@@ -24,7 +24,7 @@ pub(super) fn after_proof(version: &Version, facts: &Facts) -> Option<Noted> {
     facts.heard_since(version.issued_at()).filter(is_believed).or_else(before)
 }
 
-/// Whether the verdict differs from the version's tag.
+/// Whether the verdict is to be recorded: it differs from the version's tag, or its time differs by a day or more.
 pub(super) fn is_news(verdict: Option<Noted>, version: &Version) -> bool {
     match (verdict, Noted::on(version)) {
         // If a wrong clock has recorded a time in the future, the verdict is also recorded again.
@@ -50,7 +50,7 @@ pub(super) fn of_failure(version: &Version, blocked: &Blocked) -> Option<Noted> 
     news.then_some(Noted { kind: Some(kind), at: blocked.since })
 }
 
-/// Writes the verdict into the tags of its version.
+/// Writes the verdict into a version's tags. Without a verdict, removes the tag.
 pub(super) fn put(tags: &mut Tags, noted: Option<Noted>) {
     match noted {
         Some(noted) => tags.insert(tag::VERDICT, &verdict(noted.word(), noted.at)),

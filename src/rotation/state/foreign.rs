@@ -1,5 +1,4 @@
-//! Handles foreign versions, which Perennial has not written. A foreign version is a requested sign-in or a version of
-//! another program.
+//! Handles foreign versions, which Perennial has not written: a person, a script or another program has written them.
 
 use super::{DAY, State};
 use crate::ports::failure::Remedy;
@@ -32,7 +31,8 @@ impl State {
         let blocked = self.blocked.as_ref().map(|blocked| &blocked.failure);
         let is_asked =
             blocked.is_some_and(|failure| failure.remedy == Remedy::Login || failure.token_refused());
-        // The open failure may hide an earlier rejection, because the rejected version can no longer be read.
+        // If the rejected version can no longer be read, this newer failure hides the rejection. The known tags still
+        // show it.
         let is_asked = is_asked || self.newest.as_ref().is_some_and(Version::is_refused);
         let verdict = self.known().and_then(|facts| facts.verdict.as_ref());
         is_asked || verdict.is_some_and(|verdict| verdict.acceptance.objection().is_some())

@@ -1,8 +1,8 @@
 //! The alerts and rejections that the previous process left in the vault, as read at start-up.
 //!
-//! With this record, the alert rules do not send a delivered alert again, and they report the end of its condition. If
-//! a user signed in while no daemon was running, the marks are on the version before the sign-in. Listing the versions
-//! once finds these marks.
+//! With this record, the alert rules do not send a delivered alert again, and they report when the alert's condition
+//! ends. If a user signed in while no daemon was running, the marks are on the version before the sign-in. Listing the
+//! versions once finds these marks.
 
 use super::State;
 use crate::ports::failure::Kind;
@@ -18,13 +18,13 @@ pub enum Inherited {
     FirstSignIn,
     /// The alerts that were delivered and whose conditions are not resolved yet.
     Told(Marks),
-    /// The version was rejected and has no marks of delivered alerts. Neither Perennial's first release nor a process
-    /// without sinks writes such marks.
+    /// The version was rejected and has no marks of delivered alerts. Neither the first version of Perennial nor a
+    /// process without sinks writes such marks.
     Refused(Kind),
 }
 
 impl Inherited {
-    /// Reads the record from the tags of the first version that this process reads.
+    /// Reads the record from a version's tags.
     pub fn on(version: &Version) -> Option<Self> {
         let is_sign_in = version.redeemed_from().is_none();
         told_on(version).or_else(|| (is_sign_in && !version.is_proved_since()).then_some(Self::SignIn))

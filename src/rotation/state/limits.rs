@@ -5,11 +5,9 @@ use crate::token::managed::Policy;
 /// The largest number of calls per token and day (promise 6, docs/promises.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The limit of redemptions.
     pub redemptions: usize,
-    /// The limit of requests to Partner Center.
     pub partner_center_calls: usize,
-    /// The limit of vault calls while no person must act.
+    /// This limit applies only while no person must act.
     pub vault_calls: usize,
 }
 

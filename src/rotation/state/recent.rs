@@ -21,7 +21,7 @@ impl Recent {
         self.0.push(u32::try_from(seconds).unwrap_or(u32::MAX));
     }
 
-    /// Whether the last day had no event.
+    /// Whether no event is recorded. An old event stays recorded until the next event.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -45,10 +45,10 @@ impl Recent {
         }
     }
 
-    /// Returns the time of the next attempt in a long outage, so that the attempts of the limit last for a whole day.
-    /// Attempts are immediate while more than two thirds of `limit` are left. After that, the attempts are evenly
-    /// spaced, at least as far apart as if the whole limit were spread evenly over a day. Otherwise, most attempts of
-    /// each day would fall into one hour, followed by a long gap.
+    /// Returns the time of the next attempt in a long outage, so that the attempts that `limit` allows last for a
+    /// whole day. Attempts are immediate while more than two thirds of `limit` are left. After that, the attempts are
+    /// evenly spaced, at least as far apart as if the whole limit were spread evenly over a day. Otherwise, most
+    /// attempts of each day would fall into one hour, followed by a long gap.
     pub fn spread_at(&self, limit: usize, now: Timestamp) -> Timestamp {
         let mut live = self.0.iter().map(|at| instant(*at)).filter(|at| *at + DAY > now);
         let left = limit.saturating_sub(live.clone().count());

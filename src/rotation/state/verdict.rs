@@ -68,7 +68,7 @@ impl State {
 }
 
 impl Facts {
-    /// Returns Partner Center's last verdict, as the record for a version that was issued at `issued_at`. Returns
+    /// Returns Partner Center's last verdict for the record on a version that was issued at `issued_at`. Returns
     /// `None` if Partner Center has not answered since `issued_at`.
     pub fn heard_since(&self, issued_at: Timestamp) -> Option<Noted> {
         let verdict = self.verdict.as_ref().filter(|verdict| verdict.at >= issued_at)?;

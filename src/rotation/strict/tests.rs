@@ -121,7 +121,7 @@ fn each_failure_says_what_happened_and_what_to_do() {
     let elsewhere = elsewhere(&mark);
     assert!(elsewhere.summary.contains("another process (`run`)"), "{elsewhere:?}");
     assert!(action(&elsewhere).starts_with("keep that process running"), "{elsewhere:?}");
-    assert_eq!(action(&no_room()), "remove a tag from the newest version");
+    assert_eq!(action(&no_room()), "remove a tag of another program from the newest version of the secret");
     assert!(
         withheld(refused(Remedy::Operator))
             .summary

@@ -77,7 +77,7 @@ enum Stuck {
     Broken(#[from] DemoError),
 }
 
-/// Runs the story. Returns whether the demo succeeded and every promise was kept. If `stop` is canceled, the demo ends
+/// Runs the story. Returns whether the demo succeeded and every promise was kept. If `stop` completes, the demo ends
 /// early.
 ///
 /// # Errors

@@ -22,7 +22,8 @@ impl Demo {
         self.tell(
             Tone::Plain,
             "people",
-            "Ravi turns `renew` on and restarts Perennial. His secret would expire in three months.",
+            "Ravi turns on the renewal of the client secret (`renew`) and restarts Perennial. The secret \
+             that he stored expires in three months.",
         );
         self.stage.run_at(MINUTES_MATTER.min(self.options.speed));
         self.stage.renews = true;

@@ -9,8 +9,7 @@ use secrecy::ExposeSecret as _;
 
 use crate::sandbox::world::World;
 
-/// The length of a piece. A text of this length does not occur by chance, and even half of an app's secret is longer
-/// than a piece.
+/// The length of a piece. No text contains a piece by chance. A piece is shorter than half of an app's secret.
 const PIECE: usize = 16;
 
 /// The pieces of all secrets.
@@ -32,7 +31,7 @@ impl Secrets {
         self.pieces.extend(pieces);
     }
 
-    /// Returns the number of the first line that contains a part of a secret.
+    /// Returns the index of the first line that contains a part of a secret.
     pub(super) fn shown_in(&self, text: &str) -> Option<usize> {
         let shows = |line: &str| {
             let mut windows = line.as_bytes().windows(PIECE);

@@ -220,8 +220,8 @@ impl Stage {
     }
 }
 
-/// Returns the policy of the renewal. With this policy, the first secret, which a person created, is due for renewal at
-/// once. The new secret is valid until the end of the demo.
+/// Returns the policy of the renewal. With this policy, the secret that the operator stored is due for renewal at
+/// once. The new secret stays valid until the end of the demo.
 fn renew_policy() -> RenewPolicy {
     RenewPolicy { lifetime: TimeDelta::days(700), before: TimeDelta::days(100), ..RenewPolicy::default() }
 }

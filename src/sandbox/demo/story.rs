@@ -47,8 +47,8 @@ impl Demo {
         let speed = self.options.speed;
         self.voice.paragraph(&format!(
             "Microsoft's services and the vault are simulated on this machine, at {}. No request leaves this \
-             machine. The daemon is the real one, and calls the simulated services over HTTPS. {speed} days \
-             pass each second, and fewer while an event takes minutes.",
+             machine. The daemon is the real one, and calls the simulated services over HTTPS. In each \
+             second, {speed} days pass. During an event that takes only minutes, time passes more slowly.",
             self.stage.sandbox.origin
         ));
         self.voice.paragraph(&format!("The status page, live: {}", self.stage.page));
@@ -80,7 +80,10 @@ impl Demo {
         self.tell(
             Tone::Plain,
             "without",
-            &format!("Dana's own token expired today: Entra rejects it (AADSTS{code}). Every script would stop now."),
+            &format!(
+                "The token of Dana's sign-in expired today: Entra rejects it (AADSTS{code}). Without \
+                 Perennial, every script would stop now."
+            ),
         );
         let Some(newest) = newest else {
             return Err(Stuck::Waiting("a living token in the vault was expected on day 90".into()));
@@ -125,11 +128,14 @@ impl Demo {
         self.tell(
             Tone::Good,
             "good",
-            &format!("The second one is stopped. Together they rotated {rotations} times, without harm."),
+            &format!(
+                "The second Perennial is stopped. Both together rotated the token {rotations} times, without \
+                 harm."
+            ),
         );
         // A single instance rotates every week. Two instances together must rotate about as often.
         self.watch.promises.check(Promise::TwoAtOnce, now, (4..=10).contains(&rotations), || {
-            format!("two rotated {rotations} times in a month")
+            format!("two instances rotated the token {rotations} times in a month")
         });
         Ok(())
     }
@@ -166,7 +172,8 @@ impl Demo {
             Tone::Good,
             "good",
             &format!(
-                "Nothing was lost: the new process has the same token and the same open warning ({}…).",
+                "Nothing was lost: the new process has the same token and the same open warning (incident \
+                 {}…).",
                 &open[..open.len().min(8)]
             ),
         );
@@ -197,15 +204,15 @@ impl Demo {
         let now = self.now();
         let open = self.watch.told.kinds();
         self.watch.promises.check(Promise::Told, now, open.is_empty(), || {
-            format!("{} still open although all is well", open.len())
+            format!("all is well, but the number of open conditions is still {}", open.len())
         });
         self.until("a current token", TimeDelta::hours(2), |demo| demo.standing() == TokenState::Current)
             .await?;
-        self.tell(Tone::Good, "end", "All is well. Nobody needs to sign in again.");
+        self.tell(Tone::Good, "end", "All is well. No sign-in is needed.");
         Ok(())
     }
 
-    /// Returns the time of the next planned rotation.
+    /// Returns the time of the next planned rotation, or the current time if the daemon does not know it yet.
     pub(super) fn rotate_at(&self) -> Timestamp {
         let now = self.now();
         self.daemon.board().read(|all| all.first().and_then(|snapshot| snapshot.rotate_at)).unwrap_or(now)

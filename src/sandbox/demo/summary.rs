@@ -39,7 +39,7 @@ impl Demo {
             (counts.rotations, "rotations, each of which saved a successor that is good for 90 days"),
             (good, "redemptions that worked, for a rotation or as a proof"),
             (counts.refused_redemptions, "redemptions that Entra rejected or throttled"),
-            (counts.questions, "checks by Partner Center of the access token"),
+            (counts.questions, "checks of the access token by Partner Center"),
             (counts.vault_calls, "calls to the vault"),
             (self.watch.told.incidents(), "problems reported"),
         ];
@@ -75,7 +75,8 @@ impl Demo {
         let (config, ca, origin) = (config.display(), ca.display(), self.stage.sandbox.origin.clone());
         let now = rfc3339(self.now());
         self.voice.paragraph(&format!(
-            "The daemon keeps running until Ctrl-C, at one hour per second, from {now}. Try:"
+            "The daemon runs until you press Ctrl-C. The simulated time is now {now}, and one hour passes \
+             in each second. Try:"
         ));
         for line in [
             format!("curl {}status", self.stage.page),

@@ -26,7 +26,7 @@ struct Open {
 
 /// A change of a condition.
 pub(super) enum News {
-    /// A condition opened, or its severity rose.
+    /// A condition opened, or its severity changed.
     Opened(Box<Condition>),
     /// A condition has cleared.
     Closed {

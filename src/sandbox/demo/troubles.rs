@@ -29,7 +29,7 @@ const TOLD_WITHIN: TimeDelta = TimeDelta::minutes(5);
 const RACE: Duration = Duration::from_millis(400);
 
 impl Demo {
-    /// For a day, Entra answers with the status 429. For half a day, Entra answers with AADSTS50196.
+    /// For a day, Entra answers with the status 429. Then, for half a day, Entra answers with AADSTS50196.
     pub(super) async fn busy_issuer(&mut self) -> Result<(), Stuck> {
         self.watch.told.expect(&[Kind::EntraThrottled]);
         let began = self.now();
@@ -56,7 +56,7 @@ impl Demo {
         self.tell(
             Tone::Plain,
             "trouble",
-            "For another half day it rejects every request as a loop (AADSTS50196).",
+            "For another half day, Entra rejects every request as a loop (AADSTS50196).",
         );
         self.wait(TimeDelta::hours(12)).await?;
         self.stage.world.clear_faults(Some(Peer::Entra));
@@ -123,7 +123,7 @@ impl Demo {
         });
         if let Some(at) = issued_at.filter(|_| held) {
             let day = (at - self.stage.since).num_days();
-            self.tell(Tone::Good, "good", &format!("The successor held since day {day} is saved."));
+            self.tell(Tone::Good, "good", &format!("The vault now contains the successor from day {day}."));
         }
     }
 
@@ -157,7 +157,7 @@ impl Demo {
     fn check_blame(&mut self, took: TimeDelta) {
         let (now, bound) = (self.now(), self.told_bound() + TimeDelta::hours(1));
         self.watch.promises.check(Promise::Told, now, took <= bound, || {
-            format!("an expired app secret was reported after {}", span(took))
+            format!("an expired app secret was reported too late, after {}", span(took))
         });
         let newest = self.stage.world.newest_value(&self.stage.partner.refresh_token);
         let alive = newest.is_some_and(|token| self.stage.world.is_alive(token.expose()));
@@ -167,7 +167,8 @@ impl Demo {
             .promises
             .check(Promise::Told, now, right, || "an expired app secret was reported as a dead token".into());
         let text = format!(
-            "Reported after {} with the true cause: the token itself works, no sign-in is needed.",
+            "Perennial reported this after {}, with the true cause: the token itself works, no sign-in is \
+             needed.",
             span(took)
         );
         self.tell(Tone::Plain, "", &text);
@@ -200,7 +201,8 @@ impl Demo {
         self.tell(
             Tone::Plain,
             "people",
-            "Dana signs in again and stores the token at the moment in which Perennial saves its own.",
+            "Dana signs in again. She stores her token at the moment in which Perennial saves a rotated \
+             token.",
         );
         self.until("a report of the overwritten sign-in", self.told_bound(), |demo| {
             demo.is_open(Kind::BuriedSignIn)
@@ -215,14 +217,14 @@ impl Demo {
         self.tell(
             Tone::Good,
             "good",
-            "Key Vault has no lock that prevents this. Perennial found Dana's token below its own, \
-             redeemed it, and made the successor the newest version.",
+            "Key Vault has no lock that prevents this. Perennial found Dana's token under its own version, \
+             redeemed Dana's token, and made the successor the newest version.",
         );
         self.calm_again(TimeDelta::days(2)).await
     }
 
     /// A user's sessions are revoked. Of all failures in this file, only this failure requires a sign-in. Perennial
-    /// reports the revocation before the partner's scripts fail.
+    /// must report the revocation within the limit of promise 4.
     pub(super) async fn revoked_session(&mut self) -> Result<(), Stuck> {
         self.until_day(145).await?;
         self.watch.told.expect(&[Kind::LoginRequired]);
@@ -262,8 +264,11 @@ impl Demo {
         self.watch.promises.check(Promise::Told, now, right, || {
             "a dead token was reported without a request to sign in".into()
         });
-        let text =
-            format!("Reported {} after it stopped working. The promise is {}.", span(took), span(bound));
+        let text = format!(
+            "Perennial reported the dead token after {}. It promises {} at most.",
+            span(took),
+            span(bound)
+        );
         self.tell(Tone::Plain, "", &text);
     }
 

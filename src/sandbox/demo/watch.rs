@@ -73,7 +73,7 @@ pub(super) struct Watch {
     /// The version that was the newest when the daemon began to hold an unsaved successor. `None` if the daemon holds
     /// no successor.
     held: Option<VersionId>,
-    /// The time at which the story last required a person to act.
+    /// The last time at which the token's state required a person to act.
     awaited_at: Option<Timestamp>,
     /// The times at which daemons of the story ended.
     ends: Vec<Timestamp>,
@@ -225,7 +225,8 @@ impl Watch {
         }
     }
 
-    /// Reads the log. A log line with the level ERROR may appear only while the story requires a person to act.
+    /// Reads the log. A log line with the level ERROR may appear only for a kind of condition that the story expects
+    /// now.
     fn read_log(&mut self, scene: &Scene<'_>) {
         let log = self.log.take();
         for line in log.lines() {

@@ -1,4 +1,5 @@
-//! The authorization endpoint for a user. The user chooses an account, consents, and returns to the app.
+//! Entra's authorization endpoint, which a user opens in a browser. The user chooses an account, consents, and returns
+//! to the app.
 
 use std::collections::BTreeMap;
 
@@ -86,7 +87,8 @@ fn ask_consent(request: &AuthorizeRequest, user: &str) -> Response {
         .response(StatusCode::OK)
 }
 
-/// Returns the user to the app by a redirect or by a form. At the real Entra, a script submits this form.
+/// Returns the user to the app by a redirect or by a form. The user submits the form with a button. At the real Entra,
+/// a script submits the form.
 fn back(request: &AuthorizeRequest, parameters: &[(&'static str, String)]) -> Response {
     if request.response_mode == "form_post" {
         let fields: BTreeMap<&str, &str> =

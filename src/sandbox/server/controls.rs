@@ -27,7 +27,8 @@ use crate::process::clock::Timestamp;
 use crate::sandbox::world::{Partner, SecretVersion, World, fingerprint};
 use crate::token::tags::Tags;
 
-/// The state shows only this many of the newest grants. Otherwise thousands of grants would hide the rest of the state.
+/// `/_sandbox/state` shows only this many of the newest grants. Otherwise thousands of grants would hide the rest of
+/// the state.
 const GRANTS_SHOWN: usize = 100;
 
 /// The answer of a control, or the reason why a form is wrong.

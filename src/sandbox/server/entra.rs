@@ -85,7 +85,8 @@ async fn redeem(caller: &HttpCaller, tenant: &str, fields: &Fields) -> Response 
             correlation_id: Some(&caller.correlation_id()),
         },
     );
-    // Entra returns a successor only if the scope requests it (docs/azure-facts.md F106).
+    // Entra returns a successor only with the scope `offline_access` (docs/azure-facts.md F106). The sandbox also
+    // returns a successor if the request has no scope.
     let asked = scope.is_empty() || scope.split_whitespace().any(|word| word == "offline_access");
     let tailored = answer.map(|answer| {
         let refresh_token = answer.refresh_token.filter(|_| asked);

@@ -15,12 +15,12 @@ use crate::ports::failure::Trace;
 use crate::ports::oauth_error::OAuthError;
 use crate::sandbox::world::{EntraRefusal, FaultEffect, Peer};
 
-/// The duration of a hang. A hang is longer than any client's timeout. It ends nevertheless, so that a test that waits
-/// for it also ends.
+/// The duration of a hang. A hang is longer than any client's timeout. The hang still ends, because a test may wait for
+/// the answer.
 const HANG: Duration = Duration::from_secs(120);
 
 impl HttpCaller {
-    /// Returns the answer of a fault.
+    /// Answers as an injected fault demands, or cuts the connection.
     pub(super) async fn faulted(&self, peer: Peer, what: FaultEffect) -> Response {
         match what {
             FaultEffect::Transport(transport) => {

@@ -17,13 +17,14 @@ use secrecy::ExposeSecret as _;
 use super::{IdentityService, Sandbox, SandboxError};
 use crate::sandbox::world::Partner;
 
-/// The longest lifetime of a token that Kubernetes projects (aks/workload-identity-overview).
+/// The longest lifetime of a service account token that Kubernetes projects into a pod
+/// (aks/workload-identity-overview).
 const FEDERATED_TOKEN_LASTS: TimeDelta = TimeDelta::days(1);
 
 /// The values for a generated configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct ConfigRequest<'a> {
-    /// The tokens with their names and partners.
+    /// The name and the partner of each token.
     pub tokens: &'a [(&'a str, &'a Partner)],
     /// The value of `rotate_after` in the policy. `None` means the default.
     pub rotate_after: Option<Duration>,
@@ -184,7 +185,7 @@ Show the simulated servers' state, or cause a fault:
   curl --cacert {ca} {origin}/_sandbox/sign-in -d '{{}}'
   curl --cacert {ca} {origin}/_sandbox/expire-secret -d '{{}}'
 
-Ctrl-C stops it. State is lost on exit.
+Ctrl-C stops the sandbox. Its state is then lost.
 "
         )
     }
@@ -215,7 +216,8 @@ fn push(text: &mut String, more: &str) {
     write!(text, "{more}").expect("writing to a string never fails");
 }
 
-/// Returns a path as a TOML string. If the path is ordinary, a shell reads the TOML string as the same path.
+/// Returns a path as a TOML string. A shell reads this string as the same path, unless the path contains a character
+/// that is special in double quotes, such as `$`.
 fn quoted(path: &Path) -> String {
     serde_json::Value::from(path.to_string_lossy()).to_string()
 }

@@ -1,4 +1,4 @@
-//! Microsoft Graph over HTTPS: an app registration by its client id, and its client secrets.
+//! Microsoft Graph over HTTPS: reads an app registration, and adds or removes its client secrets and certificates.
 
 use std::collections::BTreeMap;
 
@@ -159,7 +159,7 @@ async fn add_key(caller: HttpCaller, Path(id): Path<String>, body: Bytes) -> Res
         Ok(asked) => asked,
         Err(refusal) => return refused(&caller, &refusal),
     };
-    // A key that is not base64 is no certificate, so Graph rejects it.
+    // If the key is not base64, the certificate is empty, and the world rejects it.
     let der = STANDARD.decode(&credential.key).unwrap_or_default();
     let request = KeyRequest { der, name: credential.display_name };
     enter(&caller, Operation::AddKey, object_id).await;
@@ -235,7 +235,7 @@ fn refused(caller: &HttpCaller, refusal: &GraphRefusal) -> Response {
     with_ids(caller, graph_error(caller, refusal.status, refusal.code, &refusal.text))
 }
 
-/// Adds the ids of the request, as every answer of Graph has them.
+/// Adds the request ids that every answer of Graph has.
 fn with_ids(caller: &HttpCaller, mut response: Response) -> Response {
     if !response.headers().contains_key("request-id") {
         set(&mut response, "request-id", &caller.world().fresh_id().to_string());

@@ -2,8 +2,8 @@
 //! Service and Container Apps.
 //!
 //! The service is at the sandbox's own origin and, as on a real host, at a separate plain HTTP address. The host's own
-//! identity is the app with which Perennial reads the sandbox's vault. A request with a client id gets a token of one
-//! of the world's managed identities. Errors have the form of the protocol (docs/azure-facts.md F401, F402).
+//! identity is the app with which Perennial reads the sandbox's vault. A request with another client id gets a token of
+//! one of the world's managed identities. Errors have the form of the protocol (docs/azure-facts.md F401, F402).
 
 use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
@@ -128,7 +128,7 @@ async fn of_the_vault(caller: &HttpCaller, resource: &str) -> Result<TokenAnswer
     })
 }
 
-/// Returns a successful answer, in which numbers are texts.
+/// Returns a successful answer. In this protocol, numbers are JSON strings.
 fn handed_out(answer: &TokenAnswer, client_id: &str, resource: &str) -> Response {
     let now = Clock::host().now();
     let lives = TimeDelta::from_std(answer.expires_in).unwrap_or_default();

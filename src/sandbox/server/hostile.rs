@@ -23,7 +23,7 @@ const LONG_BYTES: usize = 100_000_000;
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// The interval between two bytes of a slow body. The interval is shorter than any client's idle timeout, so only a
-/// limit on the whole answer's time helps.
+/// timeout for the whole answer ends the wait.
 const DRIP_EVERY: Duration = Duration::from_secs(1);
 
 /// Returns a harmful answer to a caller.
@@ -59,9 +59,9 @@ fn json_of(status: StatusCode, body: Body) -> Response {
     response
 }
 
-/// Returns endless spaces as a gzip member (RFC 1952). The member has one block with fixed codes (RFC 1951, 3.2.6). The
-/// block contains a space, and after that only the code for "repeat the last byte 258 times". The end of the member is
-/// missing, because no client reads that far.
+/// Returns a gzip member (RFC 1952) that expands to about `LONG_BYTES` spaces. The member has one block with fixed
+/// codes (RFC 1951, 3.2.6). The block contains a space, and after that only the code for "repeat the last byte 258
+/// times". The end of the member is missing, because no client reads that far.
 fn bomb() -> Vec<u8> {
     const REPEATS: usize = LONG_BYTES / 258;
     let mut bits = Bits { bytes: vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255], free: 0 };
@@ -105,11 +105,11 @@ impl Bits {
 
 /// The data that a caller has sent.
 struct SentText {
-    /// The longest part of the data, decoded.
+    /// The longest form field. If no form field is longer than 20 bytes, the bearer token.
     longest: String,
-    /// All data, both raw and decoded.
+    /// The bearer token, the raw body and `parts`.
     all: String,
-    /// The parts of the data that are long enough to be a secret.
+    /// The form fields that are long enough to be a secret.
     parts: String,
 }
 
@@ -128,10 +128,10 @@ impl SentText {
 }
 
 /// A text that attacks a terminal. The text clears the screen, sets a title and a color, and reverses the reading
-/// direction. The color is set with a single C1 character.
+/// direction. The sequence for the color begins with the C1 character CSI, not with an escape character.
 const ESCAPES: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\u{200b}";
 
-/// The ids in a laced answer of Microsoft Graph.
+/// The object id and the key id in an answer of `laced`.
 const LACED_ID: &str = "1aced000-0000-4000-8000-000000000000";
 
 /// Returns a valid token answer, profile or app registration with harmful texts.

@@ -1,5 +1,5 @@
-//! Key Vault over HTTPS: the authentication challenge and the requests for secrets. `certificates` owns certificates
-//! and keys.
+//! Key Vault over HTTPS: the authentication challenge and the requests for secrets. The module `certificates` serves
+//! the requests for certificates and keys.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ const PAGE: usize = 25;
 /// The header with the caller's address, as the vault sees it.
 const NETWORK_INFO: &str = "x-ms-keyvault-network-info";
 
-/// The result of a call to the world.
+/// The world's answer: a value, a rejection by the vault, or an injected fault.
 type SecretReply<T> = Result<T, Trouble<VaultRefusal>>;
 
 pub(super) fn routes() -> Routes {
@@ -102,7 +102,7 @@ impl FromRequestParts<Arc<SandboxState>> for Admitted {
             return Err(dressed(&caller, refuse(&caller, &refusal)));
         }
         if query.maxresults.is_some_and(|most| !(1..=PAGE).contains(&most)) {
-            let refusal = VaultRefusal::bad_parameter("maxresults is between 1 and 25.");
+            let refusal = VaultRefusal::bad_parameter("maxresults must be between 1 and 25.");
             return Err(dressed(&caller, refuse(&caller, &refusal)));
         }
         let vault = shared.vault_at(caller.header("host"));
@@ -111,7 +111,7 @@ impl FromRequestParts<Arc<SandboxState>> for Admitted {
 }
 
 impl Admitted {
-    /// Makes a call to the world and returns its answer. If a fault delays calls, the call is delayed.
+    /// Calls the world and returns the vault's answer. An injected fault can delay the call.
     async fn call<T>(
         &self,
         name: &str,
@@ -272,7 +272,8 @@ async fn restore(by: Admitted, Path(name): Path<String>, body: Bytes) -> Respons
     by.call(&name, Operation::Restore, effect, |newest| bodies::bare(&by.vault, &newest)).await
 }
 
-/// Answers a request for a path or a method that is not served. As at Key Vault, the caller's token is checked first.
+/// Answers a request for a path or a method that is not served. If the path belongs to a vault, the caller's token is
+/// checked first, as at Key Vault.
 pub(super) async fn not_served(State(shared): State<Arc<SandboxState>>, request: Request) -> Response {
     let (mut parts, _) = request.into_parts();
     let refusal = unserved::refusal(&parts.method, parts.uri.path());
@@ -305,8 +306,8 @@ fn challenge(caller: &HttpCaller, why: &str) -> Response {
 
 fn refuse(caller: &HttpCaller, refused: &VaultRefusal) -> Response {
     if refused.status == 0 {
-        // The simulated DNS has no such host name. The server simulates the failed lookup by closing the connection
-        // without an answer.
+        // Status 0 means that the simulated DNS does not know the vault's host name. The server simulates the failed
+        // lookup by closing the connection without an answer.
         caller.connection.cut();
     }
     let body = key_vault_error(refused.code, refused.inner, &refused.text);

@@ -1,5 +1,5 @@
-//! Serves the world over HTTPS, for `sandbox` and `demo`. Perennial's adapters and the official Azure clients can
-//! connect to this server.
+//! Serves the world (the simulated services) over HTTPS, for the commands `sandbox` and `demo`. Perennial's adapters
+//! and the official Azure clients can connect to this server.
 //!
 //! This module owns the protocols of Entra, Key Vault, Partner Center and Microsoft Graph: TLS, paths, headers and
 //! bodies. All services have the same origin, and the controls are below `/_sandbox/`. The world owns every rule of the
@@ -59,7 +59,7 @@ const LIMITS: ClientLimits = ClientLimits {
     keep_alive: true,
 };
 
-/// The remaining lifetime of the sandbox's app secret at the start.
+/// How long a partner's app secret is still valid when the sandbox adds the partner.
 const APP_SECRET_LASTS: TimeDelta = TimeDelta::days(180);
 
 /// A running sandbox. Dropping this value stops the sandbox.
@@ -133,7 +133,7 @@ struct SandboxState {
     vault_identity: VaultIdentity,
     /// The signer of ID tokens.
     signer: signing::Signer,
-    /// The secret header that the host's identity service requires. App Service also requires such a header.
+    /// The value of the header `X-IDENTITY-HEADER` in requests to `/msi/token`. App Service also requires this header.
     identity_header: SecretString,
     /// The received alerts.
     inbox: inbox::Inbox,
@@ -209,7 +209,7 @@ impl Sandbox {
         let tcp = TcpListener::bind(listen).await.map_err(failed)?;
         let addr = tcp.local_addr().map_err(failed)?;
         let routes = host::routes().with_state(Arc::clone(&self.shared));
-        // The server runs until the sandbox stops, so its result does not matter.
+        // This server runs until the sandbox stops, so this function does not wait for its end.
         let _served =
             tokio::spawn(server::serve(vec![tcp], server::plain, routes, LIMITS, self.stop.clone()));
         let header = self.shared.identity_header.clone();
@@ -325,7 +325,7 @@ pub struct SandboxOptions {
     pub tokens: usize,
 }
 
-/// Serves a new world with its partners until `stop` completes. Prints the next commands to type once.
+/// Serves a new world with its partners until `stop` completes. After the start, passes the next commands to `say`.
 ///
 /// # Errors
 /// Returns an error for an address in use, or for a directory that cannot be written.

@@ -70,7 +70,7 @@ fn origin(url: &str) -> Option<String> {
     matches!(url.scheme(), "http" | "https").then(|| url.origin().ascii_serialization())
 }
 
-/// Shows an error on Entra's own page, never at the redirect URI.
+/// Returns Entra's own error page. Such an error is never sent to the redirect URI.
 pub(super) fn trouble(refused: &EntraRefusal) -> Response {
     let code = refused.refusal.trace.code.unwrap_or_default();
     let trace = refused.refusal.trace.trace_id.as_deref().unwrap_or_default();

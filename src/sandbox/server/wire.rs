@@ -1,4 +1,4 @@
-//! The common parts of the simulated protocols: the caller, injected faults, and the world's date.
+//! The common parts of the simulated protocols: the caller, injected delays, error bodies and dates.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -39,7 +39,7 @@ pub(super) struct HttpCaller {
 #[derive(Clone, Default)]
 pub(super) struct Sent(Bytes);
 
-/// Keeps a copy of a request's body, because a fault may return this body.
+/// Keeps a copy of a request's body, because an injected fault may send this body back.
 pub(super) async fn keep(request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let Ok(bytes) = axum::body::to_bytes(body, MAX_SENT_BYTES).await else {
@@ -68,7 +68,7 @@ impl HttpCaller {
         &self.shared.world
     }
 
-    /// Returns the caller's name for the ledger. The calling program chooses this name.
+    /// Returns the caller's name for the ledger: the first word of the header `User-Agent`.
     pub(super) fn actor(&self) -> &str {
         let agent = self.header("user-agent").unwrap_or("unnamed");
         agent.split_whitespace().next().unwrap_or("unnamed")
@@ -102,8 +102,8 @@ pub(super) fn code(status: u16) -> StatusCode {
     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// Returns Entra's error body (docs/azure-facts.md F121). In `error_description`, single spaces separate the parts, as in
-/// recordings of 2026.
+/// Returns Entra's error body (docs/azure-facts.md F121). In `error_description`, a single space separates the parts,
+/// as in recordings of 2026.
 pub(super) fn oauth_error(refused: &EntraRefusal, now: Timestamp) -> Response {
     let refusal = &refused.refusal;
     let named = &refusal.trace;

@@ -3,8 +3,9 @@
 //! This module owns the conversion of the world's answers to the ports' errors. The adapters convert the same answers
 //! in the same way when the answers come over HTTPS.
 //!
-//! Invariant: a call yields exactly once before it takes effect. Apart from this, a call waits only for a latency that
-//! the test sets. So a test that polls the futures of two actors by hand decides the order of their effects.
+//! Invariant: a call yields exactly once for each operation, before the operation takes effect. Apart from this, a call
+//! waits only for a latency that the test sets. So a test that polls the futures of two actors by hand decides the
+//! order of their effects.
 
 mod certificates;
 mod directory;

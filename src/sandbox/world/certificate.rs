@@ -51,12 +51,12 @@ impl PublicCertificate {
         hex(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &self.der).as_ref())
     }
 
-    /// Returns the SHA-1 hash in the form of an assertion's header and of Key Vault's answers.
+    /// Returns the SHA-1 hash in base64url, as in an assertion's header and in Key Vault's answers.
     pub fn x5t(&self) -> String {
         URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &self.der))
     }
 
-    /// Returns the SHA-256 hash in the form of an assertion's header.
+    /// Returns the SHA-256 hash in base64url, as in an assertion's header.
     pub fn x5t_s256(&self) -> String {
         URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, &self.der))
     }
@@ -66,7 +66,7 @@ impl PublicCertificate {
         self.modulus.len() * 8
     }
 
-    /// Whether the certificate's private key made this signature, by `PS256` or `RS256`.
+    /// Whether the certificate's private key made this signature. `algorithm` must be `PS256` or `RS256`.
     pub(super) fn verifies(&self, algorithm: &str, signed: &[u8], signature: &[u8]) -> bool {
         let rules = match algorithm {
             "PS256" => &RSA_PSS_2048_8192_SHA256,

@@ -2,7 +2,8 @@
 //! credential becomes known to all of Entra's servers.
 //!
 //! Entra has several front ends, and each front end learns of a new credential at a different time (docs/azure-facts.md
-//! F115). Invariant: this module draws no random number while every front end knows every credential of the app.
+//! F115). Invariant: a token request draws no random number here while every front end knows every credential of the
+//! app.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +23,7 @@ pub(super) const FRONT_ENDS: usize = 8;
 /// The audience of assertions begins with this authority, unless a server sets another authority.
 const AUTHORITY: &str = "https://login.microsoftonline.com";
 
-/// Expired tokens are removed each time the number of issued tokens reaches a multiple of this number.
+/// Expired records are removed each time the number of records reaches a multiple of this number.
 const SWEEP_EVERY: usize = 1024;
 
 /// The times at which the front ends learn of a credential, or of its removal.
@@ -30,7 +31,8 @@ const SWEEP_EVERY: usize = 1024;
 pub struct Propagation(Vec<Timestamp>);
 
 impl Propagation {
-    /// Whether a front end knows the credential. `None` stands for a front end that knows every credential.
+    /// Whether a front end has learned of the credential, or of its removal. `None` stands for a front end that has
+    /// learned of everything.
     pub(super) fn has_reached(&self, front_end: Option<usize>, now: Timestamp) -> bool {
         front_end.and_then(|number| self.0.get(number)).is_none_or(|at| *at <= now)
     }
@@ -168,7 +170,7 @@ impl Assertions {
         self.repeated += usize::from(known.is_some());
     }
 
-    /// Records an issued token. Drops tokens that expired more than a day ago.
+    /// Records an issued token. From time to time, drops the tokens that expired more than a day ago.
     pub(super) fn remember(&mut self, token: String, expires: Timestamp, now: Timestamp) {
         if self.issued.len() % SWEEP_EVERY == SWEEP_EVERY - 1 {
             self.issued.retain(|_, until| *until + TimeDelta::days(1) > now);
@@ -228,12 +230,12 @@ impl Inner {
 }
 
 impl World {
-    /// Returns the URL of Entra that must be the audience of assertions.
+    /// Returns the URL of Entra with which the audience of assertions must begin.
     pub fn authority(&self) -> String {
         self.lock().assertions.authority().to_owned()
     }
 
-    /// Sets the URL of Entra that must be the audience of assertions, without a slash at the end.
+    /// Sets the URL of Entra with which the audience of assertions must begin.
     pub fn set_authority(&self, base_url: &str) {
         self.lock().assertions.authority = Some(base_url.trim_end_matches('/').to_owned());
     }
@@ -247,8 +249,8 @@ impl World {
 
     /// Makes front ends forget new credentials for single requests. A front end then handles the request as if it did
     /// not know the credentials of which it has learned less than `within` ago. `probability` (0 to 1) is the share of
-    /// such requests. The default is zero: front ends forget nothing. Credentials that all front ends knew from the
-    /// beginning are not affected.
+    /// such requests. The default is zero: front ends forget nothing. Credentials that were added while neither
+    /// flapping nor a propagation time was set are not affected.
     pub fn set_flapping(&self, probability: f64, within: TimeDelta) {
         self.lock().assertions.flapping = (probability > 0.0).then_some(Flapping { probability, within });
     }
@@ -340,8 +342,8 @@ impl World {
         });
     }
 
-    /// Returns how often an app has reused the id of an assertion (`jti`). Microsoft does not document that Entra
-    /// rejects a reused id.
+    /// Returns how often an app has reused the id of an assertion (`jti`). The world accepts a reused id, because
+    /// Microsoft does not document that Entra rejects it.
     pub fn repeated_assertions(&self) -> usize {
         self.lock().assertions.repeated
     }

@@ -95,7 +95,7 @@ impl World {
         self.lock().devices.interval = interval;
     }
 
-    /// Issues a code for another device.
+    /// Issues a device code and a user code.
     ///
     /// # Errors
     /// Returns a fault or Entra's rejection.
@@ -115,10 +115,10 @@ impl World {
         )
     }
 
-    /// Returns the app that waits for this code, if the code is still valid.
+    /// Returns the client id of the app that waits for an answer to this user code.
     ///
     /// # Errors
-    /// Returns a fault or the page's error.
+    /// Returns a fault, or the error that Entra's page shows.
     pub fn device_app(&self, actor: &str, user_code: &str) -> Result<String, Trouble<EntraRefusal>> {
         self.call(
             |_| about(actor, Operation::Authorize, "unknown"),
@@ -132,7 +132,7 @@ impl World {
     /// Makes a user type a code. The user signs in, or declines if `user` is `None`.
     ///
     /// # Errors
-    /// Returns a fault or the page's error.
+    /// Returns a fault, or the error that Entra's page shows.
     pub fn answer_device(
         &self,
         actor: &str,
@@ -151,7 +151,8 @@ impl World {
     /// Exchanges a device code after the sign-in.
     ///
     /// # Errors
-    /// Returns a fault or Entra's rejection. Before the sign-in, the rejection is `authorization_pending`.
+    /// Returns a fault or Entra's rejection. Before the sign-in, the rejection is `authorization_pending`, or
+    /// `slow_down` for a poll that comes too early.
     pub fn exchange_device(
         &self,
         actor: &str,

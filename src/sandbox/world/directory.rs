@@ -17,9 +17,9 @@ use crate::process::clock::Timestamp;
 pub struct Tenant {
     /// The tenant's GUID.
     pub id: String,
-    /// A verified domain, which stands for the GUID in a URL.
+    /// A verified domain. A URL may contain the domain instead of the GUID.
     pub domain: String,
-    /// The client ids of the apps that the tenant knows.
+    /// The client ids of the apps to which the tenant has consented.
     pub apps: BTreeSet<String>,
     /// The partner tenant whose users may act in this tenant. Only a customer's tenant has such a partner tenant.
     pub partner: Option<String>,
@@ -31,12 +31,12 @@ pub struct Tenant {
     pub consents: BTreeSet<(String, String)>,
 }
 
-/// A tenant's policies for redemptions.
+/// A tenant's policies for sign-ins and redemptions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// Whether sign-ins without MFA are rejected (50076).
+    /// Whether sign-ins without MFA, and redemptions of their tokens, are rejected (50076).
     pub require_mfa: bool,
-    /// Whether every redemption is rejected (53003).
+    /// Whether every sign-in and every redemption is rejected (53003).
     pub blocked: bool,
 }
 
@@ -83,7 +83,7 @@ pub struct App {
     pub disabled: bool,
     /// The app's redirect URIs.
     pub redirects: Vec<Redirect>,
-    /// Whether the app works without a secret ("Allow public client flows").
+    /// Whether the app may send requests without a credential ("Allow public client flows").
     pub public_flows: bool,
     /// The state of the consent to the app.
     pub consent: Consent,
@@ -100,9 +100,9 @@ pub struct Redirect {
 /// The platforms of a redirect URI (docs/azure-facts.md F135).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Platform {
-    /// The app's secret is required to exchange a code.
+    /// The app's credential is required to exchange a code.
     Web,
-    /// A code is exchanged without a secret. A request with a secret is rejected.
+    /// A code is exchanged without a credential. A request with a credential is rejected.
     PublicClient,
     /// Only a script in a browser can exchange a code. The refresh token lasts a day.
     Spa,
@@ -156,7 +156,7 @@ impl EntraDirectory {
 }
 
 impl World {
-    /// Adds a partner's tenant.
+    /// Adds a tenant that is no customer's tenant.
     pub fn add_tenant(&self, id: &str, domain: &str) {
         self.put_tenant(id, domain, None);
     }
@@ -182,7 +182,7 @@ impl World {
         self.lock().directory.tenants.insert(id.to_owned(), tenant);
     }
 
-    /// Consents to an app in a tenant.
+    /// Consents to an app for a tenant.
     pub fn consent(&self, tenant: &str, client_id: &str) {
         if let Some(tenant) = self.lock().directory.tenants.get_mut(tenant) {
             tenant.apps.insert(client_id.to_ascii_lowercase());

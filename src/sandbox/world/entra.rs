@@ -34,7 +34,8 @@ pub struct RedeemRequest<'a> {
     pub client_id: &'a str,
     /// The app's credential.
     pub proof: AppProof<'a>,
-    /// The requested scopes, separated by spaces. An empty text means the consented scopes.
+    /// The requested scopes, separated by spaces. If no scope names a resource, the world grants a scope of Partner
+    /// Center.
     pub scope: &'a str,
     /// The refresh token.
     pub token: &'a str,
@@ -42,7 +43,7 @@ pub struct RedeemRequest<'a> {
     pub correlation_id: Option<&'a str>,
 }
 
-/// A request for an access token for the vault. The token is for the app itself and not for a user.
+/// An app's request for an access token for itself, not for a user (client credentials flow).
 #[derive(Clone, Copy)]
 pub struct IdentityRequest<'a> {
     /// The tenant in the URL.
@@ -62,14 +63,14 @@ pub struct IdentityRequest<'a> {
 pub struct TokenAnswer {
     /// The access token for the resource.
     pub access_token: AccessToken,
-    /// The new refresh token, if the scope requests one.
+    /// The new refresh token. After a sign-in, the answer has it only if the scope includes `offline_access`.
     pub refresh_token: Option<RefreshToken>,
     /// The lifetime of the access token.
     pub expires_in: Duration,
     /// The scopes that were granted.
     pub scope: String,
-    /// The refresh token's lifetime, if the answer names it. Only the answer for a redirect of the platform `spa` names
-    /// the lifetime.
+    /// The refresh token's lifetime, if the answer names it. Entra names the lifetime only for a redirect of the
+    /// platform `spa`. The world names it only with `Distortion::DayToken`.
     pub refresh_expires_in: Option<Duration>,
     /// The claims of an ID token, if the scope requests `openid`. The server adds the issuer and the signature.
     pub id_claims: Option<Value>,
@@ -98,7 +99,7 @@ pub(super) struct Issue<'a> {
     pub(super) owner: &'a Owner,
     pub(super) mfa: bool,
     pub(super) parent: Option<usize>,
-    /// The requested scope, which may include an ID token.
+    /// The requested scope. With `openid`, the answer has an ID token.
     pub(super) asked: &'a str,
     /// The nonce of the ID token.
     pub(super) nonce: Option<&'a str>,
@@ -253,8 +254,8 @@ impl Inner {
             Some(Distortion::OtherUser) => Some(Owner { user: self.fresh_id().to_string(), ..own.clone() }),
             _ => None,
         };
-        // The token of another user has a sign-in of its own. So if Perennial saved this token by mistake, a test would
-        // notice that the right token is lost.
+        // A stranger's refresh token does not descend from the redeemed token. So a test notices if Perennial saves the
+        // stranger's token by mistake.
         let refresh_token = match &stranger {
             Some(stranger) => self.issue(stranger.clone(), issue.mfa, None),
             None => self.issue(issue.owner.clone(), issue.mfa, issue.parent),
@@ -322,8 +323,8 @@ fn admit(tenant: &Tenant, grant: &GrantRecord) -> Result<(), Refuse> {
     if at_home || as_partner { Ok(()) } else { Err(Refuse(50034)) }
 }
 
-/// Returns the granted scope. If the request names several resources, Entra grants only the scopes of the first
-/// resource.
+/// Returns the granted scope: the first requested scope that belongs to a resource. Entra grants all requested scopes
+/// of the first resource.
 pub(super) fn granted(asked: &str) -> Result<String, Refuse> {
     let scope = asked.split_whitespace().find(|scope| !OPENID_SCOPES.contains(scope));
     let scope = scope.unwrap_or(DEFAULT_SCOPE);

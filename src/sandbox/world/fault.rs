@@ -23,7 +23,7 @@ pub enum Distortion {
     NoRefreshToken,
     /// The answer has an empty refresh token.
     EmptyRefreshToken,
-    /// The answer has the tokens of a user in another tenant.
+    /// The answer has tokens of another tenant for the same user and app.
     OtherTenant,
     /// The answer has tokens for another app.
     OtherApp,
@@ -33,8 +33,7 @@ pub enum Distortion {
     OpaqueAccessToken,
     /// The answer has no ID token, and an unreadable access token.
     NoIdentity,
-    /// The answer has a refresh token that expires after a day, like a refresh token for a redirect of the platform
-    /// `spa`.
+    /// The answer says that the refresh token expires after a day, as for a redirect of the platform `spa`.
     DayToken,
     /// The answer contains the redeemed refresh token again, as in answers of issuers that do not rotate tokens.
     SameRefreshToken,
@@ -54,7 +53,7 @@ impl Distortion {
         Self::SameRefreshToken,
     ];
 
-    /// Returns the name in fault forms.
+    /// Returns the name in the body of `POST /_sandbox/faults`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NoRefreshToken => "no_refresh_token",
@@ -90,7 +89,7 @@ impl Hostile {
     /// All kinds of harmful body.
     pub const ALL: [Self; 5] = [Self::Long, Self::Bomb, Self::Drip, Self::Echo, Self::Laced];
 
-    /// Returns the name in fault forms.
+    /// Returns the name in the body of `POST /_sandbox/faults`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Long => "long",
@@ -107,7 +106,7 @@ impl Hostile {
 pub enum FaultEffect {
     /// The call gets no answer at all.
     Transport(NoResponse),
-    /// The answer is a status without a body, as a gateway or a throttled service sends it.
+    /// The answer is a status without the service's error body, as a gateway or a throttled service sends it.
     Status {
         /// The HTTP status.
         status: u16,
@@ -162,7 +161,8 @@ pub enum FaultEffect {
     Delay(Duration),
 }
 
-/// One injected fault. If several faults match a call, the first of them affects the call.
+/// One injected fault. If several faults match a call, only the oldest of them affects the call. In addition, the
+/// oldest matching delay does.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fault {
     /// The called service.
@@ -185,7 +185,7 @@ pub struct Fault {
 
 impl Fault {
     /// Creates a fault that affects every call to a service, until the fault is cleared. The calls fail before their
-    /// effect.
+    /// effect, but a distortion changes the answer after the effect.
     pub fn of(peer: Peer, what: FaultEffect) -> Self {
         let when = if matches!(what, FaultEffect::Distort(_)) { When::After } else { When::Before };
         Self { peer, operation: None, subject: None, when, what, times: None, until: None }
@@ -276,8 +276,8 @@ impl World {
         self.lock().faults.0.push(fault);
     }
 
-    /// Returns the fault, if any, that keeps an actor from getting a token for the vault. A client in memory requests
-    /// no such token, so the ledger records no call.
+    /// Returns the fault, if any, that keeps an actor from getting a token for the vault. An actor requests no such
+    /// token, so the ledger records no call. The subject of this fault is the actor's name.
     pub(super) fn identity_fault(&self, actor: &str) -> Option<FaultEffect> {
         let mut inner = self.lock();
         let now = inner.time.now();

@@ -1,4 +1,5 @@
-//! Every refresh token that the world has issued, and its parent.
+//! The grants: every refresh token that the world has issued, with its parent, which is the token that was redeemed for
+//! it.
 //!
 //! Invariant: a grant's parent was issued before the grant. So a search from parent to parent always ends.
 
@@ -36,7 +37,7 @@ pub struct GrantRecord {
     pub mfa: bool,
     /// The world's time at the issue.
     pub issued_at: Timestamp,
-    /// The grant that was redeemed to issue this grant. `None` for a sign-in.
+    /// The grant that was redeemed to issue this grant. `None` for the grant of a sign-in.
     pub parent: Option<usize>,
     /// The grant of the sign-in from which this grant descends. For the grant of a sign-in, this is its own number.
     pub sign_in: usize,
@@ -109,7 +110,7 @@ impl Inner {
         token
     }
 
-    /// Checks whether this grant has ended, regardless of the caller. If so, returns Entra's code.
+    /// Returns Entra's code as an error if this grant can never be redeemed again, in any tenant and for any app.
     pub(super) fn gone(&self, grant: &GrantRecord) -> Result<(), Refuse> {
         let user = self.directory.users.get(&grant.owner.user).filter(|user| !user.deleted);
         if user.is_none() {

@@ -31,7 +31,7 @@ const NO_SECRET: &str = "No password credential found with keyId";
 /// The lifetime of a secret if the request names no expiry.
 const USUAL_LIFETIME: Months = Months::new(24);
 
-/// An app role of Microsoft Graph. With each of these roles, a caller may read every app registration of the tenant.
+/// An app role of Microsoft Graph. Any of these roles allows a caller to read every app registration of the tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum GraphRole {
     /// `Application.Read.All`: the caller may only read.
@@ -168,7 +168,7 @@ impl World {
     /// Removes a client secret from the app registration with this object id.
     ///
     /// # Errors
-    /// Returns a fault or Graph's rejection. A secret that is already gone is rejected.
+    /// Returns a fault or Graph's rejection. The removal of a secret that is already gone is rejected.
     pub fn remove_secret(
         &self,
         actor: &str,
@@ -207,14 +207,15 @@ impl World {
         self.change_app(client_id, |app| app.policy = policy);
     }
 
-    /// Sets the principal and the tenant of the identity with which the actors read the vault. The default is a
-    /// principal without rights. The HTTPS server does not use this identity, since its callers send their own tokens.
+    /// Sets the principal and the tenant of the actors' vault identity, which also calls Microsoft Graph. The default
+    /// is a principal without rights. The HTTPS server does not use this identity, since its callers send their own
+    /// tokens.
     pub fn set_graph_identity(&self, tenant: &str, principal: &str) {
         self.lock().directory.graph_identity = Some((tenant.to_owned(), principal.to_owned()));
     }
 
-    /// Issues a token for Microsoft Graph to the identity with which an actor reads the vault. A client in memory
-    /// caches such a token, so the ledger records nothing.
+    /// Issues a token for Microsoft Graph to the actors' vault identity. Real clients cache such a token, so the ledger
+    /// does not record this request.
     pub(super) fn graph_identity_token(&self, actor: &str) -> Result<AccessToken, Trouble<EntraRefusal>> {
         if let Some(what) = self.identity_fault(actor) {
             return Err(Trouble::Fault(what));

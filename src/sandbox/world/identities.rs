@@ -1,4 +1,4 @@
-//! Simulates two more kinds of issuers: managed identities of Azure hosts, and external issuers such as Kubernetes.
+//! Simulates two kinds of token issuers: managed identities of Azure hosts, and external issuers such as Kubernetes.
 //!
 //! The tokens of these issuers have the form of a JWT. The world records the issued tokens instead of checking
 //! signatures, and accepts no other token.

@@ -27,7 +27,7 @@ impl Peer {
     /// All services of the world.
     pub const ALL: [Self; 4] = [Self::Entra, Self::KeyVault, Self::PartnerCenter, Self::Graph];
 
-    /// Returns the name in fault forms and counters.
+    /// Returns the name in the body of `POST /_sandbox/faults` and in counters.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Entra => "entra",
@@ -45,11 +45,11 @@ pub enum Operation {
     Redeem,
     /// A sign-in page is requested, or answered.
     Authorize,
-    /// A code from a browser or from another device is exchanged for tokens.
+    /// An authorization code or a device code is exchanged for tokens.
     SignIn,
-    /// A code for another device is requested.
+    /// A device code is requested.
     DeviceCode,
-    /// A token for the vault is requested with an app's own credential.
+    /// An app requests a token for itself with its own credential, for example to read the vault.
     Identity,
     /// The newest version of a secret is read.
     Get,
@@ -77,7 +77,7 @@ pub enum Operation {
     Backup,
     /// A secret is restored from a backup.
     Restore,
-    /// A certificate, its policy or its request is read.
+    /// A certificate, its policy or the state of its creation is read.
     GetCertificate,
     /// A page of the vault's certificates is listed.
     ListCertificates,
@@ -150,7 +150,7 @@ impl Operation {
         Self::ReplaceKeys,
     ];
 
-    /// Returns the name in fault forms and counters.
+    /// Returns the name in the body of `POST /_sandbox/faults` and in counters.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Redeem => "redeem",
@@ -196,7 +196,7 @@ impl Operation {
 pub enum CallOutcome {
     /// The call succeeded.
     Done,
-    /// The service rejected the call. The text is the code.
+    /// The service rejected the call. The text is a short form of the error, such as its status and code.
     Refused(String),
     /// A fault stopped the call before any effect.
     NotReached,
@@ -255,16 +255,16 @@ pub(super) struct CallLedger {
 }
 
 impl World {
-    /// Returns all calls at or after `since`, oldest first. The search is binary, so the world's time must not have
-    /// been set back after that time.
+    /// Returns all calls at or after `since`, oldest first. The search is binary, so the result is right only if the
+    /// world's time was never set back.
     pub fn calls_since(&self, since: Timestamp) -> Vec<Call> {
         let inner = self.lock();
         let calls = &inner.ledger.calls;
         calls[calls.partition_point(|call| call.at < since)..].to_vec()
     }
 
-    /// Returns the number of calls to a service at or after `since`, including calls with a lost answer. If `operation`
-    /// is given, counts only calls of this operation.
+    /// Returns the number of calls to a service at or after `since`, with any outcome. If `operation` is given, counts
+    /// only calls of this operation.
     pub fn count_calls(&self, peer: Peer, operation: Option<Operation>, since: Timestamp) -> usize {
         self.count_calls_where(since, |call| {
             call.peer == peer && operation.is_none_or(|operation| call.operation == operation)

@@ -5,8 +5,8 @@
 //! and the sandbox's HTTPS server. Since both use the same world, each rule exists only once. The world does not depend
 //! on Perennial's own decisions.
 //!
-//! Invariants: The same seed and the same order of calls give the same world, byte for byte. No type shows a secret
-//! through `Debug`.
+//! Invariants: The same seed and the same order of calls give the same world, except for keys, certificates and
+//! signatures. No type shows a secret through `Debug`.
 
 mod actor;
 mod certificate;
@@ -105,7 +105,7 @@ struct About<'a> {
 }
 
 impl World {
-    /// Creates an empty world. Until an offset is set, the world's time is the time of `clock`.
+    /// Creates an empty world. At first, the world's time is the time of `clock`.
     ///
     /// The world uses the uncorrected clock. A daemon that shares the clock corrects the clock to the vault's time,
     /// which is the world's time. If the world used the corrected clock, each correction would change the world's time,
@@ -132,7 +132,7 @@ impl World {
         })))
     }
 
-    /// Returns the ports for an instance of a program with this name.
+    /// Returns the ports for one instance of a program. The ledger records the instance's calls under this name.
     pub fn as_actor(&self, name: &str) -> Actor {
         Actor::new(self.clone(), name)
     }
@@ -168,7 +168,7 @@ impl World {
         self.lock().time.set_wall(clock);
     }
 
-    /// Sets the duration of every call, measured by tokio's time.
+    /// Sets how long every call is delayed, measured by tokio's time.
     pub fn set_latency(&self, latency: Duration) {
         self.lock().latency = latency;
     }
@@ -191,7 +191,7 @@ impl World {
         self.lock().fresh_id()
     }
 
-    /// Runs one call. Only this function applies faults, runs effects and writes the ledger.
+    /// Runs one call. Only this function runs effects, applies their faults and records calls in the ledger.
     fn call<'a, T, E: std::fmt::Display>(
         &self,
         about: impl FnOnce(&Inner) -> About<'a>,

@@ -12,7 +12,7 @@ pub struct PartnerCenterRules {
     pub enforce_mfa: bool,
     /// Whether every user is rejected for lack of a role.
     pub forbidden: bool,
-    /// Whether Partner Center's answers say that the token carries MFA.
+    /// Whether Partner Center's answers have the header that says whether the token carries MFA.
     pub says_mfa: bool,
 }
 
@@ -31,7 +31,8 @@ pub struct Profile {
     pub company: String,
     /// The domain of the tenant.
     pub domain: String,
-    /// The value of the header about MFA.
+    /// The value of the header `isMfaCompliant`: whether the token carries MFA. `None` if the answer has no such
+    /// header.
     pub mfa_compliant: Option<bool>,
 }
 

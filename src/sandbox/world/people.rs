@@ -35,8 +35,8 @@ pub struct Partner {
 }
 
 impl World {
-    /// Creates a tenant, a user with MFA, an app with a secret in the vault, and a first sign-in that a person has
-    /// stored. Creates the vault if it is missing.
+    /// Creates a tenant, a user with MFA, an app with a secret in the vault, and the refresh token of a first sign-in
+    /// in the vault. Creates the vault if it is missing.
     ///
     /// # Panics
     /// Panics if the name is not valid in a secret's name. Letters, digits and dashes are valid.
@@ -71,7 +71,7 @@ impl World {
         self.lock().partners.clone()
     }
 
-    /// Makes a user sign in and store the token. Returns `None` if the user or the app no longer exists.
+    /// Makes a user sign in and store the token. Returns `None` if the world has no such user or app.
     pub fn human_signs_in(&self, partner: &Partner) -> Option<RefreshToken> {
         let token = self.sign_in(&partner.user_oid, &partner.client_id)?;
         self.human_writes(&partner.refresh_token, token.expose(), Tags::new());
@@ -141,7 +141,8 @@ impl World {
         }
     }
 
-    /// Revokes a user's sessions. This ends all tokens that the user has now.
+    /// Revokes a user's sessions. This ends all refresh tokens that the user has now. Access tokens stay valid until
+    /// they expire.
     pub fn revoke_user(&self, oid: &str) {
         let records = &mut self.lock().grants.records;
         records.iter_mut().filter(|grant| grant.owner.user == oid).for_each(|grant| grant.revoked = true);
@@ -168,7 +169,7 @@ impl World {
         }
     }
 
-    /// Replaces an app's secret in Entra. The copy in the vault is not changed.
+    /// Replaces all of an app's secrets in Entra by one new secret. The copy in the vault is not changed.
     pub fn replace_app_secret(&self, client_id: &str, value: &str, expires: Option<Timestamp>) {
         self.change_app(client_id, |app| app.secrets.clear());
         self.add_app_secret(client_id, value, expires);
@@ -224,7 +225,8 @@ impl World {
         self.lock().vaults.get(&*at.vault)?.certificate(at, version).ok()
     }
 
-    /// Returns the newest version's value, even if the version is disabled. Returns `None` if there is no version.
+    /// Returns the newest version's value, even if the version is disabled. Returns `None` if there is no version or
+    /// the secret is deleted.
     pub fn newest_value(&self, at: &SecretAddress) -> Option<RefreshToken> {
         let inner = self.lock();
         let version = inner.vaults.get(&*at.vault)?.newest(at)?;
@@ -243,8 +245,8 @@ impl World {
         secret.map(|secret| secret.all().to_vec()).unwrap_or_default()
     }
 
-    /// Returns every secret text of the world: tokens of all kinds, codes, apps' secrets, and the vaults' values.
-    /// Leaves out access tokens that expired some time ago.
+    /// Returns the secret texts of the world: issued tokens of all kinds, codes, apps' secrets, and the vaults' values.
+    /// Tokens that expired some time ago may be missing.
     pub fn secret_texts(&self) -> Vec<SecretString> {
         let inner = self.lock();
         let tokens = inner.grants.records.iter().map(|grant| grant.token.expose().into());

@@ -1,7 +1,7 @@
 //! Sign-in in a browser: the authorization request, the sign-in page's checks, and the authorization code.
 //!
 //! This module owns the rules of the authorization endpoint and of the `authorization_code` grant (docs/azure-facts.md
-//! F131 to F135), in Entra's order. The server owns the look of the pages.
+//! F131 to F135), in Entra's order. The server owns the HTML of the pages.
 
 mod exchange;
 
@@ -96,7 +96,7 @@ impl World {
     /// about the client and the redirect URI on its own page, and not at the redirect URI.
     ///
     /// # Errors
-    /// Returns a fault or the page's error.
+    /// Returns a fault, or the error that Entra's page shows.
     pub fn may_authorize(
         &self,
         actor: &str,
@@ -112,7 +112,7 @@ impl World {
         )
     }
 
-    /// Makes a user act on the page.
+    /// Makes a user act on the sign-in page.
     ///
     /// # Errors
     /// Returns a fault, or an error that the page shows instead of redirecting the browser.
@@ -245,7 +245,8 @@ impl Inner {
 }
 
 /// Whether a redirect URI matches the registered redirect URI. For `localhost`, the port is ignored
-/// (docs/azure-facts.md F134). Scheme and path must match. An empty path equals a slash.
+/// (docs/azure-facts.md F134). Scheme, host and path must match, and a query is not allowed. An empty path equals a
+/// slash.
 fn matches(registered: &str, asked: &str) -> bool {
     let (Ok(registered), Ok(asked)) = (Url::parse(registered), Url::parse(asked)) else { return false };
     let loopback = registered.host_str() == Some("localhost");

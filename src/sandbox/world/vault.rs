@@ -1,7 +1,7 @@
 //! Simulates Key Vault: secrets with versions, attributes, tags, soft delete and data actions, and certificates with
 //! their keys.
 //!
-//! Invariants: Operations add versions, and only a purge removes versions. Times are whole seconds.
+//! Invariants: Operations add versions, and only a purge removes versions. The times of a version are whole seconds.
 
 mod certificates;
 mod model;
@@ -27,7 +27,7 @@ use crate::token::secret::SecretAddress;
 /// How long the world's vaults keep deleted secrets.
 pub(super) const RETENTION: TimeDelta = TimeDelta::days(90);
 
-/// The largest page that Key Vault returns (docs/azure-facts.md F209).
+/// The largest number of items on a page of a list (docs/azure-facts.md F209).
 pub(super) const MAX_PAGE: usize = 25;
 
 /// The result of an operation on a vault.
@@ -49,7 +49,7 @@ impl World {
         self.lock().vaults.contains_key(url)
     }
 
-    /// Changes the rights in a vault.
+    /// Changes a vault's settings: the rights, the firewall, and how long operations take.
     pub fn change_vault(&self, url: &str, change: impl FnOnce(&mut VaultState)) {
         if let Some(vault) = self.lock().vaults.get_mut(url) {
             change(vault);

@@ -1,4 +1,5 @@
-//! Tests of the metrics text with a strict parser of the format (Prometheus, `exposition_formats`).
+//! Tests of the metrics text. They use a strict parser of the format that Prometheus documents under
+//! `exposition_formats`.
 
 use super::*;
 

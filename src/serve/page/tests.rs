@@ -368,8 +368,8 @@ fn a_card_tells_the_renewal_of_the_app_secret() {
         (RenewalStage::Starting, "not known"),
         (RenewalStage::Waiting, "renewed in 55 d"),
         (RenewalStage::Due, "renewal is due"),
-        (RenewalStage::Trying, "a new secret is tried"),
-        (RenewalStage::Removing, "a new secret is removed"),
+        (RenewalStage::Trying, "a new secret is being tried"),
+        (RenewalStage::Removing, "a secret is being removed"),
     ] {
         let renewed = TokenStatus { renewal: Some(renewal(stage)), ..token("a", TokenState::Current) };
         let page = page(&with(renewed));

@@ -27,7 +27,7 @@ const COLUMNS: [&str; 7] = ["Token", "State", "Age", "Rotates", "Expires", "Last
 
 pub(super) fn section(status: &Status, view: &View) -> Markup {
     let mut gravest: BTreeMap<&str, Severity> = BTreeMap::new();
-    // The conditions are sorted by severity, so the first one of a token is its most severe.
+    // The conditions are sorted, the most severe first. So a token's first condition is its most severe condition.
     for condition in &status.conditions {
         for name in &condition.tokens {
             gravest.entry(name).or_insert(condition.severity);
@@ -178,7 +178,7 @@ fn row(token: &TokenStatus, look: Look, now: Timestamp) -> Markup {
     }
 }
 
-/// Renders a time in words. Without a time, renders the text `none`.
+/// Renders a time with the text that `words` returns. If `at` is `None`, renders the text `none`.
 fn words_or(at: Option<Timestamp>, none: &str, words: impl Fn(Timestamp) -> String) -> Markup {
     html! {
         @match at {

@@ -29,8 +29,8 @@ pub(super) fn section(status: &Status) -> Markup {
     }
 }
 
-/// Renders a card. A folded card shows only the title and tokens. A browser unfolds a card when a link leads into the
-/// card.
+/// Renders a card. A folded card shows only severity, title and tokens. If the reader follows a link to the condition,
+/// the browser unfolds its card.
 fn card(condition: &Condition, folded: bool, now: Timestamp) -> Markup {
     let look = Look::of_severity(condition.severity);
     let word = match condition.severity {

@@ -1,4 +1,4 @@
-//! The page's texts for kinds, states and verdicts.
+//! The page's texts, colors and icons for states, times and the overall status.
 
 use chrono::TimeDelta;
 
@@ -56,8 +56,8 @@ impl Look {
         }
     }
 
-    /// The look of a token. The token's most severe condition determines the look. If the token has no condition, its
-    /// state determines the look.
+    /// The look of a token. A critical condition gives `Bad`. Otherwise the states `Off` and `Unknown` give `Dim`, even
+    /// if the token has a warning. Otherwise a warning gives `Warn`. Without a condition, the state decides.
     pub(super) fn of_token(token: &TokenStatus, gravest: Option<Severity>) -> Self {
         match (gravest, token.state) {
             (Some(Severity::Critical), _) => Self::Bad,
@@ -94,8 +94,8 @@ pub(super) fn verdict(status: &Status) -> (Look, &'static str, String) {
     }
     if !status.conditions.is_empty() {
         let open = status.conditions.len();
-        let things = if open == 1 { "One thing needs".to_owned() } else { format!("{open} things need") };
-        return (Look::Warn, "Working, with a warning", format!("{things} attention; there is time."));
+        let problems = if open == 1 { "1 problem needs".to_owned() } else { format!("{open} problems need") };
+        return (Look::Warn, "Working, with a warning", format!("{problems} attention, but not at once."));
     }
     let each = if count == 1 { "The token works".to_owned() } else { format!("All {count} tokens work") };
     let next = status.tokens.iter().filter_map(|token| Some((token.next_step_at?, &token.name))).min();
@@ -105,8 +105,8 @@ pub(super) fn verdict(status: &Status) -> (Look, &'static str, String) {
     (Look::Good, "All is well", format!("{each}.{next}"))
 }
 
-/// A sentence with the number of unconfirmed tokens, and with the earliest time at which one of them was last proved.
-/// `None` if there are no such tokens.
+/// A sentence with the number of unconfirmed tokens. If some of them were proved before, the sentence also says how
+/// long ago. Of several last proofs, the sentence gives the oldest. `None` if no token is unconfirmed.
 fn unconfirmed(status: &Status) -> Option<String> {
     let count = status.tokens.len();
     let unknown = || status.tokens.iter().filter(|token| token.state == TokenState::Unknown);
@@ -195,7 +195,7 @@ pub(super) fn renewal(renewal: &RenewalStatus, now: Timestamp) -> String {
         (RenewalStage::Starting, _) | (RenewalStage::Waiting, None) => "not known".to_owned(),
         (RenewalStage::Waiting, Some(at)) => format!("renewed {}", relative::until(at, now)),
         (RenewalStage::Due, _) => "renewal is due".to_owned(),
-        (RenewalStage::Trying | RenewalStage::Saving, _) => "a new secret is tried".to_owned(),
-        (RenewalStage::Removing, _) => "a new secret is removed".to_owned(),
+        (RenewalStage::Trying | RenewalStage::Saving, _) => "a new secret is being tried".to_owned(),
+        (RenewalStage::Removing, _) => "a secret is being removed".to_owned(),
     }
 }

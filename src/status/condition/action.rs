@@ -1,5 +1,4 @@
-//! Action texts for each kind of condition. Each text has one or two sentences and names a command to type or a page to
-//! open.
+//! Action texts for each kind of condition. Most texts name a command to type or a page to open.
 //!
 //! This module is pure. Operators may read an action at night on a phone, so it must fit into every message
 //! (`alert::forms`).
@@ -20,11 +19,11 @@ pub(super) const CLOCK: &str =
 /// The action for an alert sink to which delivery fails.
 pub(crate) fn of_sink(name: &str) -> String {
     format!(
-        "check the address or key of [[alert]] {name}, and the network to that server; `perennial check --alerts` sends a test message"
+        "check the address or key of [[alert]] {name}, and the network between this host and this address; `perennial check --alerts` sends a test message"
     )
 }
 
-/// The action for a token whose access token Partner Center rejects, for example without MFA.
+/// The action if Partner Center rejects an access token. The user may lack a role, or may have signed in without MFA.
 pub(crate) fn partner_center_refused(grant: &ManagedToken) -> String {
     let ManagedToken { name, tenant_id, .. } = grant;
     format!(
@@ -47,8 +46,8 @@ fn unsaved(grant: &ManagedToken) -> String {
 pub(crate) fn of(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
     let action = by_kind(kind, of, now);
     match kind {
-        // Only a redemption shows that an operator has fixed the tenant, and Perennial does not redeem a blocked token
-        // often.
+        // Only a redemption shows that an operator has fixed the problem, and Perennial redeems a blocked token only
+        // once a day.
         Kind::PolicyBlocked | Kind::AccountDisabled | Kind::AppMisconfigured => format!(
             "{action}; Perennial retries daily, and immediately after `perennial rotate {}`",
             of.grant.name
@@ -86,7 +85,7 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
             format!("sign in with a second factor: `perennial login {name}`; {picked_up}")
         }
         (None, Kind::MfaRequired) => format!(
-            "register MFA for the user and require it, then sign in: `perennial login {name}`, in a private browser window; Perennial uses the new token at the next proof, or immediately on SIGHUP"
+            "register MFA for the user and require it, then sign in: `perennial login {name}`, in a private browser window; Perennial uses the new token at the next proof, or immediately if you send SIGHUP to the daemon"
         ),
         (None, Kind::PolicyBlocked) => Advice::Policy.text(&subject),
         (None, Kind::AccountDisabled) => Advice::EnableAccount.text(&subject),
@@ -115,7 +114,7 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
             str::to_owned,
         ),
         (None, Kind::AppCredentialUnknown) => unknown_credential(of, app),
-        // If Entra has rejected the identity for Key Vault, the failure has its own action.
+        // If Perennial's own identity got no access token for Key Vault, the failure has its own action.
         (None, Kind::EntraUnreachable) => stated.map_or_else(|| Advice::Outage.text(&subject), str::to_owned),
         (None, Kind::EntraThrottled) => {
             stated.map_or_else(|| Advice::Throttled.text(&subject), str::to_owned)
@@ -126,16 +125,16 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
         (None, Kind::Unsaved) => stated.map_or_else(|| unsaved(&of.grant), str::to_owned),
         (None, Kind::Overdue) => "see the other conditions and the log for the cause of the delay".into(),
         (None, Kind::WrongIdentity) => format!(
-            "compare tenant_id, client_id and user_oid of {name} with the account that signed in to {secret}; if the wrong account signed in, sign in again: `perennial login {name} --replace-user`"
+            "compare tenant_id, client_id and user_oid of {name} with the account whose token is in {secret}; if the wrong account signed in, sign in again: `perennial login {name} --replace-user`"
         ),
         (None, Kind::IdentityUnverified) => format!(
-            "find out which user the token belongs to: `perennial verify {name}`; if scope of {name} has `openid`, add `profile` to scope, and set [cloud] authority to Entra's address; Perennial still rotates {name}"
+            "find out which user the token belongs to: `perennial verify {name}`; set [cloud] authority to Entra's address; if scope of {name} has `openid`, add `profile` to scope; Perennial still rotates {name}"
         ),
         (None, Kind::NoRefreshToken) => format!(
             "add offline_access to the consent of app {app}, then sign in: `perennial login {name}`; Perennial keeps the stored token until then"
         ),
         (None, Kind::SameRefreshToken) => format!(
-            "set [cloud] authority to Entra's address, since Entra returns a new refresh token each time; until then, Perennial proves {name} but cannot rotate it: `perennial verify {name}`"
+            "set [cloud] authority to Entra's address, because Entra returns a new refresh token each time; until then, Perennial proves {name} but cannot rotate it; to test {name} now: `perennial verify {name}`"
         ),
         (None, Kind::PartnerCenterRefused) => partner_center_refused(&of.grant),
         (None, Kind::ForeignWriter) => format!(
@@ -145,7 +144,7 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
         ),
         (None, Kind::BuriedSignIn) => {
             format!(
-                "nothing, if {name} is current; to avoid this problem, store a new version of {secret} only after a sign-in"
+                "if the state of {name} is current, do nothing; to avoid this problem, store a new version of {secret} only after a sign-in"
             )
         }
         (None, Kind::TurnedOff) => {
@@ -173,18 +172,18 @@ fn unknown_credential(of: &Snapshot, app: &str) -> String {
     let is_certificate = of.grant.app.credential.is_certificate();
     let (noun, flag) = if is_certificate { ("certificate", " --cert") } else { ("secret", "") };
     format!(
-        "find out who made the {noun}: Entra admin center, Audit logs, activity \"Update application – Certificates and secrets management\"; if no one knows this {noun}, remove it: `az ad app credential delete --id {app}{flag} --key-id {}`; if another program needs it, add its key id to the list known in `renew`",
+        "find out who made the {noun}: Entra admin center, Audit logs, activity \"Update application – Certificates and secrets management\"; if no one knows this {noun}, remove it: `az ad app credential delete --id {app}{flag} --key-id {}`; if another program needs this {noun}, add its key id to the list `known` in `renew`",
         stranger(of)
     )
 }
 
-/// The id of the app's first secret of unknown origin.
+/// The key id of the app's first secret or certificate that Perennial does not know. Without one, a placeholder.
 fn stranger(of: &Snapshot) -> String {
     let first = of.renewal.as_ref().and_then(|renewal| renewal.strangers.first());
     first.map_or_else(|| "KEY_ID".to_owned(), |one| one.key_id.to_string())
 }
 
-/// The action before the app's credential expires.
+/// The action for an app credential that expires soon.
 fn expiring(of: &Snapshot, subject: &Subject<'_>) -> String {
     match of.grant.app.credential {
         CredentialSource::Secret(_) => format!(
@@ -203,7 +202,7 @@ fn expiry_unknown(of: &Snapshot, app: &str) -> String {
     match &of.grant.app.credential {
         // `--expires` of the Azure CLI accepts only whole seconds.
         CredentialSource::Secret(Source::Secret(at)) => format!(
-            "store the expiry of the app's secret (the latest, if the app has several): `az keyvault secret set-attributes --vault-name {} --name {} --expires \"$({ends} | cut -c1-19)Z\"`; or set app_secret_expires of {name} in the configuration",
+            "store the expiry of the app's secret (if the app has several secrets, the latest expiry): `az keyvault secret set-attributes --vault-name {} --name {} --expires \"$({ends} | cut -c1-19)Z\"`; or set app_secret_expires of {name} in the configuration",
             at.vault_name(),
             at.name.as_str()
         ),

@@ -16,8 +16,8 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x7065_7265_6e6e_6961_6c00_0000_0000_000
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
     name: String,
-    /// The first secret of the deployment. `None` if the cause is a token's own secret, which is the same in every
-    /// deployment.
+    /// The vault secret of the deployment's first token, so that two deployments have different incidents. `None` if
+    /// the name contains a token's own vault secret, because all deployments with this secret share the incident.
     deployment: Option<Arc<str>>,
 }
 

@@ -17,7 +17,7 @@ use crate::token::version::VersionId;
 /// Perennial warns this long before a credential expires, so that there is time for a maintenance window.
 const EXPIRY_WARNING: TimeDelta = TimeDelta::days(30);
 
-/// The largest number of unknown secrets that a message names.
+/// The largest number of secrets or certificates of unknown origin that a message names.
 const NAMED: usize = 3;
 
 /// The time that a new credential may take to reach all of Entra's servers.
@@ -29,7 +29,7 @@ pub(super) fn reported(of: &Snapshot, now: Timestamp) -> Vec<(Kind, Timestamp, S
     let noun = credential.noun();
     let mut found = Vec::new();
     match of.app_secret_expires {
-        // If Perennial renews the secret, the renewal's own condition reports a problem.
+        // If Perennial renews the credential, only a failed renewal is reported (`renewal`), not the expiry.
         _ if of.grant.app.renew.is_some() => {}
         Some(at) if at - EXPIRY_WARNING <= now => {
             let summary = format!("the app's {noun} expires at {}", rfc3339(at));
@@ -52,7 +52,7 @@ pub(super) fn reported(of: &Snapshot, now: Timestamp) -> Vec<(Kind, Timestamp, S
 
 /// Says which version of a credential Entra does not accept, and which one is in use.
 fn unaccepted(newest: &VersionId, used: &VersionId, app: &ManagedApp, ends: Option<Timestamp>) -> String {
-    let until = ends.map_or_else(String::new, |at| format!(" until {}", rfc3339(at)));
+    let until = ends.map_or_else(String::new, |at| format!(" and expires at {}", rfc3339(at)));
     let noun = app.credential.noun();
     format!("Entra rejects version {newest} of the app's {noun}; version {used} is in use{until}")
 }
@@ -63,8 +63,9 @@ pub(super) fn renewal(of: &Snapshot) -> Vec<Symptom> {
     let symptom = |kind, remedy, since, summary| Symptom::own(kind, remedy, since, of, summary);
     let failed = report.trouble.as_ref().map(|trouble| {
         let failure = &trouble.failure;
-        let until =
-            report.ends.map_or_else(String::new, |at| format!("; the secret in use ends at {}", rfc3339(at)));
+        let noun = of.grant.app.credential.noun();
+        let until = |at| format!("; the {noun} in use expires at {}", rfc3339(at));
+        let until = report.ends.map_or_else(String::new, until);
         let (kind, summary) = (Kind::AppCredentialRenewalFailed, format!("{}{until}", failure.summary));
         let action = failure.action.as_deref().map(Arc::from);
         Symptom {

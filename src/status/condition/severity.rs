@@ -1,5 +1,5 @@
-//! Computes the severity of a condition from its kind and from the time left until the token expires. This module is
-//! pure.
+//! Computes the severity of a condition from its kind and from the time left until the token or its app secret expires.
+//! This module is pure.
 
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
@@ -16,8 +16,8 @@ pub enum Severity {
     Critical,
 }
 
-/// Computes the severity. Conditions that prevent access tokens are critical. Some other conditions become critical
-/// when at most a tenth of the token's lifetime is left.
+/// Computes the severity. A condition is critical if no usable access token can be obtained. Some other conditions
+/// become critical when at most a tenth of the token's lifetime is left.
 pub(crate) fn severity(kind: Kind, runway: Option<TimeDelta>, lifetime: TimeDelta) -> Severity {
     let short = runway.is_some_and(|left| left <= lifetime / 10);
     match kind {

@@ -19,7 +19,7 @@ fn now() -> Timestamp {
     Timestamp::from_timestamp(1_770_000_000, 0).expect("in range")
 }
 
-/// The kinds of conditions of a token proved three days ago, in the given phase and with the given failure.
+/// Returns the conditions of a token that was proved three days ago. `failing` is a failure and its number of attempts.
 fn kinds(phase: Phase, failing: Option<(Kind, Remedy, u32)>) -> Vec<Kind> {
     let state = State { phase, ..proved_three_days_ago() };
     let Some((kind, remedy, attempts)) = failing else { return kinds_of_state(&state) };
@@ -170,7 +170,7 @@ fn said(accepted: bool, mfa: Option<bool>) -> Acceptance {
     Acceptance { accepted, mfa, tenant_id: None, company: None, status: 401 }
 }
 
-/// Cases: a verdict that an earlier process recorded, and the status at start-up, before any service was called.
+/// Cases: a verdict in the version's tags, its time, and the status at start-up, before Perennial calls any service.
 #[test]
 fn a_recorded_verdict_of_partner_center_still_holds() {
     let since = now() - TimeDelta::days(40);
@@ -203,7 +203,7 @@ fn a_recorded_verdict_of_partner_center_still_holds() {
     }
 }
 
-/// Creates the state of a token that was issued a hundred days ago. The arguments give its phase and its last proof.
+/// Creates the state of a token that was issued a hundred days ago. Partner Center has just accepted the token.
 fn old(phase: Phase, proved_days_ago: Option<i64>, failing: Option<Kind>) -> State {
     let version = samples::version("v", now() - TimeDelta::days(100));
     let mut state = State { phase, newest: Some(version.clone()), ..State::unknown(now()) };

@@ -117,7 +117,7 @@ fn a_document_in_another_form_is_not_read() {
     assert!(written(SCHEMA, StatusSource::Vault).is_none());
 }
 
-/// Another process may serve the document, and its texts go to a terminal.
+/// A foreign process may answer at the daemon's address, and the document's texts go to a terminal.
 #[test]
 fn no_text_of_a_document_can_control_a_terminal() {
     let mut status = status(&[drawn("a", &failing(Kind::LoginRequired, Remedy::Login))]);

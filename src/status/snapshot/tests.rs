@@ -18,7 +18,7 @@ fn second() -> TimeDelta {
     TimeDelta::seconds(1)
 }
 
-/// A proof and an acceptance count for twice the interval of six hours.
+/// A proof or an acceptance before this time has expired: it counts for twice the interval of six hours.
 fn counted_from() -> Timestamp {
     now() - TimeDelta::hours(12)
 }
@@ -48,7 +48,8 @@ fn proved() -> State {
     samples::proved(version(), now())
 }
 
-/// Returns the state with a failure of this kind, which blocks the token or is an outage.
+/// Returns the state with this failure. With the remedy `Retry`, the failure is an outage. Otherwise it blocks the
+/// token.
 fn failing(state: State, kind: Kind, remedy: Remedy, about: FailureSubject) -> State {
     samples::failed(state, Failure::new(kind, remedy, about, "as told"), now(), 1)
 }
@@ -188,7 +189,8 @@ fn the_later_of_the_recorded_and_the_own_proof_is_shown() {
     assert_eq!(drawn(&state).proved_at, Some(now()));
 }
 
-/// Cases: the tags that a previous process left on a version that it proved, and the standing before any step.
+/// Cases: the tags that a previous process left on a version that it proved, and the state before this process's first
+/// step.
 #[test]
 fn a_recorded_rejection_makes_a_recorded_proof_void_until_a_new_proof() {
     let at = rfc3339(now());

@@ -55,7 +55,7 @@ export async function lab(test, ...options) {
   let browser;
   try {
     const sandbox = start(['sandbox', '--dir', dir, '--listen', '127.0.0.1:0', ...options]);
-    await sandbox.line(/Ctrl-C stops it/);
+    await sandbox.line(/Ctrl-C stops the sandbox/);
     browser = await chromium.launch({
       executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
       headless: true,

@@ -387,8 +387,8 @@ async fn a_body_that_means_failure_is_one() {
         )
     };
     for (body, permanent, why) in [
-        (behind(429), false, "HTTP status 200, but Teams itself answered 429"),
-        (behind(404), true, "HTTP status 200, but Teams itself answered 404"),
+        (behind(429), false, "HTTP status 200 from the webhook, but HTTP status 429 from Teams"),
+        (behind(404), true, "HTTP status 200 from the webhook, but HTTP status 404 from Teams"),
         (
             "{\"ok\":false,\"error\":\"channel_not_found\"}".to_owned(),
             true,

@@ -61,7 +61,7 @@ fn a_missing_value_of_an_identity_names_key_and_variable() {
         (
             "credential = \"workload_identity\"",
             &POD[1..],
-            "vault.credential: finds no AZURE_FEDERATED_TOKEN_FILE",
+            "vault.credential: needs the variable AZURE_FEDERATED_TOKEN_FILE",
         ),
         (
             "",

@@ -145,7 +145,7 @@ async fn a_missing_managed_identity_is_reported_with_its_action() {
         is(event, "attempt_failed", "one")
             && event["kind"] == "vault_identity"
             && event["remedy"] == "operator"
-            && says.contains("or none with that client_id")
+            && says.contains("or none with the configured client_id")
     };
     daemon.logs(0, "who was refused", refused).await;
 }

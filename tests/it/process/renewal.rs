@@ -128,7 +128,11 @@ async fn a_missing_right_is_told_and_ends_with_the_printed_steps() {
     let checked = stage.run_to_end(&["check"]).await;
     assert_eq!(checked.code, Some(0), "{}", checked.stdout);
     assert!(checked.stdout.contains("ok         renewal"), "{}", checked.stdout);
-    assert!(checked.stdout.contains("the app's client secret can be renewed, from 20"), "{}", checked.stdout);
+    assert!(
+        checked.stdout.contains("the app's client secret can be renewed; the renewal begins on 20"),
+        "{}",
+        checked.stdout
+    );
     let rehearsed = stage.run_to_end(&["credential", "app", "--renew", "--dry-run"]).await;
     assert_eq!(rehearsed.code, Some(0), "{}", rehearsed.stdout);
     assert!(rehearsed.stdout.contains("creates a new client secret"), "{}", rehearsed.stdout);

@@ -93,7 +93,11 @@ async fn a_version_that_key_vault_created_is_registered_before_a_token_uses_it()
 async fn a_missing_right_in_the_vault_or_at_entra_is_told() {
     let stage = Stage::with_renewed_certificate("key").await;
     let checked = stage.run_to_end(&["check"]).await;
-    assert!(checked.stdout.contains("the app's certificate can be renewed, from 20"), "{}", checked.stdout);
+    assert!(
+        checked.stdout.contains("the app's certificate can be renewed; the renewal begins on 20"),
+        "{}",
+        checked.stdout
+    );
     stage.world().set_graph_roles(&stage.sandbox.vault_identity.client_id, &[]);
     let checked = stage.run_to_end(&["check"]).await;
     assert!(checked.stdout.contains("FAILED     renewal"), "{}", checked.stdout);

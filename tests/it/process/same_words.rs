@@ -55,7 +55,7 @@ const REFUSALS: &[Refusal] = &[
         cause: |stage| answers(stage, Peer::Entra, Operation::Redeem, 429, "") },
     Refusal { name: "Entra 503", code: 1, cure: "see https://azure.status.microsoft",
         cause: |stage| answers(stage, Peer::Entra, Operation::Redeem, 503, "") },
-    Refusal { name: "a proxy's page", code: 1, cure: "exempt this server from blocking",
+    Refusal { name: "a proxy's page", code: 1, cure: "exempt the real server from blocking",
         cause: |stage| answers(stage, Peer::Entra, Operation::Redeem, 403, "<html>Blocked</html>") },
     Refusal { name: "Key Vault 429", code: 1, cure: "if the throttling lasts, find what else calls the vault",
         cause: |stage| answers(stage, Peer::KeyVault, Operation::Get, 429, "") },

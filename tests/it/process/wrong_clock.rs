@@ -95,7 +95,7 @@ async fn a_certificate_that_is_invalid_by_the_clock_causes_a_hint() {
         is(event, "attempt_failed", "one")
             && event["kind"] == "vault_unreachable"
             && event["remedy"] == "retry"
-            && event.to_string().contains("by this host's clock")
+            && event.to_string().contains("according to this host's clock")
     };
     let place = daemon.logs(0, "that the clock may be wrong", hint).await;
 

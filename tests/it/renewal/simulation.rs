@@ -191,7 +191,7 @@ impl Simulation {
 /// Counts the reasons why new secrets were removed without being used.
 fn note(state: &RenewalState, told: &Mutex<String>, gave_up: &GaveUp) {
     let trouble = state.health.troubles.get(&Part::Renewing).map(|trouble| trouble.failure.summary.clone());
-    let trouble = trouble.filter(|summary| summary.contains("removed again")).unwrap_or_default();
+    let trouble = trouble.filter(|summary| summary.contains("without using it")).unwrap_or_default();
     let mut told = told.lock().expect("no panic");
     if *told != trouble {
         if !trouble.is_empty() {

@@ -231,11 +231,11 @@ async fn wrong_requests_for_certificates_and_signatures_are_explained() {
     let digest = |bytes: usize| URL_SAFE_NO_PAD.encode(vec![7; bytes]);
     let create = "/certificates/other/create";
     let table = [
-        (&*sign, json!({"alg": "PS256", "value": digest(31)}), "The digest of 'PS256' has 32 bytes."),
+        (&*sign, json!({"alg": "PS256", "value": digest(31)}), "The digest for 'PS256' must have 32 bytes."),
         (&sign, json!({"alg": "ES256", "value": digest(32)}), "The algorithm 'ES256' is not supported"),
-        (create, json!({"policy": {"issuer": {"name": "DigiCert"}}}), "no issuer but Self"),
-        (create, json!({"policy": {"key_props": {"kty": "EC"}}}), "of the type RSA only"),
-        (create, json!({"policy": {"key_props": {"key_size": 1024}}}), "The key size is"),
+        (create, json!({"policy": {"issuer": {"name": "DigiCert"}}}), "only the issuer Self"),
+        (create, json!({"policy": {"key_props": {"kty": "EC"}}}), "only the key type RSA"),
+        (create, json!({"policy": {"key_props": {"key_size": 1024}}}), "The key size must be"),
         (
             create,
             json!({"policy": {"secret_props": {"contentType": "text/plain"}}}),

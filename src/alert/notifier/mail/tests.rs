@@ -48,7 +48,7 @@ impl Server {
         let task = tokio::spawn(async move {
             loop {
                 let (tcp, _) = listener.accept().await.expect("a caller");
-                // If the client hangs up, the conversation ends.
+                // An error means only that the client hung up.
                 let _ended = converse(tcp, manners.clone()).await;
             }
         });
@@ -214,7 +214,7 @@ async fn a_server_without_tls_or_with_an_untrusted_certificate_gets_no_mail() {
     let missed = deliver(&post, tls, mail(), &outbound.calls).await.expect_err("no TLS");
     assert_eq!(
         (missed.why.as_str(), missed.permanent),
-        ("the mail server does not support STARTTLS: use an address that starts with smtps://", true)
+        ("the mail server does not support STARTTLS: set `server` to a URL that starts with smtps://", true)
     );
     assert!(!server.heard().iter().any(|line| line.starts_with("MAIL")), "{:#?}", server.heard());
 

@@ -193,7 +193,7 @@ fn incidents_that_are_about_no_token_end_at_every_sink_that_was_told() {
     assert_eq!(ended(&[]), shared.into_iter().chain([of_token]).collect());
 }
 
-/// A pager gets the ends of at most eight incidents at once. People get one message in any case.
+/// A pager gets the ends of at most eight incidents at once. A chat gets the ends of all incidents in one message.
 #[test]
 fn the_ends_of_many_incidents_are_spread_at_a_sink_that_keeps_incidents() {
     let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];

@@ -30,7 +30,7 @@ pub(super) async fn check(
         return steps;
     }
     if !write {
-        let told = "redeeming a strict token requires a save: add --write to test it";
+        let told = "Perennial redeems a strict token only if it may save the new token: add --write";
         return [REDEEM, PARTNER_CENTER, UPDATE, WRITE].map(|step| CheckStep::not_tried(step, told)).into();
     }
     let update = super::update(rotator, stored, rotation_id()).await;
@@ -48,7 +48,7 @@ pub(super) async fn check(
 /// Returns a problem that is visible without a redemption: the value is not a token, or the version's tags record a
 /// rejection.
 fn unusable(rotator: &AzureRotator, stored: &Stored) -> Option<StepFailure> {
-    let again = format!("perennial login {}", rotator.grant.name);
+    let again = format!("`perennial login {}`", rotator.grant.name);
     if !stored.refresh_token().is_plausible() {
         let summary =
             "the stored value is not a refresh token: it is empty, has more than one word, or is quoted";
@@ -75,7 +75,8 @@ fn redeemed(rotator: &AzureRotator, state: &State) -> [CheckStep; 2] {
             return [CheckStep::failed(REDEEM, refused), asked(NOT_REDEEMED)];
         }
         _ if state.redemptions.is_empty() => {
-            return [CheckStep::not_tried(REDEEM, "its successor could not be saved"), asked(NOT_REDEEMED)];
+            let told = "Perennial did not redeem the token: see the step write";
+            return [CheckStep::not_tried(REDEEM, told), asked(NOT_REDEEMED)];
         }
         _ => {}
     }

@@ -73,7 +73,7 @@ fn a_new_certificate_is_made_where_the_old_one_is_kept_and_then_registered() {
 
 #[test]
 fn a_credential_without_a_certificate_is_compared_or_created_anew() {
-    let federated = "compare issuer, subject and audience with the federated credential: `az ad app federated-credential list --id APP`";
+    let federated = "compare issuer, subject and audience of the assertion with the federated credential: `az ad app federated-credential list --id APP`";
     let identity = CredentialSource::ManagedIdentity("id".into());
     let assertion = CredentialSource::Assertion(file());
     let secret = CredentialSource::Secret(file());

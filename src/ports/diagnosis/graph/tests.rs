@@ -44,9 +44,9 @@ fn every_code_has_one_problem_with_its_action() {
             P::LifetimeTooLong,
             "set a shorter lifetime in `renew`",
         ),
-        (401, "InvalidAuthenticationToken", P::Token, "set name of [cloud]"),
-        (401, "Authentication_ExpiredToken", P::Token, "set name of [cloud]"),
-        (401, "Authentication_MissingOrMalformed", P::Token, "set name of [cloud]"),
+        (401, "InvalidAuthenticationToken", P::Token, "name of [cloud] must be"),
+        (401, "Authentication_ExpiredToken", P::Token, "name of [cloud] must be"),
+        (401, "Authentication_MissingOrMalformed", P::Token, "name of [cloud] must be"),
         (400, "TooManyAppPasswords", P::TooManyCredentials, "az ad app credential delete --id 0ed4b3a5"),
         (
             400,
@@ -55,7 +55,7 @@ fn every_code_has_one_problem_with_its_action() {
             "az ad app credential delete --id 0ed4b3a5",
         ),
         (409, "Directory_ConcurrencyViolation", P::Busy, "Perennial retries automatically"),
-        (401, "Other", P::Token, "set name of [cloud]"),
+        (401, "Other", P::Token, "name of [cloud] must be"),
         (403, "Other", P::MissingRight, "az ad app owner add"),
         (404, "Other", P::NoRegistration, "az ad app show --id 0ed4b3a5"),
         (400, "Request_BadRequest", P::UnknownCode, "look the code Request_BadRequest up"),
@@ -69,7 +69,7 @@ fn every_code_has_one_problem_with_its_action() {
         let retries = problem == P::Busy;
         assert_eq!(failure.remedy == Remedy::Retry, retries, "{code}");
         assert!(failure.summary.contains(code) && failure.summary.ends_with(')'), "{}", failure.summary);
-        let unknown = failure.summary.contains("this version does not know");
+        let unknown = failure.summary.contains("Perennial does not know");
         assert_eq!(unknown, row_of(code).is_none(), "{}", failure.summary);
         assert!(action(&error, &subject()).contains(told), "{code}: {}", action(&error, &subject()));
     }
@@ -93,7 +93,7 @@ fn the_right_is_given_to_the_identity_that_sends_the_requests() {
     assert_eq!(
         action(&error, &subject()),
         format!(
-            "let the identity manage app {APP}: `p=$(az ad sp show --id {IDENTITY} --query id --output tsv) && az ad app owner add --id {APP} --owner-object-id $p && az rest --method post --url https://graph.microsoft.com/v1.0/servicePrincipals/$p/appRoleAssignments --body \"{{\\\"principalId\\\":\\\"$p\\\",\\\"resourceId\\\":\\\"$(az ad sp show --id 00000003-0000-0000-c000-000000000000 --query id --output tsv)\\\",\\\"appRoleId\\\":\\\"18a4783c-866b-4cc7-a460-3d5e5662c884\\\"}}\"` (may take a day)"
+            "let the identity manage app {APP}: `p=$(az ad sp show --id {IDENTITY} --query id --output tsv) && az ad app owner add --id {APP} --owner-object-id $p && az rest --method post --url https://graph.microsoft.com/v1.0/servicePrincipals/$p/appRoleAssignments --body \"{{\\\"principalId\\\":\\\"$p\\\",\\\"resourceId\\\":\\\"$(az ad sp show --id 00000003-0000-0000-c000-000000000000 --query id --output tsv)\\\",\\\"appRoleId\\\":\\\"18a4783c-866b-4cc7-a460-3d5e5662c884\\\"}}\"` (the right can take a day to take effect)"
         )
     );
     assert!(action(&error, &by_app).contains(&format!("p=$(az ad sp show --id {APP} ")));

@@ -244,10 +244,10 @@ fn a_new_client_secret_goes_where_the_old_one_is_read() {
         ],
     );
     for text in [app(&file), vault(Some(&file))] {
-        contains(&text, &["--id APP", "--years 1", "prints it; store it in the file /etc/secret"]);
+        contains(&text, &["--id APP", "--years 1", "prints the value; store it in the file /etc/secret"]);
     }
-    contains(&app(&env), &["set the environment variable APP_SECRET to it and restart"]);
-    contains(&app(&systemd), &["make it the systemd credential app-secret and restart"]);
+    contains(&app(&env), &["set the environment variable APP_SECRET to this value and restart"]);
+    contains(&app(&systemd), &["store it as the systemd credential app-secret and restart"]);
     contains(&vault(None), &["at the place that client_secret of [vault] names"]);
     let identity = CredentialSource::ManagedIdentity("id".into());
     contains(&of(of_app(&identity)), &["at the place that client_secret of partner-center names"]);

@@ -39,7 +39,8 @@ fn a_secret_that_was_given_up_is_told_at_once_and_delays_the_next_step() {
     let trouble = &state.health.troubles[&Part::Renewing];
 
     assert!(trouble.is_told_at_once && trouble.since == at(1));
-    let summary = "a new client secret was removed again: Entra did not accept it steadily within an hour";
+    let summary = "Perennial removed the new client secret without using it: \
+        after an hour, Entra still did not accept it every time";
     assert_eq!(&*trouble.failure.summary, summary);
     assert_eq!(next(&state, minutes(5)), RenewalStep::Wait(minutes(6)));
     assert_eq!(next(&state, minutes(6)), RenewalStep::Look);

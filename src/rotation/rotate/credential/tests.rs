@@ -210,7 +210,7 @@ async fn a_search_for_an_older_certificate_counts_its_signatures() {
         ["certificates", "certificate c2", "certificate c1", "sign c1", "certificate c0", "sign c0"];
     assert_eq!(calls[..6], expected);
     assert_eq!(calls[6..], ["authenticate with YzA"]);
-    // The calls for an expired certificate are counted like the calls for a certificate that signs.
+    // The expired certificate `c2` also counts as two calls, although it signs nothing.
     assert_eq!((search.calls, search.is_certain), (7, false));
     let none = peers.rotator(|grant| grant.app = with(CredentialSource::ManagedIdentity("m".into())));
     let search = none.older_credential("app", &VersionId("c3".into()), Uuid::nil()).await;

@@ -75,7 +75,10 @@ async fn a_token_is_redeemed_24_times_a_day() {
 
     assert_eq!((redeemed, lab.kind()), (24, Some(Kind::Overdue)));
     let summary = lab.state.failure().map(|failure| failure.summary.clone());
-    assert_eq!(summary.as_deref(), Some("daily redemption limit reached for this token"));
+    assert_eq!(
+        summary.as_deref(),
+        Some("Perennial has reached its daily limit of redemptions for this token")
+    );
 }
 
 #[tokio::test(start_paused = true)]

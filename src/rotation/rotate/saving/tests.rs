@@ -210,7 +210,7 @@ async fn a_buried_sign_in_that_is_rejected_stays_below_the_save() {
     assert_eq!(peers.newest_value(), "rt+");
 }
 
-/// Two sign-ins of one second do not replace each other again and again.
+/// Two sign-ins of the same second do not replace each other again and again.
 #[tokio::test(start_paused = true)]
 async fn a_restored_sign_in_is_not_replaced_by_the_one_below() {
     let peers = Peers::new();

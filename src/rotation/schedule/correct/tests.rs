@@ -40,7 +40,8 @@ fn all_at(at: Timestamp) -> State {
     state
 }
 
-/// Returns the times of past events in a state, and then the waits: the next check, attempt, retry and mark.
+/// Returns the times of past events in a state, and the ends of its waits for the next check, attempt, retry and
+/// update of tags.
 fn times(state: &State) -> (Vec<Timestamp>, [Timestamp; 4]) {
     let (blocked, outage) = (state.blocked.as_ref().expect("blocked"), state.outage.as_ref().expect("down"));
     let facts = state.facts.as_ref().expect("proved");

@@ -1,4 +1,4 @@
-//! Tests of what a process finds in the vault that the previous process left there.
+//! Tests of the records that a process reads in the vault from the previous process.
 
 use chrono::TimeDelta;
 
@@ -10,7 +10,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_timestamp(1_770_000_000 + second, 0).expect("in range")
 }
 
-/// Returns a version of that second with these tags.
+/// Returns a version that was created at this second and has these tags.
 fn version(id: &str, second: i64, tags: &[(&str, &str)]) -> Version {
     Version { tags: tags.iter().copied().collect(), ..samples::version(id, at(second)) }
 }

@@ -54,7 +54,7 @@ impl Watch {
         let from = find(&version.0).and_then(|version| version.tags.get(tag::REDEEMED_FROM));
         let kept = from.and_then(find).is_none_or(|from| from.attributes.enabled);
         self.promises.check(Promise::NeverDropped, scene.now, kept, || {
-            "the predecessor of the newest successor cannot be read any more".into()
+            "the version that was redeemed for the newest one cannot be read any more".into()
         });
         kept
     }
@@ -109,7 +109,7 @@ impl Watch {
     }
 
     /// Checks promise 9. If a daemon shows the state `current`, the token must have been redeemed within twice
-    /// `prove_every`, and must not have been dead for longer than twice `prove_every`.
+    /// `prove_every`, and must not have been dead for longer than that.
     fn check_green(&mut self, scene: &Scene<'_>, daemon: &Process) {
         let fresh_for = delta(2 * scene.stage.grant().policy.prove_every) + BEAT_IS_LATE;
         let late = |at: Option<Timestamp>| at.is_none_or(|at| at + fresh_for < scene.now);
@@ -145,7 +145,11 @@ impl Watch {
         ] {
             let calls = scene.stage.world.count_calls(peer, operation, since);
             self.promises.check(Promise::Polite, now, calls <= limit * processes, || {
-                format!("{calls} calls to {} in a day by {processes} process(es)", peer.as_str())
+                let most = limit * processes;
+                format!(
+                    "{calls} calls to {} in a day by {processes} process(es), not {most} at most",
+                    peer.as_str()
+                )
             });
         }
     }
@@ -169,7 +173,9 @@ impl Watch {
         let found = self.secrets.shown_in(&texts);
         self.promises.held(Promise::Secret, texts.lines().count().saturating_sub(1));
         // The message does not quote the line, because the line contains the secret.
-        self.promises.check(Promise::Secret, scene.now, found.is_none(), || "a line holds a secret".into());
+        self.promises.check(Promise::Secret, scene.now, found.is_none(), || {
+            "a line of the output contains a secret".into()
+        });
     }
 }
 

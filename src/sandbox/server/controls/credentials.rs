@@ -50,7 +50,8 @@ pub(super) async fn create_certificate(State(shared): State<Arc<SandboxState>>, 
         Some(named) => ContentType::ALL.into_iter().find(|form| form.as_str() == named),
         None => Some(usual.content_type),
     };
-    let names = || format!("content_type is one of {}", ContentType::ALL.map(ContentType::as_str).join(", "));
+    let all = ContentType::ALL.map(ContentType::as_str);
+    let names = || format!("content_type must be one of {}", all.join(", "));
     let policy = CertificatePolicy {
         exportable: form.exportable.unwrap_or(usual.exportable),
         content_type: content_type.ok_or_else(|| wrong(&names()))?,
@@ -69,7 +70,7 @@ pub(super) async fn create_certificate(State(shared): State<Arc<SandboxState>>, 
 #[serde(deny_unknown_fields)]
 struct RegisterForm {
     client_id: Option<String>,
-    /// A certificate of the vault.
+    /// The name of a certificate in the vault.
     name: Option<String>,
     /// The version of the certificate. The default is the newest version.
     version: Option<String>,
@@ -85,7 +86,7 @@ pub(super) async fn register_certificate(State(shared): State<Arc<SandboxState>>
         Some(_) if form.name.is_some() || form.version.is_some() => {
             return Err(wrong("name a certificate of the vault or give `cer`, not both"));
         }
-        Some(text) => der_of(text).ok_or_else(|| wrong("cer is PEM, or DER in base64"))?,
+        Some(text) => der_of(text).ok_or_else(|| wrong("cer must be PEM, or DER in base64"))?,
         None => {
             let at = address(&shared, form.name.as_deref())?;
             let known = shared.world.certificate_of(&at, form.version.as_deref());
@@ -196,7 +197,7 @@ struct PropagationForm {
     most: Span,
 }
 
-/// Sets how long a new credential takes to reach all of Entra's front ends.
+/// Sets the longest time that a new credential takes to reach all of Entra's front ends.
 pub(super) async fn propagation(State(shared): State<Arc<SandboxState>>, body: Bytes) -> Reply {
     let PropagationForm { most: Span(most) } = read(&body)?;
     if most < TimeDelta::zero() {

@@ -19,11 +19,12 @@ use crate::sandbox::world::{Distortion, Fault, FaultEffect, Hostile, Operation, 
 pub(super) struct FaultForm {
     /// The service: `entra`, `key_vault`, `partner_center` or `graph`.
     peer: String,
-    /// The operation that the fault affects, by its name in the state's counters. The default is every operation.
+    /// The operation that the fault affects, by its name in the `requests` of the state. The default is every
+    /// operation.
     operation: Option<String>,
     /// The object that the fault affects: the name of a secret, the object id of a user, or the client id of an app.
     subject: Option<String>,
-    /// Whether the call fails `before` (default) or `after` its effect.
+    /// Whether the call fails `before` or `after` its effect. The default is `before`, and `after` for `distort`.
     when: Option<String>,
     /// The connection ends without an answer.
     #[serde(default)]
@@ -65,7 +66,9 @@ impl FaultForm {
             Some("before") if !bent => When::Before,
             None if bent => When::After,
             None => When::Before,
-            Some(_) => return Err("when must be `before` or `after`, and `after` for a distortion".into()),
+            Some(_) => {
+                return Err("when must be `before` or `after`; for a distortion, it must be `after`".into());
+            }
         };
         Ok(Fault {
             peer: named(Peer::ALL, Peer::as_str, &self.peer)?,
@@ -120,7 +123,9 @@ impl FaultForm {
         }
         match <[FaultEffect; 1]>::try_from(all) {
             Ok([what]) => Ok(what),
-            Err(_) => Err("must be one of cut, hang, garbage, body, delay, distort, error or status".into()),
+            Err(_) => {
+                Err("name exactly one of cut, hang, garbage, body, delay, distort, error and status".into())
+            }
         }
     }
 }
@@ -133,7 +138,7 @@ fn named<T: Copy, const N: usize>(
     let found = all.into_iter().find(|one| name_of(*one) == name);
     found.ok_or_else(|| {
         let names: Vec<&str> = all.into_iter().map(name_of).collect();
-        format!("must be one of {}", names.join(", "))
+        format!("{name:?} is not known here: use one of {}", names.join(", "))
     })
 }
 

@@ -32,7 +32,7 @@ pub(super) async fn set_roles(State(shared): State<Arc<SandboxState>>, body: Byt
     for name in &form.roles {
         let found = GraphRole::ALL.into_iter().find(|role| role.as_str() == name);
         let names = || GraphRole::ALL.map(GraphRole::as_str).join(", ");
-        roles.push(found.ok_or_else(|| wrong(&format!("a role is one of {}", names())))?);
+        roles.push(found.ok_or_else(|| wrong(&format!("a role must be one of {}", names())))?);
     }
     let principal = form.principal.unwrap_or_else(|| shared.vault_identity.client_id.clone());
     shared.world.set_graph_roles(&principal, &roles);
@@ -43,7 +43,7 @@ pub(super) async fn set_roles(State(shared): State<Arc<SandboxState>>, body: Byt
 #[serde(deny_unknown_fields)]
 struct OwnerForm {
     client_id: Option<String>,
-    /// The caller, as in `RolesForm`.
+    /// The new owner: an app or a managed identity, as in `RolesForm`.
     principal: Option<String>,
 }
 
@@ -98,7 +98,7 @@ struct FlappingForm {
 pub(super) async fn flapping(State(shared): State<Arc<SandboxState>>, body: Bytes) -> Reply {
     let FlappingForm { probability, within: Span(within) } = read(&body)?;
     if !(0.0..=1.0).contains(&probability) || within < TimeDelta::zero() {
-        return Err(wrong("probability is between 0 and 1, and within is not negative"));
+        return Err(wrong("probability must be between 0 and 1, and within must not be negative"));
     }
     shared.world.set_flapping(probability, within);
     Ok(Json(json!({"probability": probability, "within": within.num_seconds()})))

@@ -76,14 +76,14 @@ fn at(seconds: i64) -> Option<Timestamp> {
     DateTime::from_timestamp(seconds, 0)
 }
 
-/// Returns the answer to a read or a write. The answer contains a version with its value.
+/// Returns the answer with a version of a secret and its value.
 pub(super) fn with_value(vault: &str, version: &SecretVersion) -> Response {
     let mut body = bundle(vault, version, true);
     body["value"] = json!(version.value.expose_secret());
     Json(body).into_response()
 }
 
-/// Returns the answer with a version but without its value.
+/// Returns the answer with a version of a secret, without its value.
 pub(super) fn bare(vault: &str, version: &SecretVersion) -> Response {
     Json(bundle(vault, version, true)).into_response()
 }
@@ -98,8 +98,8 @@ pub(super) fn deleted(vault: &str, secret: &DeletedSecret) -> Response {
     Json(deleted_bundle(vault, secret, true)).into_response()
 }
 
-/// Returns a deleted secret as JSON. In an answer, the secret's id names the newest version. In a list, the id names no
-/// version.
+/// Returns a deleted secret as JSON. With `with_version`, the secret's id names the newest version. In a list, the id
+/// names no version.
 pub(super) fn deleted_bundle(vault: &str, secret: &DeletedSecret, with_version: bool) -> Value {
     let mut body = bundle(vault, &secret.newest, with_version);
     body["recoveryId"] = json!(format!("{vault}/deletedsecrets/{}", secret.newest.name));
@@ -131,8 +131,8 @@ pub(super) fn attributes(attributes: &Attributes, created: Timestamp, updated: T
     shown
 }
 
-/// Returns a version as JSON, without its value. In an answer, the id names the version. In a list of secrets, the id
-/// names only the secret.
+/// Returns a version as JSON, without its value. With `with_version`, the id names the version. In a list of secrets,
+/// the id names only the secret.
 pub(super) fn bundle(vault: &str, version: &SecretVersion, with_version: bool) -> Value {
     let SecretVersion { name, id, .. } = version;
     let base = format!("{vault}/secrets/{name}");

@@ -17,7 +17,7 @@ use crate::token::tags::Tags;
 /// The validity in months of a certificate whose policy names no validity.
 const MONTHS: i64 = 12;
 
-/// The change of a version. Only the tags can be changed.
+/// The body of a request that changes a version of a certificate. Only the tags can be changed.
 #[derive(Deserialize)]
 pub(super) struct TagsBody {
     #[serde(default)]
@@ -92,15 +92,15 @@ impl CreateBody {
     pub(super) fn into_request(self) -> Result<(CertificatePolicy, Tags), VaultRefusal> {
         let PolicyBody { key_props, secret_props, x509_props, issuer } = self.policy;
         if issuer.name.is_some_and(|name| name != "Self") {
-            return Err(VaultRefusal::bad_parameter("The sandbox has no issuer but Self."));
+            return Err(VaultRefusal::bad_parameter("The sandbox supports only the issuer Self."));
         }
         if key_props.kty.is_some_and(|kind| kind != "RSA") {
-            return Err(VaultRefusal::bad_parameter("The sandbox makes keys of the type RSA only."));
+            return Err(VaultRefusal::bad_parameter("The sandbox supports only the key type RSA."));
         }
         let usual = CertificatePolicy::default();
         let months = x509_props.validity_months.unwrap_or(MONTHS);
         if !(1..=1200).contains(&months) {
-            return Err(VaultRefusal::bad_parameter("validity_months is between 1 and 1200."));
+            return Err(VaultRefusal::bad_parameter("validity_months must be between 1 and 1200."));
         }
         let policy = CertificatePolicy {
             exportable: key_props.exportable.unwrap_or(usual.exportable),
@@ -155,7 +155,8 @@ pub(super) fn certificate(vault: &str, version: &CertificateVersion) -> Value {
     body
 }
 
-/// Returns a version as an item of a list. In a list of certificates, the item's id names no version.
+/// Returns the properties that a version has in a list. With `with_version`, the id names the version. In a list of
+/// certificates, the id names no version.
 pub(super) fn item(vault: &str, version: &CertificateVersion, with_version: bool) -> Value {
     let base = format!("{vault}/certificates/{}", version.name);
     let id = if with_version { format!("{base}/{}", version.id) } else { base };
@@ -190,8 +191,7 @@ pub(super) fn policy(vault: &str, version: &CertificateVersion) -> Value {
     })
 }
 
-/// Returns the state of a request for a certificate. `begun` is true for the answer to the request that starts the
-/// creation.
+/// Returns the state of a certificate's creation. `begun` is true in the answer to the call that starts the creation.
 pub(super) fn request(vault: &str, request: &CertificateRequest, begun: bool) -> Value {
     let base = format!("{vault}/certificates/{}", request.name);
     let mut body = json!({

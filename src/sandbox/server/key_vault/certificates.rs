@@ -33,7 +33,7 @@ pub(super) fn routes() -> Routes {
 }
 
 async fn get_newest(by: Admitted, Path(name): Path<String>) -> Response {
-    // These two words are other paths of Key Vault, and not names of certificates.
+    // At Key Vault, these two words are paths of their own, not names of certificates.
     if ["contacts", "issuers"].contains(&name.as_str()) {
         return by.refused(&unserved::refusal(&Method::GET, &format!("/certificates/{name}")));
     }
@@ -143,7 +143,7 @@ async fn read_key(by: &Admitted, name: &str, version: Option<&str>) -> Response 
 }
 
 async fn sign(by: Admitted, Path((name, version)): Path<(String, String)>, body: Bytes) -> Response {
-    // If the key is missing and the body is unreadable, the missing key is reported.
+    // An unreadable body counts as an empty body, because the check for a missing key comes first.
     let asked = Admitted::read::<SignBody>(&body).unwrap_or_default();
     let digest = asked.digest();
     let effect = |at: &SecretAddress| {

@@ -28,11 +28,11 @@ pub(super) fn refusal(method: &Method, path: &str) -> VaultRefusal {
     match (method.as_str(), &segments(path)[..]) {
         (_, ["secrets" | "deletedsecrets", _, operation]) => wrong_operation(method, operation),
         (_, ["secrets" | "deletedsecrets"] | ["secrets" | "deletedsecrets", _]) => wrong_method(method),
-        // These requests create or configure objects of a kind that the sandbox lacks.
+        // Key Vault serves these requests, but the sandbox does not simulate them.
         ("PUT", ["keys", _])
         | ("POST", ["keys" | "certificates", "restore"] | ["keys", _, "create" | "import"])
         | (_, ["certificates", "contacts" | "issuers", ..]) => not_here(method, path),
-        // All other requests name an object that does not exist.
+        // Any other request for a key or a certificate gets the error for a missing object, even if the object exists.
         (_, ["keys", name, ..]) => VaultRefusal::absent("KeyNotFound", "key", name),
         (_, ["certificates", name, ..]) => VaultRefusal::absent("CertificateNotFound", "certificate", name),
         (_, ["deletedkeys", name, ..]) => {
@@ -61,9 +61,9 @@ pub(super) fn wrong_method(method: &Method) -> VaultRefusal {
 /// Returns the sandbox's own error for a request that Key Vault would serve or answer with a web page.
 fn not_here(method: &Method, path: &str) -> VaultRefusal {
     let text = if is_of_a_vault(path) {
-        format!("The sandbox simulates a part of Key Vault, and has no {method} {path}.")
+        format!("The sandbox simulates only a part of Key Vault, and does not serve {method} {path}.")
     } else {
-        format!("The sandbox has no {method} {path}.")
+        format!("The sandbox does not serve {method} {path}.")
     };
     VaultRefusal::new(404, "NotFound", None, text)
 }

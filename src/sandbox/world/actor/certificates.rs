@@ -1,4 +1,4 @@
-//! The port for the vault's certificates, over the world's Key Vault.
+//! Implements the port `CertificateStore` with the world's Key Vault.
 
 use uuid::Uuid;
 

@@ -1,4 +1,4 @@
-//! The port for the directory, over the world's Microsoft Graph.
+//! Implements the port `Directory` with the world's Microsoft Graph.
 
 use secrecy::ExposeSecret as _;
 use uuid::Uuid;

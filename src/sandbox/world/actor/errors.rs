@@ -93,7 +93,8 @@ pub(super) fn vault_error(trouble: Trouble<VaultRefusal>) -> VaultError {
     }
 }
 
-/// Converts an answer without Key Vault's body. Such an answer comes from a gateway and says nothing about secrets.
+/// Converts an answer by its status alone. An answer without Key Vault's body comes from a gateway and says nothing
+/// about secrets.
 fn bare_status(status: u16, retry_after: Option<Duration>) -> VaultError {
     match status {
         401 => VaultError::Unauthorized { akv: None },

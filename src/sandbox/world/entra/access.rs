@@ -27,6 +27,7 @@ pub(in crate::sandbox::world) struct AccessRecord {
 pub(in crate::sandbox::world) struct Bearer<'a> {
     pub(in crate::sandbox::world) tenant: &'a str,
     pub(in crate::sandbox::world) app: &'a str,
+    /// The user's object id, and whether the sign-in used MFA. `None` for an app's own token.
     pub(in crate::sandbox::world) user: Option<(&'a str, bool)>,
     pub(in crate::sandbox::world) scope: &'a str,
     pub(in crate::sandbox::world) opaque: bool,

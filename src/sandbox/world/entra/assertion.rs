@@ -25,7 +25,7 @@ const SKEW: TimeDelta = TimeDelta::minutes(5);
 /// The longest lifetime of an app's own assertion.
 const LONGEST: TimeDelta = TimeDelta::hours(24);
 
-/// The token endpoint that must be the audience of an app's own assertion.
+/// The audience of an app's own assertion: the URL of the tenant's token endpoint, or the tenant's v2.0 URL.
 #[derive(Clone, Copy)]
 pub(super) struct Audience<'a> {
     pub(super) authority: &'a str,
@@ -74,7 +74,7 @@ struct ParsedAssertion<'a> {
 type AssertionId = (String, Timestamp);
 
 /// Checks an assertion. `issued` says whether an external issuer of the world has issued the assertion. If the app
-/// itself signed the assertion, returns the assertion's id and expiry.
+/// itself signed the assertion and the assertion has an id, returns this id and the expiry.
 pub(super) fn check(
     text: &str,
     app: &App,
@@ -184,7 +184,7 @@ fn check_time(claims: &AssertionClaims, now: Timestamp) -> Result<(), Denial> {
 
 fn time(seconds: f64) -> Result<Timestamp, Refuse> {
     let since = Duration::try_from_secs_f64(seconds).map_err(|_| Refuse(50027))?;
-    // With a much larger number, adding the tolerance could overflow.
+    // A number above the range of `u32` is rejected, because adding the tolerance could overflow.
     let sane = u32::try_from(since.as_secs()).map_err(|_| Refuse(50027))?;
     DateTime::from_timestamp(sane.into(), 0).ok_or(Refuse(50027))
 }
@@ -207,7 +207,7 @@ fn part<T: DeserializeOwned>(text: &str) -> Option<T> {
 }
 
 impl AssertionHeader {
-    /// Finds the registered certificate whose hash is in the header. Some libraries pad this hash.
+    /// Finds the registered certificate whose hash is in the header. Some libraries pad this hash with `=`.
     fn find<'a>(&self, app: &'a App, by: FrontEnd) -> Option<&'a AppCertificate> {
         let is_removed = |known: &AppCertificate| {
             known.removal.as_ref().is_some_and(|removal| removal.has_reached(by.number, by.now))

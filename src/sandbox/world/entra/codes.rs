@@ -8,7 +8,7 @@ pub(in crate::sandbox::world) const DECLINED: u32 = 1;
 /// (docs/azure-facts.md F136).
 pub(in crate::sandbox::world) const SLOW_DOWN: u32 = 2;
 
-/// A rejection as its AADSTS number only.
+/// A rejection with the usual text of its AADSTS number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::sandbox::world) struct Refuse(pub(in crate::sandbox::world) u32);
 

@@ -101,7 +101,7 @@ impl World {
     /// Removes a certificate from the app registration with this object id.
     ///
     /// # Errors
-    /// Returns a fault or Graph's rejection. A certificate that is already gone is rejected.
+    /// Returns a fault or Graph's rejection. The removal of a certificate that is already gone is rejected.
     pub fn remove_key(
         &self,
         actor: &str,
@@ -135,7 +135,7 @@ impl World {
 }
 
 impl Inner {
-    /// Returns the client id of the app that the caller may change with this proof.
+    /// Checks the caller's rights and the proof. Returns the client id of the app.
     fn proved(&self, access_token: &str, object_id: Uuid, proof: &str) -> Result<String, GraphRefusal> {
         // An app may change its own certificates without any permission.
         let caller = self.graph_caller(access_token)?;

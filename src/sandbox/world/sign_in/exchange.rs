@@ -75,7 +75,7 @@ impl Inner {
         let code = self.sign_ins.codes.get(request.code).ok_or(Refuse(70000))?.clone();
         match code.platform {
             // For this platform, Entra accepts only requests with an `Origin` header, which scripts in a browser send.
-            // The request here has no such header, so the exchange is rejected.
+            // A `CodeRequest` has no headers, so the world always rejects the exchange.
             Platform::Spa => return Err(Refuse(9_002_327).into()),
             Platform::PublicClient if !request.proof.is_none() => return Err(Refuse(700_025).into()),
             Platform::PublicClient => {}
@@ -110,7 +110,7 @@ impl Inner {
     }
 }
 
-/// Removes from the answer the tokens that the scope does not request.
+/// Removes the refresh token from the answer if the scope does not contain `offline_access`.
 pub(in crate::sandbox::world) fn tailored(answer: TokenAnswer, asked: &str) -> TokenAnswer {
     let lasting = asked.split_whitespace().any(|word| word == "offline_access");
     TokenAnswer { refresh_token: answer.refresh_token.filter(|_| lasting), ..answer }

@@ -173,8 +173,8 @@ async fn credentials_that_all_front_ends_know_draw_nothing_at_random() {
     assert_ne!(one.world.fresh_id(), two.world.fresh_id());
 }
 
-/// The world uses random numbers for credentials only if a test requires this. So older seeds of the simulation still
-/// give the same results.
+/// The world draws random numbers for the spread of credentials only if a test sets a propagation time or flapping. So
+/// older seeds of the simulation still give the same results.
 #[tokio::test(start_paused = true)]
 async fn a_partner_draws_its_ids_and_tokens_and_nothing_else() {
     let scene = Scene::new();

@@ -2,8 +2,8 @@
 //! attributes.
 //!
 //! The secret owns versions, attributes, tags and deletion. This module stores the certificate and the key of each
-//! version. Invariant: for each version of a managed secret, this module has the key. Keys, certificates and signatures
-//! do not depend on the world's seed. Everything else depends only on the seed.
+//! version. Invariant: for each version of a managed secret (a secret of a certificate), this module has the key. Keys,
+//! certificates and signatures do not depend on the world's seed. Everything else depends only on the seed.
 
 mod content;
 mod keeping;
@@ -39,7 +39,7 @@ pub struct CertificatePolicy {
     pub key_size: u32,
     /// The certificate's lifetime.
     pub lifetime: TimeDelta,
-    /// The subject, such as `CN=partner`. `None` stands for the certificate's name.
+    /// The subject, such as `CN=partner`. `None` stands for `CN=` and the certificate's name.
     pub subject: Option<String>,
 }
 
@@ -104,7 +104,7 @@ pub struct CertificateVersion {
     pub id: String,
     /// The certificate and the key's public half.
     pub certificate: PublicCertificate,
-    /// The certificate's policy, which is the same for all versions.
+    /// The certificate's newest policy, which applies to all versions.
     pub policy: CertificatePolicy,
     /// When the version was created.
     pub created: Timestamp,
@@ -116,14 +116,14 @@ pub struct CertificateVersion {
     pub tags: Tags,
 }
 
-/// A request for a certificate.
+/// A request to create a certificate, with its state.
 #[derive(Clone, Debug)]
 pub struct CertificateRequest {
     /// The certificate's name, spelled as in the request.
     pub name: String,
     /// The id of the request.
     pub id: String,
-    /// The version of the certificate, which exists as soon as the certificate is complete.
+    /// The id of the certificate's version. The version exists as soon as the certificate is complete.
     pub version: String,
     /// The signing request (PKCS#10, DER).
     pub csr: Vec<u8>,

@@ -64,7 +64,7 @@ impl Action {
         Self::SignWithKey,
     ];
 
-    /// Returns the name of the right in a rejection.
+    /// Returns Azure's name of the data action.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::GetSecret => "Microsoft.KeyVault/vaults/secrets/getSecret/action",
@@ -91,7 +91,7 @@ impl Action {
 pub struct VaultState {
     /// The rights of the caller's role.
     pub allowed: BTreeSet<Action>,
-    /// The caller's address, if the firewall blocks this address.
+    /// If set, the firewall blocks all callers, and the rejection names this address.
     pub firewall_refuses: Option<String>,
     /// The time that a deletion or a recovery takes.
     pub transition: TimeDelta,

@@ -5,7 +5,8 @@ use std::fmt;
 use super::Action;
 use crate::token::secret::SecretAddress;
 
-/// The caller's id in every rejection. The world does not store ids of its callers, so all rejections have this id.
+/// The object id of the caller in the text of a missing role. The sandbox stores no ids of callers, so this id is
+/// always the same.
 const CALLER: &str = "00000000-0000-0000-0000-000000000009";
 
 /// A rejection by Key Vault.
@@ -17,9 +18,9 @@ pub struct VaultRefusal {
     pub code: &'static str,
     /// The inner code, such as `ForbiddenByRbac`.
     pub inner: Option<&'static str>,
-    /// The text of the rejection, without a secret.
+    /// The text of the rejection. The text never contains the value of a secret.
     pub text: String,
-    /// The data action that the caller's role does not grant.
+    /// The data action that the caller's role does not grant, if this is why Key Vault rejects the request.
     pub action: Option<Action>,
     /// The caller's address, if the firewall blocks this address.
     pub address: Option<String>,
@@ -81,12 +82,12 @@ impl VaultRefusal {
     }
 
     pub(super) fn is_pending(name: &str) -> Self {
-        let text = format!("A certificate of the name {name} is being made already.");
+        let text = format!("A certificate with the name {name} is already being created.");
         Self::new(409, "Conflict", None, text)
     }
 
-    /// Returns the error for an operation on a disabled object. The inner code was recorded only for keys
-    /// (docs/azure-facts.md F226).
+    /// Returns the error for an operation on a disabled key or certificate. Key Vault's inner code is known for keys,
+    /// and unverified for certificates (docs/azure-facts.md F226).
     pub(super) fn disabled_object(operation: &str, kind: &str, inner: &'static str) -> Self {
         let text = format!("Operation {operation} is not allowed on a disabled {kind}.");
         Self::new(403, "Forbidden", Some(inner), text)

@@ -1,4 +1,4 @@
-//! The vault's rules that do not depend on the caller.
+//! The simulated vault's limits, and its rules for secrets that are stored, deleted or restored.
 
 use chrono::TimeDelta;
 use secrecy::ExposeSecret as _;
@@ -19,7 +19,7 @@ use crate::token::version::{MAX_TAGS, VersionId};
 /// The largest value that Key Vault accepts, in bytes (docs/azure-facts.md F207).
 const MAX_VALUE_BYTES: usize = 25 * 1024;
 
-/// The largest length of a tag's name and of a tag's value in Key Vault (docs/azure-facts.md F207).
+/// The largest number of characters in a tag's name or in a tag's value (docs/azure-facts.md F207).
 const MAX_TAG_CHARS: usize = 512;
 
 /// The largest number of versions in a backup (docs/azure-facts.md F223).
@@ -59,7 +59,8 @@ impl VaultState {
         if self.allowed.contains(&action) { Ok(()) } else { Err(VaultRefusal::no_role(action)) }
     }
 
-    /// Completes recoveries that are due. Purges deleted secrets whose retention is over.
+    /// Completes recoveries that are due. Issues certificates that are due. Purges deleted secrets whose retention is
+    /// over.
     pub(super) fn settle(&mut self, now: Timestamp) {
         self.secrets.retain(|_, secret| secret.deleted.is_none_or(|at| now < at + RETENTION));
         for secret in self.secrets.values_mut() {
@@ -150,7 +151,7 @@ impl VaultState {
         self.secrets.values().filter(|secret| secret.deleted.is_none()).map(|secret| secret.name.as_str())
     }
 
-    /// Returns all values that are or were stored, deleted or not.
+    /// Returns the values of all versions, also of deleted secrets.
     pub(in crate::sandbox::world) fn values(&self) -> impl Iterator<Item = &SecretString> {
         self.secrets.values().flat_map(|secret| &secret.versions).map(|version| &version.value)
     }

@@ -1,5 +1,5 @@
-//! Tests of the actions. Each action names the object to change. If a failure has an action of its own, this action is
-//! used instead of the general one.
+//! Tests of the actions. Each action names the object to change. If the failure itself states an action, the condition
+//! has this action instead of the general one.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -61,7 +61,7 @@ fn each_kind_says_what_to_do_without_an_answer_of_a_service() {
         (Kind::LoginRequired, &["sign in with a second factor", login, picked_up]),
         (Kind::TokenExpired, &["sign in with a second factor", login, picked_up]),
         (Kind::UnknownCode, &["sign in with a second factor", login, picked_up]),
-        (Kind::MfaRequired, &["register MFA for the user", login, "immediately on SIGHUP"]),
+        (Kind::MfaRequired, &["register MFA for the user", login, "immediately if you send SIGHUP"]),
         (Kind::PolicyBlocked, &["change the conditional access policy", "by app app", retries]),
         (Kind::AccountDisabled, &["enable the user's account", "tenant tenant", retries]),
         (Kind::AppCredentialRefused, &["find out Entra's error code", check]),
@@ -92,7 +92,7 @@ fn each_kind_says_what_to_do_without_an_answer_of_a_service() {
             &["the user of partner", "role Admin agent", "partner tenant tenant", login],
         ),
         (Kind::ForeignWriter, &["find who else writes", secret, "--vault-name contoso --name token`"]),
-        (Kind::BuriedSignIn, &["nothing, if partner is current", secret]),
+        (Kind::BuriedSignIn, &["if the state of partner is current, do nothing", secret]),
         (Kind::ClockSkew, &["`timedatectl set-ntp true`"]),
         (Kind::AlertUndeliverable, &["[[alert]] partner", "`perennial check --alerts`"]),
     ];
@@ -177,7 +177,7 @@ fn a_credential_is_replaced_by_one_of_its_own_sort_before_it_expires() {
     let begins =
         "before the secret expires, create a new client secret in tenant tenant and store it: `s=$(az ad app";
     assert!(secret.starts_with(begins), "{secret}");
-    // 180 days from now.
+    // The command creates a secret that is valid for 180 days.
     let until = (now() + TimeDelta::days(180)).format("%Y-%m-%d").to_string();
     assert!(secret.contains(&until) && secret.contains("--name app-secret"), "{secret}");
     assert!(

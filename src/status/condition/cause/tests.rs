@@ -1,4 +1,4 @@
-//! Tests that the next process finds an incident again by its kind and its token.
+//! Tests that a restarted process finds an incident again by the kind and the token of the condition.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -110,7 +110,7 @@ fn an_alert_sink_is_no_cause_that_a_token_knows() {
     assert_eq!(vaults, ["vault:https://contoso.vault.azure.net", "vault:https://other.vault.azure.net"]);
 }
 
-/// The id of an app may be kept in the vault, where this module does not read it.
+/// The id of an app may be kept outside the configuration, where this module does not read it.
 #[test]
 fn an_app_without_a_known_id_is_named_by_the_secret_of_its_token() {
     let from = ConfigValue::From(Source::Env("APP_ID".into()));

@@ -75,7 +75,8 @@ fn a_rejected_newest_credential_is_reported_after_fifteen_minutes() {
     let reported = told(TimeDelta::minutes(15)).expect("reported");
     assert_eq!(reported.severity, Severity::Warning);
     assert!(
-        reported.summary.contains("version new") && reported.summary.contains("version old is in use until")
+        reported.summary.contains("version new")
+            && reported.summary.contains("version old is in use and expires at")
     );
 }
 
@@ -127,7 +128,7 @@ fn the_end_of_a_renewed_secret_is_not_reported_and_its_failed_renewal_is() {
     let failed = renewed(Some(report.clone()));
     let [told] = conditions(std::slice::from_ref(&failed), TimeDelta::zero(), now()).try_into().expect("one");
     assert_eq!((told.kind, &*told.action), (Kind::AppCredentialRenewalFailed, "give the right"));
-    assert!(told.summary.starts_with("no right; the secret in use ends at "), "{}", told.summary);
+    assert!(told.summary.starts_with("no right; the secret in use expires at "), "{}", told.summary);
 
     let strangers = (1..=5).map(stranger).collect();
     let found = renewed(Some(RenewalReport { trouble: None, strangers, ..report }));

@@ -57,7 +57,7 @@ fn a_token_that_was_never_tried_is_overdue_after_15_minutes_of_uptime() {
     assert_eq!(told.tokens, ["a"]);
 }
 
-/// Cases: the last proof and rotation, the age of the version, and since when the next step is overdue.
+/// Cases: how long ago the last proof and the last rotation were, the version's age, and how long a step is overdue.
 #[test]
 fn a_step_is_overdue_after_twice_its_interval_or_a_day() {
     let grant = samples::grant("a");

@@ -144,7 +144,7 @@ fn a_renewed_secret_belongs_to_one_app() {
     refused(
         &two(&format!("client_id = \"{OTHER_ID}\"\n{same}")),
         "app[1].client_secret",
-        "is the secret of app[0].client_secret; Perennial renews this secret for an app with another client_id",
+        "is also app[0].client_secret: Perennial renews this secret for an app with another client_id, so use another secret",
     );
     refused(
         &two(&format!("client_id = \"{OTHER_ID}\"\n{same}\nrenew = {{}}")),

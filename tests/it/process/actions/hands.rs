@@ -24,12 +24,12 @@ const REMARKS: [&str; 13] = [
     "the older version is used until Entra accepts the new one",
     "other programs that read the newest version fail until then",
     "a new certificate can take 15 minutes to take effect",
-    "the command replaces this identity's secret permissions",
+    "the command replaces this identity's permissions",
     "Perennial uses the new token ",
     "keep this process running until the new token is saved",
     "Perennial keeps the stored token until then",
     "the user must have MFA registered",
-    "compare tenant_id, client_id and user_oid of one with the account that signed in to ",
+    "compare tenant_id, client_id and user_oid of one with the account whose token is in ",
     "compare tenant_id of one (",
     "details: Entra admin center, Sign-in logs, ",
     "this can take ten minutes to take effect)",
@@ -122,7 +122,7 @@ impl<'a> Person<'a> {
             world.change_vault(&sandbox.origin, |vault| vault.allowed.extend([Action::SetSecret]));
         } else if says("give the user of one the Partner Center role Admin agent") && says(tenant) {
             world.set_partner_center(PartnerCenterRules::default());
-        } else if says("set client_secret_expires of [vault] to its expiry date") {
+        } else if says("set client_secret_expires of [vault] to the new expiry date") {
             let text = std::fs::read_to_string(&self.stage.config).expect("written");
             let end =
                 (world.now() + TimeDelta::days(365)).format("client_secret_expires = %Y-%m-%d").to_string();

@@ -111,7 +111,7 @@ async fn tags_never_reach_a_terminal_a_log_or_a_page_unescaped() {
     let login = stage.login(&[]);
     let page =
         browser.go_back(browser.sign_in(&super::super::login::page_of(&login).await, &user).await).await;
-    let ended = login.ended("another user's, by its tag").await;
+    let ended = login.ended("another user, according to its tag").await;
     assert_eq!(ended.code, Some(3), "{}", ended.stderr);
     assert!(ended.stderr.contains("--replace-user") && page.contains("--replace-user"), "{}", ended.stderr);
     stage.assert_harmless("login", &(ended.stdout + &ended.stderr));

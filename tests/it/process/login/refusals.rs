@@ -83,7 +83,7 @@ async fn a_sign_in_by_the_wrong_account_is_not_stored() {
     stage.bend(Distortion::OtherApp);
     stage.refused(&own, 4, "are for another app", "compare client_id").await;
     stage
-        .refused(&colleague, 3, "the token in the vault is user", "perennial login one --replace-user")
+        .refused(&colleague, 3, "the token in the vault belongs to", "perennial login one --replace-user")
         .await;
     stage.world().retag(&stage.partner.refresh_token, |tags| tags.insert("user-oid", &password_only));
     stage.refused(&password_only, 3, "used no second factor", "register MFA for this user").await;
@@ -187,7 +187,7 @@ async fn an_error_on_entras_page_ends_in_a_hint_after_the_timeout() {
 
     let pasted = stage.login(&["--no-browser", "--timeout", "1s"]).ended("nothing was pasted").await;
     assert!(pasted.stderr.contains("paste the full address"), "{}", pasted.stderr);
-    assert!(!pasted.stderr.contains("use perennial login"), "{}", pasted.stderr);
+    assert!(!pasted.stderr.contains("use `perennial login"), "{}", pasted.stderr);
 }
 
 #[tokio::test]

@@ -55,7 +55,7 @@ async fn tokens_that_wait_for_their_turn_are_neither_overdue_nor_unready() {
     assert!(ready.starts_with("HTTP/1.1 200") && health.starts_with("HTTP/1.1 200"), "{ready}{health}");
     assert!(!metrics.contains("kind=\"overdue\",token="), "{metrics}");
     assert_eq!((status.code, monitor.code), (Some(0), Some(3)), "{}", monitor.stdout);
-    assert!(monitor.stdout.contains(" of 20 not proved recently ("), "{}", monitor.stdout);
+    assert!(monitor.stdout.contains(" of 20 tokens not proved recently ("), "{}", monitor.stdout);
     assert_eq!(scene.inbox.letters().len(), 0, "nobody is told");
     let row = "| waits for its turn | - | - | - | unknown | Not known yet | 200 | 200 | 90 d | 0 | 3 | - | - | waits |";
     assert!(DOCUMENTED.contains(row), "{row}");

@@ -151,7 +151,7 @@ fn row(error: &str, code: Option<u32>, remedy: Remedy, kind: Kind, known: bool) 
     // The text for the operator must contain the code, and say whether the code is unknown.
     let named = match code {
         Some(code) if known => format!("{error}, AADSTS{code} ("),
-        Some(code) => format!("{error}, AADSTS{code} (a code that this version does not know)"),
+        Some(code) => format!("{error}, AADSTS{code} (a code that Perennial does not know)"),
         None => error.to_owned(),
     };
     row.saying(&named)

@@ -9,7 +9,7 @@ use crate::token::secret::SecretAddress;
 type Kept<T> = Result<T, VaultRefusal>;
 
 impl VaultState {
-    /// Rejects a change of a secret that belongs to a certificate.
+    /// Rejects a write, a deletion or a backup of a secret that belongs to a certificate.
     pub(in crate::sandbox::world::vault) fn check_unmanaged(&self, at: &SecretAddress) -> Kept<()> {
         let managed = self.secrets.get(&key(at)).is_some_and(|secret| secret.backing.is_some());
         if managed { Err(VaultRefusal::managed(at.name.as_str())) } else { Ok(()) }

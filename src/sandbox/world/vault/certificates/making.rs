@@ -24,7 +24,8 @@ const SHARED_KEYS: usize = 8;
 /// The longest lifetime of a certificate. In Key Vault, the issuer sets this limit.
 const LONGEST: TimeDelta = TimeDelta::days(3653);
 
-/// Creates a new key, its certificate, and the signing request for the certificate.
+/// Creates a key, its certificate, and the signing request for the certificate. With `shares_keys`, a key of 2048 bits
+/// is one of the shared keys.
 pub(super) fn self_signed(
     name: &str,
     policy: &CertificatePolicy,
@@ -36,10 +37,10 @@ pub(super) fn self_signed(
         2048 => RsaKeySize::_2048,
         3072 => RsaKeySize::_3072,
         4096 => RsaKeySize::_4096,
-        _ => return Err(VaultRefusal::bad_parameter("The key size is 2048, 3072 or 4096.")),
+        _ => return Err(VaultRefusal::bad_parameter("The key size must be 2048, 3072 or 4096.")),
     };
     if !(TimeDelta::zero()..=LONGEST).contains(&policy.lifetime) {
-        return Err(VaultRefusal::bad_parameter("The validity of a certificate is at most ten years."));
+        return Err(VaultRefusal::bad_parameter("The validity of a certificate must be at most ten years."));
     }
     let subject = policy.subject.clone().unwrap_or_else(|| format!("CN={name}"));
     let key = if shares_keys && policy.key_size == 2048 {
@@ -93,7 +94,8 @@ fn made(
     Ok((VersionKey { certificate, private: Arc::new(private) }, csr))
 }
 
-/// Returns the first part of a name such as `CN=partner, O=Contoso`.
+/// Returns the common name in a subject such as `CN=partner, O=Contoso`. Without a common name, returns the whole
+/// subject.
 fn common_name(subject: &str) -> &str {
     let parts = subject.split(',').map(str::trim);
     let named = parts

@@ -37,7 +37,7 @@ impl World {
     }
 
     /// Signs a digest with a version of a key. Without a version id, signs with the newest version. The algorithm is
-    /// one of `PS256` to `PS512` and `RS256` to `RS512`.
+    /// `PS256`, `PS384`, `PS512`, `RS256`, `RS384` or `RS512`.
     ///
     /// # Errors
     /// Returns a fault or the vault's rejection.
@@ -85,7 +85,7 @@ impl VersionKey {
             ))
         })?;
         let digest = Digest::import_less_safe(digest, hash).map_err(|_| {
-            let text = format!("The digest of '{algorithm}' has {} bytes.", hash.output_len());
+            let text = format!("The digest for '{algorithm}' must have {} bytes.", hash.output_len());
             VaultRefusal::bad_parameter(text)
         })?;
         let failed = || VaultRefusal::new(500, "InternalServerError", None, "the key cannot sign");
