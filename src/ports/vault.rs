@@ -278,7 +278,7 @@ impl VaultError {
                 "recover the certificate: `az keyvault certificate recover --vault-name {vault} --name {name}`; if the certificate was never there or was purged, create it: `az keyvault certificate create --vault-name {vault} --name {name} --policy \"$(az keyvault certificate get-default-policy)\"`; if the name in the configuration is wrong, correct it"
             ),
             Self::NotFound => format!(
-                "recover the secret: `az keyvault secret recover --vault-name {vault} --name {name}`; if the secret was never there or was purged, run this command, paste the secret's value and press Ctrl-D: `az keyvault secret set --vault-name {vault} --name {name} --file /dev/stdin --output none`; if the name in the configuration is wrong, correct it"
+                "recover the secret: `az keyvault secret recover --vault-name {vault} --name {name}`; if the secret was never there or was purged, run this, paste the value and press Ctrl-D: `az keyvault secret set --vault-name {vault} --name {name} --file /dev/stdin --output none`; if the name in the configuration is wrong, correct it"
             ),
             Self::Deleted => {
                 format!("recover the {object}: `az keyvault {object} recover --vault-name {vault} --name {name}`")

@@ -206,7 +206,7 @@ fn a_rejected_newest_credential_is_reported_since_it_must_be_known_everywhere() 
     assert_eq!(older(quarter - second(), None), None);
     let told = "Entra rejects version new of the app's secret; version old is in use";
     assert_eq!(older(quarter, None), Some((created + quarter, told.to_owned())));
-    let until = format!("{told} until {}", rfc3339(now()));
+    let until = format!("{told} and expires at {}", rfc3339(now()));
     assert_eq!(older(quarter, Some(now())), Some((created + quarter, until)));
 }
 

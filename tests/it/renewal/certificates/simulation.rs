@@ -160,7 +160,7 @@ async fn run(seed: u64, totals: Shared) {
     // In a quarter of the worlds, Graph rejects every proof, so each change replaces the list.
     if rng.u8(0..4) == 0 {
         let code = "Authentication_MissingOrMalformed".to_owned();
-        let what = FaultEffect::Coded { status: 401, code: code.into(), inner: None, retry_after: None };
+        let what = FaultEffect::Coded { status: 401, code, inner: None, retry_after: None };
         for operation in [Operation::AddKey, Operation::RemoveKey] {
             scene.world.inject(Fault::of(Peer::Graph, what.clone()).on(operation));
         }
