@@ -289,7 +289,7 @@ pub(super) fn no_identity(error: &azure_core::Error) -> VaultError {
         Some(known @ SdkError::OtherAudience) => {
             advised(known.to_string(), "set name of [cloud] to the cloud of the vault")
         }
-        Some(known @ SdkError::NoTokenOfHost(400 | 401 | 403 | 404 | 405)) => advised(
+        Some(known @ SdkError::NoTokenOfHost(400 | 401 | 403 | 405)) => advised(
             known.to_string(),
             "assign a managed identity to this host (Azure portal, Identity), or set client_id of [vault] to the client id of an identity that this host has",
         ),

@@ -150,7 +150,9 @@ impl Graph {
         if (200..=299).contains(&answer.status) {
             return Ok(Answered { answer, token });
         }
-        let secrets = [&[token.expose_secret()], secrets].concat();
+        let proof = body.as_ref().and_then(|body| body["proof"].as_str());
+        let secrets: Vec<&str> =
+            secrets.iter().copied().chain([token.expose_secret()]).chain(proof).collect();
         Err(answers::refused(&answer, &secrets))
     }
 

@@ -274,7 +274,7 @@ struct VaultConnection {
 
 impl fmt::Debug for VaultConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Line").field("gate", &self.gate).finish_non_exhaustive()
+        f.debug_struct("VaultConnection").field("gate", &self.gate).finish_non_exhaustive()
     }
 }
 

@@ -71,7 +71,7 @@ fn said_by_host(status: u16) -> &'static str {
     match status {
         400 => "this host has no managed identity, or none with the configured client_id",
         401 | 403 => "this host refuses to issue a token for its managed identity",
-        404 | 405 => "this host's identity service does not support this request",
+        405 => "this host's identity service does not support this request",
         429 => "this host's identity service throttles requests",
         _ => "this host's identity service is not ready",
     }

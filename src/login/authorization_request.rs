@@ -112,7 +112,7 @@ impl AuthorizationRequest {
 
 impl fmt::Debug for AuthorizationRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Attempt([REDACTED])")
+        f.write_str("AuthorizationRequest([REDACTED])")
     }
 }
 

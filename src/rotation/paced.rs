@@ -38,6 +38,11 @@ impl<V> Paced<'_, V> {
         self.heeded(at, call.await)
     }
 
+    /// Counts the further pages of a list. Their number is known only after the answer.
+    fn note_pages(&self, at: &SecretAddress, versions: usize) {
+        self.turns.note(Limited::Calls(hash(&at.vault)), further_pages(versions));
+    }
+
     /// Applies a pause that the vault requests. Until the end of the pause, only tokens with a held successor begin a
     /// step in that vault.
     fn heeded<T>(&self, at: &SecretAddress, answer: Result<T, VaultError>) -> Result<T, VaultError> {
@@ -59,7 +64,9 @@ impl<V: Vault + Sync> Certificates for Paced<'_, V> {
     }
 
     async fn certificate_versions(&self, at: &SecretAddress, id: Uuid) -> Result<Vec<Version>, VaultError> {
-        self.counted(at, self.vault.certificate_versions(at, id)).await
+        let listed = self.counted(at, self.vault.certificate_versions(at, id)).await?;
+        self.note_pages(at, listed.len());
+        Ok(listed)
     }
 
     async fn sign(
@@ -80,7 +87,7 @@ impl<V: CertificateStore + Sync> CertificateStore for Paced<'_, V> {
         id: Uuid,
     ) -> Result<Vec<ListedCertificate>, VaultError> {
         let listed = self.counted(at, self.vault.listed_certificates(at, id)).await?;
-        self.turns.note(Limited::Calls(hash(&at.vault)), further_pages(listed.len()));
+        self.note_pages(at, listed.len());
         Ok(listed)
     }
 
@@ -128,8 +135,7 @@ impl<V: Vault + Sync> Vault for Paced<'_, V> {
 
     async fn versions(&self, at: &SecretAddress, id: Uuid) -> Result<Vec<Version>, VaultError> {
         let listed = self.counted(at, self.vault.versions(at, id)).await?;
-        // The number of further pages of a list is known only after the answer.
-        self.turns.note(Limited::Calls(hash(&at.vault)), further_pages(listed.len()));
+        self.note_pages(at, listed.len());
         Ok(listed)
     }
 

@@ -36,7 +36,8 @@ struct Trouble {
     since: Timestamp,
     why: String,
     attempts: u32,
-    permanent: bool,
+    /// Whether the condition is open. It stays open until all due alerts were delivered.
+    is_told: bool,
     severity: Severity,
 }
 
@@ -69,7 +70,7 @@ impl SinkHealth {
     /// Records that all due alerts were delivered. Returns whether this ends a condition.
     pub fn all_delivered(&self, place: usize) -> bool {
         let Some(mut record) = self.record(place) else { return false };
-        record.trouble.take().is_some_and(|trouble| trouble.is_told())
+        record.trouble.take().is_some_and(|trouble| trouble.is_told)
     }
 
     /// Counts a failed attempt. Returns whether this opens or changes a condition.
@@ -78,17 +79,12 @@ impl SinkHealth {
         record.counts[1] += 1;
         let Miss { why, permanent, severity } = miss;
         let known = record.trouble.take();
-        let before = known.as_ref().filter(|trouble| trouble.is_told()).map(|trouble| trouble.severity);
-        let trouble = Trouble {
-            since: known.as_ref().map_or(now, |known| known.since),
-            attempts: known.as_ref().map_or(0, |known| known.attempts).saturating_add(1),
-            why,
-            permanent,
-            severity,
-        };
-        let is_news = trouble.is_told() && before != Some(severity);
-        record.trouble = Some(trouble);
-        is_news
+        let before = known.as_ref().filter(|trouble| trouble.is_told).map(|trouble| trouble.severity);
+        let attempts = known.as_ref().map_or(0, |known| known.attempts).saturating_add(1);
+        let is_told = permanent || attempts >= TOLD_AFTER_ATTEMPTS || before.is_some();
+        let since = known.map_or(now, |known| known.since);
+        record.trouble = Some(Trouble { since, why, attempts, is_told, severity });
+        is_told && before != Some(severity)
     }
 
     /// Adopts a failure of the previous process, at most once. Returns whether a condition opened. If this process has
@@ -100,7 +96,7 @@ impl SinkHealth {
         }
         let why = "the failure was before Perennial was restarted".to_owned();
         record.trouble =
-            Some(Trouble { since: now, why, attempts: 0, permanent: true, severity: Severity::Warning });
+            Some(Trouble { since: now, why, attempts: 0, is_told: true, severity: Severity::Warning });
         true
     }
 
@@ -131,18 +127,12 @@ impl SinkHealth {
         if let Some(trouble) = &mut record.trouble {
             trouble.since = trouble.since.min(now);
         }
-        let trouble = record.trouble.as_ref().filter(|trouble| trouble.is_told())?;
+        let trouble = record.trouble.as_ref().filter(|trouble| trouble.is_told)?;
         Some(undeliverable(&record.sink, here, &trouble.why, (trouble.severity, trouble.since)))
     }
 
     fn record(&self, place: usize) -> Option<MutexGuard<'_, Record>> {
         self.0.get(place).map(|record| record.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Trouble {
-    fn is_told(&self) -> bool {
-        self.permanent || self.attempts >= TOLD_AFTER_ATTEMPTS
     }
 }
 
@@ -206,6 +196,21 @@ mod tests {
         assert!(!sinks.all_delivered(0));
         assert_eq!(sinks.counts(), [("on-call".into(), [1, 2])]);
     }
+
+    #[test]
+    fn a_failure_that_may_pass_does_not_end_a_reported_one() {
+        let rejected = one();
+        assert!(rejected.missed(0, miss(true), now()));
+        let adopted = one();
+        assert!(adopted.inherit(0, now()));
+
+        for sinks in [rejected, adopted] {
+            assert!(!sinks.missed(0, miss(false), now()), "it is reported already");
+            assert_eq!(sinks.conditions(&here(), now()).len(), 1);
+            assert!(sinks.all_delivered(0));
+        }
+    }
+
     #[test]
     fn a_failure_before_the_restart_is_adopted_once_and_never_beside_a_new_one() {
         let sinks = SinkHealth::new(["chat".into(), "mail".into()].into_iter());

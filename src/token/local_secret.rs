@@ -66,31 +66,35 @@ pub fn read_local(source: &Source) -> Result<SecretString, SourceError> {
             None => Err(SourceError::NotSet(name.clone())),
             Some(value) => usable(value.as_encoded_bytes(), &place(source)),
         },
-        Source::Credential(id) => match env::var_os("CREDENTIALS_DIRECTORY") {
-            None => Err(SourceError::NoCredentials(id.clone())),
-            Some(directory) => read_credential(Path::new(&directory), id),
-        },
+        Source::Credential(id) => read_file(&credential_path(id)?),
         Source::Secret(address) => Err(SourceError::InVault(address.to_string())),
     }
 }
 
-/// Reads content such as a certificate from this machine. A file is read unchanged and need not be text. The content of
-/// any other source must be text, and is trimmed.
+/// Reads content such as a certificate from this machine. A file and a systemd credential are read unchanged and need
+/// not be text. The content of any other source must be text, and is trimmed.
 ///
 /// # Errors
 /// An operator must fix every error. Errors name the location, never the content.
 pub fn read_bytes(source: &Source) -> Result<Zeroizing<Vec<u8>>, SourceError> {
     match source {
         Source::File(path) => content_of(path),
+        Source::Credential(id) => content_of(&credential_path(id)?),
         other => read_local(other).map(|text| Zeroizing::new(text.expose_secret().as_bytes().to_vec())),
     }
 }
 
-fn read_credential(directory: &Path, id: &str) -> Result<SecretString, SourceError> {
+/// Returns the path of a systemd credential. systemd sets the directory of the unit's credentials.
+fn credential_path(id: &str) -> Result<PathBuf, SourceError> {
+    let directory = env::var_os("CREDENTIALS_DIRECTORY");
+    credential_in(directory.ok_or_else(|| SourceError::NoCredentials(id.to_owned()))?.as_ref(), id)
+}
+
+fn credential_in(directory: &Path, id: &str) -> Result<PathBuf, SourceError> {
     if id.is_empty() || id.contains('/') || id == "." || id == ".." {
         return Err(SourceError::BadCredential(id.to_owned()));
     }
-    read_file(&directory.join(id))
+    Ok(directory.join(id))
 }
 
 fn read_file(path: &Path) -> Result<SecretString, SourceError> {
@@ -198,9 +202,9 @@ mod tests {
     fn a_credential_is_a_file_of_the_units_directory_and_of_no_other() {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR"));
 
-        assert!(read_credential(directory, "Cargo.toml").is_ok());
+        assert_eq!(credential_in(directory, "Cargo.toml").expect("a name"), directory.join("Cargo.toml"));
         for id in ["", ".", "..", "../Cargo.toml", "src/lib.rs"] {
-            let error = read_credential(directory, id).expect_err("refused");
+            let error = credential_in(directory, id).expect_err("refused");
             assert!(matches!(error, SourceError::BadCredential(_)), "{id}");
         }
     }

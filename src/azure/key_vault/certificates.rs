@@ -4,6 +4,7 @@
 //! (docs/azure-facts.md F226). These requests use the same HTTP client, identity and table of errors as the requests
 //! for secrets.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -246,7 +247,7 @@ impl KeyVault {
     /// Lists all versions of a certificate.
     async fn list(&self, at: &SecretAddress, id: Uuid) -> Result<Vec<ReadCertificate>, VaultError> {
         self.call(&at.vault, |line| async move {
-            let mut versions = Vec::new();
+            let (mut versions, mut links) = (Vec::new(), BTreeSet::new());
             let mut next = Some(url(&line, &["certificates", at.name.as_str(), "versions"]));
             for _ in 0..MAX_PAGES {
                 let Some(url) = next else { return Ok(versions) };
@@ -256,6 +257,10 @@ impl KeyVault {
                 let link = page.next.filter(|link| !link.is_empty());
                 let link = link.map(|link| Url::parse(&link).map_err(|_| VaultError::NotUnderstood));
                 next = link.transpose()?;
+                // Without this check, a repeated link would cause `MAX_PAGES` requests.
+                if next.as_ref().is_some_and(|link| !links.insert(link.clone())) {
+                    break;
+                }
             }
             Err(VaultError::NotUnderstood)
         })

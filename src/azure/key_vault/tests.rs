@@ -1,5 +1,7 @@
 //! Tests of the vault's adapter against a local server. The server is both Key Vault and Entra.
 
+mod certificates;
+
 use super::*;
 
 use std::path::PathBuf;

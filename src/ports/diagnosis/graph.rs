@@ -12,6 +12,9 @@ use crate::token::app::RenewIdentity;
 /// The app id of Microsoft Graph in every tenant (docs/azure-facts.md F603).
 const GRAPH_APP_ID: &str = "00000003-0000-0000-c000-000000000000";
 
+/// The end of each code that names a policy for the credentials of apps (docs/azure-facts.md F605).
+const POLICY: &str = "AsPerAppPolicy";
+
 /// The id of the app role `Application.ReadWrite.OwnedBy` of Microsoft Graph (docs/azure-facts.md F603).
 const OWNED_BY: &str = "18a4783c-866b-4cc7-a460-3d5e5662c884";
 
@@ -23,8 +26,8 @@ pub enum GraphProblem {
     MissingRight,
     /// The caller's tenant has no app registration with this client id.
     NoRegistration,
-    /// A policy forbids client secrets.
-    SecretsForbidden,
+    /// A policy forbids this credential: client secrets, or certificates that no trusted authority issued.
+    ForbiddenByPolicy,
     /// A policy caps the lifetime of client secrets or certificates.
     LifetimeTooLong,
     /// Microsoft Graph does not accept the access token.
@@ -60,8 +63,8 @@ pub const GRAPH_ROWS: &[GraphRow] = &[
     row(&["Request_ResourceNotFound"], P::NoRegistration, "no such app registration in the caller's tenant"),
     row(
         &["CredentialTypeNotAllowedAsPerAppPolicy"],
-        P::SecretsForbidden,
-        "a policy of the tenant forbids client secrets",
+        P::ForbiddenByPolicy,
+        "a policy of the tenant forbids this kind of credential",
     ),
     row(
         &["CredentialInvalidLifetimeAsPerAppPolicy"],
@@ -105,6 +108,7 @@ impl GraphProblem {
     pub fn of(status: u16, code: &str) -> Self {
         match (row_of(code), status) {
             (Some(row), _) => row.problem,
+            (None, _) if code.ends_with(POLICY) => Self::ForbiddenByPolicy,
             (None, 401) => Self::Token,
             (None, 403) => Self::MissingRight,
             (None, 404) => Self::NoRegistration,
@@ -118,7 +122,7 @@ impl GraphProblem {
             Self::Busy => Remedy::Retry,
             Self::MissingRight
             | Self::NoRegistration
-            | Self::SecretsForbidden
+            | Self::ForbiddenByPolicy
             | Self::LifetimeTooLong
             | Self::Token
             | Self::TooManyCredentials
@@ -145,7 +149,10 @@ impl GraphProblem {
                     "compare client_id ({app}) and tenant_id ({tenant}) of {name} with the app registration: `az ad app show --id {app}`; if the app belongs to another company, such as a vendor, remove `renew` from {name}: only the owner can create secrets{elsewhere}"
                 )
             }
-            Self::SecretsForbidden => format!(
+            Self::ForbiddenByPolicy if of.is_certificate => format!(
+                "see what the tenant's policy demands: `az rest --method get --url {graph}/v1.0/policies/defaultAppManagementPolicy --query applicationRestrictions.keyCredentials`; if it names trusted authorities, let one of them issue the certificate, or have an Entra administrator exempt app {app} from the policy"
+            ),
+            Self::ForbiddenByPolicy => format!(
                 "have an Entra administrator exempt app {app} from the app management policy (this command shows the policy: {policy}); or use a certificate, and remove `renew` from {name}"
             ),
             Self::LifetimeTooLong if of.is_certificate => format!(
@@ -280,7 +287,13 @@ impl DirectoryError {
             },
             Self::Refused { status, code } => {
                 let problem = GraphProblem::of(*status, code);
-                let meaning = row_of(code).map_or("a code that Perennial does not know", |row| row.meaning);
+                let meaning = match row_of(code) {
+                    Some(row) => row.meaning,
+                    None if problem == P::ForbiddenByPolicy => {
+                        "a policy of the tenant forbids the credential"
+                    }
+                    None => "a code that Perennial does not know",
+                };
                 Failure {
                     summary: format!("{self} ({meaning})"),
                     trace: Trace::of(u32::from(*status)),

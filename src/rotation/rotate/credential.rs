@@ -293,6 +293,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         };
         search.calls += 1;
         let Ok(mut versions) = listed else { return OlderSearch { is_certain: false, ..search } };
+        search.calls += further_pages(versions.len());
         let now = self.clock.now();
         versions.sort_by_key(|version| std::cmp::Reverse(version.created));
         let older = versions.iter().filter(|version| {

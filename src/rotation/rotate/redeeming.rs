@@ -64,6 +64,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             let proof = Box::pin(self.prove_client(state, attempt)).await?;
             let credential = attempt.credential.as_ref().expect("fell back to it");
             state.redemptions.note(self.clock.now());
+            self.turns.note(Limited::Redemptions(whom), 1);
             redeemed = self.exchange(&redeemed_value, &credential.client_id, &proof, attempt.id).await;
         }
         let credential = attempt.credential.as_ref().expect("read above");

@@ -5,7 +5,7 @@
 
 use super::{AGAIN_AFTER, LONGEST, LONGEST_WATCH, MARK_AGAIN_AFTER, Timing};
 use crate::process::clock::{Timestamp, delta};
-use crate::rotation::state::{Blocked, Facts, ForeignWriter, Outage, Phase, State, Verdict};
+use crate::rotation::state::{Blocked, Facts, ForeignWriter, OlderCredential, Outage, Phase, State, Verdict};
 
 impl Timing {
     /// Corrects times that came from a wrong clock. Afterwards, no past event is later than `now`, and no wait is
@@ -32,8 +32,8 @@ impl Timing {
             credential_read_at,
             credential_used: _,
             identity_expiry: _,
-            older_credential: _,
-            older_tried: _,
+            older_credential,
+            older_tried,
             claim: _,
             sighted,
             in_line: _,
@@ -87,6 +87,12 @@ impl Timing {
         }
         for refused in refused {
             refused.at = refused.at.min(now);
+        }
+        if let Some(OlderCredential { tried_at, .. }) = older_credential.as_deref_mut() {
+            *tried_at = (*tried_at).min(now);
+        }
+        if let Some((_, tried_at)) = older_tried.as_deref_mut() {
+            *tried_at = (*tried_at).min(now);
         }
         let past = [last_rotation_at, foreign_rotated_at, unburied_at, credential_read_at];
         for at in past.into_iter().flatten() {

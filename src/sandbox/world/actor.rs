@@ -179,9 +179,7 @@ impl Certificates for Actor {
     }
 
     async fn certificate_versions(&self, at: &SecretAddress, _id: Uuid) -> Result<Vec<Version>, VaultError> {
-        self.enter_vault(Operation::ListCertificateVersions, at).await?;
-        let all = self.world.list_certificate_versions(&self.name, at, 0, usize::MAX);
-        Ok(all.map_err(vault_error)?.items.iter().map(public).collect())
+        Ok(self.all_certificates(at).await?.iter().map(public).collect())
     }
 
     async fn sign(

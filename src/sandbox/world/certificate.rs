@@ -20,6 +20,8 @@ pub struct PublicCertificate {
     pub not_after: Timestamp,
     /// The subject's distinguished name, such as `CN=partner`.
     pub subject: String,
+    /// Whether the certificate names itself as its issuer.
+    pub is_self_signed: bool,
     /// The RSA key's modulus, without leading zeros.
     pub modulus: Vec<u8>,
     /// The RSA key's exponent.
@@ -40,6 +42,7 @@ impl PublicCertificate {
             not_before: time(parsed.validity().not_before.timestamp())?,
             not_after: time(parsed.validity().not_after.timestamp())?,
             subject: parsed.subject().to_string(),
+            is_self_signed: parsed.subject() == parsed.issuer(),
             modulus: without_zeros(key.modulus),
             exponent: without_zeros(key.exponent),
             public_key: parsed.public_key().subject_public_key.data.to_vec(),

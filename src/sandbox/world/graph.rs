@@ -65,6 +65,8 @@ pub struct CredentialPolicy {
     pub longest_secret: Option<TimeDelta>,
     /// The longest validity of a new certificate.
     pub longest_certificate: Option<TimeDelta>,
+    /// Whether an authority must issue new certificates. The simulated policy trusts each authority.
+    pub forbids_self_signed: bool,
 }
 
 /// A request for a new client secret.
@@ -92,6 +94,11 @@ pub struct GraphRefusal {
 impl GraphRefusal {
     pub(in crate::sandbox) fn new(status: u16, code: &'static str, text: impl Into<String>) -> Self {
         Self { status, code, text: text.into() }
+    }
+
+    fn forbidden_type() -> Self {
+        let text = "Credential type not allowed as per assigned policy.";
+        Self::new(400, "CredentialTypeNotAllowedAsPerAppPolicy", text)
     }
 
     fn denied() -> Self {
@@ -300,8 +307,7 @@ impl Inner {
             GraphRefusal::new(400, "Request_BadRequest", "The end date must be after the start date.")
         })?;
         if policy.forbids_secrets {
-            let text = "Credential type not allowed as per assigned policy.";
-            return Err(GraphRefusal::new(400, "CredentialTypeNotAllowedAsPerAppPolicy", text));
+            return Err(GraphRefusal::forbidden_type());
         }
         if policy.longest_secret.is_some_and(|longest| ends - starts > longest) {
             let text = "Credential lifetime exceeds the max value allowed as per assigned policy.";

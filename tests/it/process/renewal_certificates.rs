@@ -145,6 +145,12 @@ async fn every_refusal_of_a_registration_is_told_with_its_action() {
     let failure = renew_now(&renewer, &CancellationToken::new()).await.expect_err("too long");
     let told = failure.action.as_deref().unwrap_or_default();
     assert!(told.contains("set a shorter validity"), "{told}");
+    let trusted = CredentialPolicy { forbids_self_signed: true, ..CredentialPolicy::default() };
+    stage.world().set_credential_policy(&stage.partner.client_id, trusted);
+    let failure = renew_now(&renewer, &CancellationToken::new()).await.expect_err("self-signed");
+    let told = failure.action.as_deref().unwrap_or_default();
+    assert!(told.contains("if it names trusted authorities, let one of them issue"), "{told}");
+    stage.world().set_credential_policy(&stage.partner.client_id, capped);
     stage.makes_a_certificate(
         NAME,
         CertificatePolicy { lifetime: TimeDelta::days(70), ..CertificatePolicy::default() },

@@ -212,6 +212,9 @@ async fn a_search_for_an_older_certificate_counts_its_signatures() {
     assert_eq!(calls[6..], ["authenticate with YzA"]);
     // The expired certificate `c2` also counts as two calls, although it signs nothing.
     assert_eq!((search.calls, search.is_certain), (7, false));
+    peers.all().certificates = vec![certificates(&[(1, 2)]).remove(0); 60];
+    let search = rotator.older_credential("app", &VersionId("c0".into()), Uuid::nil()).await;
+    assert_eq!((search.found.is_none(), search.calls), (true, 3), "a list of three pages");
     let none = peers.rotator(|grant| grant.app = with(CredentialSource::ManagedIdentity("m".into())));
     let search = none.older_credential("app", &VersionId("c3".into()), Uuid::nil()).await;
     assert!(search.found.is_none() && search.calls == 0 && search.is_certain);

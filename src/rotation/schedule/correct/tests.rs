@@ -35,6 +35,10 @@ fn all_at(at: Timestamp) -> State {
     state.credential_read_at = Some(at);
     state.sighted = Some(Box::new((Mark::new(&version, Uuid::nil(), "run", at), at)));
     state.mark_after = Some(at);
+    let (newest, used) = (VersionId("new".into()), VersionId("old".into()));
+    state.older_tried = Some(Box::new((newest.clone(), at)));
+    let older = OlderCredential { newest, created: now(), used, tried_at: at, expires: None };
+    state.older_credential = Some(Box::new(older));
     let failure = failure(Remedy::Operator);
     state.refused = vec![RefusedVersion { id: VersionId("r".into()), at, failure, is_buried: false }];
     state
@@ -61,6 +65,8 @@ fn times(state: &State) -> (Vec<Timestamp>, [Timestamp; 4]) {
         facts.same_token_at,
         facts.unverified.map(|(_, since)| since),
         state.sighted.as_ref().map(|seen| seen.1),
+        state.older_tried.as_ref().map(|tried| tried.1),
+        state.older_credential.as_ref().map(|older| older.tried_at),
     ];
     let past = [blocked.since, outage.since, verdict.at, verdict.since, writer.since, writer.seen_at];
     let past = past.into_iter().chain(optional.map(|at| at.expect("it is set"))).chain([state.refused[0].at]);

@@ -67,6 +67,9 @@ struct PolicyForm {
     longest_secret: Option<Span>,
     /// The longest validity of a new certificate. The default is no limit.
     longest_certificate: Option<Span>,
+    /// Whether an authority must issue new certificates.
+    #[serde(default)]
+    forbids_self_signed: bool,
 }
 
 /// Sets an app's limits for new credentials.
@@ -75,11 +78,12 @@ pub(super) async fn set_policy(State(shared): State<Arc<SandboxState>>, body: By
     let client_id = app(&shared.world, form.client_id)?;
     let longest_secret = form.longest_secret.map(|Span(longest)| longest);
     let longest_certificate = form.longest_certificate.map(|Span(longest)| longest);
+    let (forbids_secrets, forbids_self_signed) = (form.forbids_secrets, form.forbids_self_signed);
     let policy =
-        CredentialPolicy { forbids_secrets: form.forbids_secrets, longest_secret, longest_certificate };
+        CredentialPolicy { forbids_secrets, longest_secret, longest_certificate, forbids_self_signed };
     shared.world.set_credential_policy(&client_id, policy);
     Ok(Json(json!({
-        "client_id": client_id, "forbids_secrets": policy.forbids_secrets,
+        "client_id": client_id, "forbids_secrets": forbids_secrets, "forbids_self_signed": forbids_self_signed,
         "longest_secret": longest_secret.map(|longest| longest.num_seconds()),
         "longest_certificate": longest_certificate.map(|longest| longest.num_seconds()),
     })))

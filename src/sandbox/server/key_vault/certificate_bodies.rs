@@ -182,7 +182,7 @@ pub(super) fn policy(vault: &str, version: &CertificateVersion) -> Value {
             "sans": {},
             "ekus": ["1.3.6.1.5.5.7.3.2"],
             "key_usage": ["digitalSignature"],
-            "validity_months": lifetime.num_days() * 12 / 365,
+            "validity_months": (lifetime.num_days() * 12 + 182) / 365,
             "basic_constraints": {"ca": false},
         },
         "lifetime_actions": [{"trigger": {"lifetime_percentage": 80}, "action": {"action_type": "EmailContacts"}}],

@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::super::CertificateVersion;
 use super::super::ledger::Operation;
 use super::errors::vault_error;
 use super::{Actor, public};
@@ -12,15 +13,33 @@ use crate::token::secret::SecretAddress;
 use crate::token::tags::Tags;
 use crate::token::version::VersionId;
 
+impl Actor {
+    /// Reads all pages of the list of a certificate's versions.
+    pub(super) async fn all_certificates(
+        &self,
+        at: &SecretAddress,
+    ) -> Result<Vec<CertificateVersion>, VaultError> {
+        self.enter_vault(Operation::ListCertificateVersions, at).await?;
+        let mut all = Vec::new();
+        let mut next = Some(0);
+        while let Some(skip) = next {
+            let page = self.world.list_certificate_versions(&self.name, at, skip, usize::MAX);
+            let page = page.map_err(vault_error)?;
+            all.extend(page.items);
+            next = page.next;
+        }
+        Ok(all)
+    }
+}
+
 impl CertificateStore for Actor {
     async fn listed_certificates(
         &self,
         at: &SecretAddress,
         _id: Uuid,
     ) -> Result<Vec<ListedCertificate>, VaultError> {
-        self.enter_vault(Operation::ListCertificateVersions, at).await?;
-        let all = self.world.list_certificate_versions(&self.name, at, 0, usize::MAX).map_err(vault_error)?;
-        let listed = all.items.iter().map(|found| ListedCertificate {
+        let all = self.all_certificates(at).await?;
+        let listed = all.iter().map(|found| ListedCertificate {
             version: public(found),
             thumbprint: thumbprint_of(&found.certificate.der),
         });

@@ -172,6 +172,10 @@ impl Inner {
     ) -> Result<AppCertificate, GraphRefusal> {
         let certificate = PublicCertificate::read(&request.der).ok_or_else(GraphRefusal::bad_key)?;
         let policy = self.directory.apps.get(client_id).map(|app| app.policy).unwrap_or_default();
+        // Graph's own code for this policy is not documented (docs/azure-facts.md F605).
+        if policy.forbids_self_signed && certificate.is_self_signed {
+            return Err(GraphRefusal::forbidden_type());
+        }
         let lives = certificate.not_after - certificate.not_before;
         if policy.longest_certificate.is_some_and(|longest| lives > longest) {
             let text = "Credential lifetime exceeds the max value allowed as per assigned policy.";

@@ -5,6 +5,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::*;
+use crate::ports::Certificates as _;
+use crate::ports::certificate_store::CertificateStore as _;
 use crate::token::secret::{SecretAddress, SecretName};
 
 fn address(name: &str) -> SecretAddress {
@@ -317,4 +319,19 @@ async fn imports_share_the_limit_of_new_versions() {
 
     assert_eq!(refusal(scene.import("copy", "text", "")).status, 429);
     scene.certificate("made", CertificatePolicy::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_port_lists_all_pages_of_a_certificates_versions() {
+    let scene = Scene::new();
+    scene.world.share_certificate_keys();
+    for _ in 0..27 {
+        scene.certificate("app", CertificatePolicy::default());
+    }
+    let (actor, at) = (scene.world.as_actor("human"), address("app"));
+
+    let listed = actor.listed_certificates(&at, Uuid::nil()).await.expect("listed");
+    let versions = actor.certificate_versions(&at, Uuid::nil()).await.expect("listed");
+
+    assert_eq!((listed.len(), versions.len()), (27, 27));
 }

@@ -205,7 +205,7 @@ async fn a_policy_forbids_secrets_or_limits_their_lifetime() {
 
     world.set_credential_policy(
         scene.app(),
-        CredentialPolicy { longest_secret, forbids_secrets: true, longest_certificate: None },
+        CredentialPolicy { longest_secret, forbids_secrets: true, ..CredentialPolicy::default() },
     );
     assert_eq!(code(ends(1)), Some((400, "CredentialTypeNotAllowedAsPerAppPolicy")));
     assert_eq!(scene.sign_in_code(scene.app_secret().expose_secret()), None, "old secrets still work");
