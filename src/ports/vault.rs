@@ -213,7 +213,7 @@ impl VaultError {
                     SecretRole::Source => (
                         "--secret-permissions get",
                         "secret permission get",
-                        "; also add the permissions list and set if this vault contains the token too",
+                        "; if this vault also contains the token, add list and set to these permissions",
                     ),
                     SecretRole::SigningKey => (
                         "--certificate-permissions get list --key-permissions sign",

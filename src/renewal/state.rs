@@ -76,16 +76,16 @@ pub struct NewSecret {
 pub struct Trial {
     /// The probes that Entra has accepted since the last rejection. A probe is a request that tries the credential.
     pub accepted: Option<Accepted>,
-    /// The uptime of the last probe.
+    /// The uptime at the last probe.
     pub probed: Option<TimeDelta>,
 }
 
 /// Accepted probes in a row.
 #[derive(Clone, Copy, Debug)]
 pub struct Accepted {
-    /// The uptime of the first of these probes.
+    /// The uptime at the first of these probes.
     pub first: TimeDelta,
-    /// The uptime of the last of these probes.
+    /// The uptime at the last of these probes.
     pub last: TimeDelta,
     /// The number of these probes.
     pub count: u32,

@@ -58,8 +58,8 @@ const SETTLED_WITHIN: TimeDelta = TimeDelta::minutes(1);
 /// The interval of checks while another process redeems the token. Also the longest interval of attempts to save while
 /// this process holds the only copy of the token.
 pub const LOOK_EVERY: Duration = Duration::from_secs(65);
-/// The number of vault calls from the claim of a version to the end of its save: read, trial, mark, read, read, write,
-/// list, disable two.
+/// The number of vault calls from the claim of a version to the end of its save: read, write a trial
+/// version, mark, read, read, write, list, disable, disable.
 pub const CALLS_OF_A_REDEMPTION: usize = 9;
 
 /// A redemption in progress, as recorded in the tag `redeeming`. The tag contains the start of the redemption, the last

@@ -45,7 +45,7 @@ pub struct StatusBoard {
     deliveries: SinkHealth,
     told: ToldOfAll,
     clock: Clock,
-    /// The uptime of the clock when the board was created.
+    /// The uptime when the board was created.
     since: TimeDelta,
 }
 

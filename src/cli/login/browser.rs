@@ -31,7 +31,7 @@ pub(super) fn open(url: &str, secret_variables: &[&str], voice: Prompter) {
 const NOT_OPENED: &str = "Perennial could not open a browser. Open the printed address in a browser on this machine, or stop (Ctrl-C) and use --no-browser.";
 
 /// Returns the command line: the first entry of `BROWSER`, or the system's own opener. In `BROWSER`, the address
-/// replaces `%s`, or is appended if there is no `%s`. The line is not passed to a shell.
+/// replaces `%s`, or is appended if there is no `%s`. The value of `BROWSER` is not passed to a shell.
 fn command(browser: Option<&str>, system: &str, url: &str) -> Vec<String> {
     let first = browser.and_then(|all| all.split(':').map(str::trim).find(|one| !one.is_empty()));
     let Some(first) = first else {

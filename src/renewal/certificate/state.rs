@@ -20,7 +20,7 @@ pub struct CertificateState {
     pub must_look: bool,
     /// The uptimes at which this process requested new versions from the vault.
     pub created: Vec<TimeDelta>,
-    /// The last version that this process registered, and the uptime of the request. The answer may have been lost.
+    /// The last version that this process registered, and the uptime at the request. The answer may have been lost.
     pub registered: Option<(VersionId, TimeDelta)>,
     /// The probes of the newest version.
     pub trial: Option<CertificateTrial>,
@@ -35,7 +35,7 @@ pub struct CertificateState {
 pub struct CertificateTrial {
     /// The version.
     pub version: VersionId,
-    /// The uptime of the first probe, or of the last report that the version is not accepted.
+    /// The uptime at the first probe, or at the last report that the version is not accepted.
     pub since: TimeDelta,
     pub probes: Trial,
 }

@@ -20,7 +20,7 @@ fn buried() -> Peers {
     peers
 }
 
-/// The newest value is no token. Perennial wrote its predecessor `v1`, which came from `v0`.
+/// The newest version `v2` contains no token. Perennial wrote the version before it, `v1`, as the successor of `v0`.
 fn useless(minutes: i64) -> Peers {
     let peers = Peers::new();
     peers.all().versions = vec![
