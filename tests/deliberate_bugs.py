@@ -23,7 +23,7 @@ SIMULATION = ["simulation"]
 ORDERS = ["interleavings"]
 # For these tests, the script builds only the modules' own unit tests.
 UNITS = {"renewal::look", "renewal::schedule", "save::", "strict::tests", "end_of_grant", "schedule", "state::", "asleep", "mailbox", "clock::", "credential", "serve::http", "alert::rules", "pace",
-         "told", "status::condition", "mail::tests", "net::address", "alert::forms", "serve::metrics", "login::redirect", "check::report", "net::classify", "token::certificate", "key_vault::certificates", "certificate::look", "certificate::schedule"}
+         "told", "status::condition", "mail::tests", "net::address", "alert::forms", "serve::metrics", "login::redirect", "check::report", "net::classify", "token::certificate", "key_vault::certificates", "certificate::look", "certificate::schedule", "graph::tests::keys", "sink_health"}
 # Both unit tests and integration tests have a module of this name.
 BOTH = {"daemon"}
 
@@ -351,6 +351,19 @@ BUGS = [
      ["process::renewal_certificates"]),
     ("a proof names the app instead of its registration", "src/token/certificate.rs",
      '"iss": self.object_id.to_string(),', '"iss": Uuid::nil().to_string(),', ["process::renewal_certificates"]),
+    ("a replaced list loses the certificates of others", "src/azure/graph/answers.rs",
+     "    Ok(keys)\n}\n\nfn is_guid", "    keys.clear();\n    Ok(keys)\n}\n\nfn is_guid", ["graph::tests::keys"]),
+    ("a list of certificates that cannot be read is replaced", "src/azure/graph/answers.rs",
+     'let mut keys = body.key_credentials.ok_or(wrong("it has no list of certificates"))?;',
+     "let mut keys = body.key_credentials.unwrap_or_default();", ["graph::tests::keys"]),
+    ("a rejected proof ends the registration", "src/renewal/certificate/renewer.rs",
+     "matches!(error.problem(), Some(GraphProblem::Token | GraphProblem::UnknownCode))", "false && error.problem().is_some()",
+     ["process::renewal_certificates"]),
+    ("a failure that may pass ends the report of a rejected alert", "src/status/sink_health.rs",
+     "attempts >= TOLD_AFTER_ATTEMPTS || before.is_some();", "attempts >= TOLD_AFTER_ATTEMPTS;", ["sink_health"]),
+    ("a clock that was ahead blocks the search for an older credential", "src/rotation/schedule/correct.rs",
+     "        if let Some((_, tried_at)) = older_tried.as_deref_mut() {\n            *tried_at = (*tried_at).min(now);",
+     "        if let Some((_, tried_at)) = older_tried.as_deref_mut() {\n            *tried_at = (*tried_at).max(now);", ["schedule"]),
 ]
 
 
