@@ -231,7 +231,7 @@ async fn rehearse(
         if let Some(renewer) = renewer
             && tried.iter().all(|known| !Arc::ptr_eq(known, &renewer.app))
         {
-            let step = renewal(&renewer, &grant.deployment).await;
+            let step = renewal(&renewer, args.write, &grant.deployment).await;
             steps.push(CheckStep { token: Some(grant.name.to_string()), ..step });
             tried.push(renewer.app);
         }
@@ -256,13 +256,14 @@ async fn rehearse(
     Ok(steps)
 }
 
-/// Tests whether Perennial could renew the app's client secret or certificate.
-async fn renewal(renewer: &AzureRenewer, here: &Deployment) -> CheckStep {
+/// Tests whether Perennial could renew the app's client secret or certificate. The write right in the vault is tested only
+/// if `writes` is set.
+async fn renewal(renewer: &AzureRenewer, writes: bool, here: &Deployment) -> CheckStep {
     let rehearsed = if renewer.app.credential.is_certificate() {
-        let look = CertificateRenewer(renewer.clone()).rehearse(rotation_id()).await;
+        let look = CertificateRenewer(renewer.clone()).rehearse(writes, rotation_id()).await;
         look.map(|look| ("certificate", look.in_use().version.expires))
     } else {
-        renewer.rehearse(rotation_id()).await.map(|look| match look.held_end() {
+        renewer.rehearse(writes, rotation_id()).await.map(|look| match look.held_end() {
             HeldEnd::At(end) => ("client secret", end),
             HeldEnd::NotListed => ("client secret", None),
         })
@@ -272,7 +273,9 @@ async fn renewal(renewer: &AzureRenewer, here: &Deployment) -> CheckStep {
             let renews_at = end.map(|end| end - renewer.target.policy.before);
             let from =
                 renews_at.map_or_else(|| "at once".to_owned(), |at| format!("on {}", at.format("%Y-%m-%d")));
-            CheckStep::ok("renewal", format!("the app's {noun} can be renewed; the renewal begins {from}"))
+            let more = if writes { "" } else { "; add --write to also test the vault's write right" };
+            let summary = format!("the app's {noun} can be renewed; the renewal begins {from}{more}");
+            CheckStep::ok("renewal", summary)
         }
         Err(failure) => {
             let action = failure

@@ -320,8 +320,10 @@ pub enum SecretRole {
     Source,
     /// A key in the vault that signs for the app.
     SigningKey,
+    /// The app's client secret, of which Perennial writes new versions.
+    RenewedSecret,
     /// A certificate of which Perennial creates new versions.
-    Renewed,
+    RenewedCertificate,
 }
 
 /// What the resource says about an access token.

@@ -143,9 +143,10 @@ impl VaultError {
     pub fn failure(&self, asked: SecretRole, at: &SecretAddress) -> Failure {
         let about = match asked {
             SecretRole::Own => FailureSubject::Token,
-            SecretRole::Source | SecretRole::SigningKey | SecretRole::Renewed => {
-                FailureSubject::CredentialSource
-            }
+            SecretRole::Source
+            | SecretRole::SigningKey
+            | SecretRole::RenewedSecret
+            | SecretRole::RenewedCertificate => FailureSubject::CredentialSource,
         };
         let plain = |kind, remedy| Failure {
             action: self.action(asked, at).map(Into::into),
@@ -181,18 +182,20 @@ impl VaultError {
             }
             Self::Disabled => match asked {
                 SecretRole::Own => plain(Kind::TurnedOff, Remedy::Operator),
-                SecretRole::Source | SecretRole::SigningKey | SecretRole::Renewed => {
-                    plain(Kind::VaultRefused, Remedy::Operator)
-                }
+                SecretRole::Source
+                | SecretRole::SigningKey
+                | SecretRole::RenewedSecret
+                | SecretRole::RenewedCertificate => plain(Kind::VaultRefused, Remedy::Operator),
             },
             // For a soft-deleted secret, Key Vault answers a write with 409, but a read with 404, as for a missing
             // secret (docs/azure-facts.md F213). To tell a soft-deleted secret from a missing secret by a read,
             // Perennial would need one more permission, for deleted secrets.
             Self::NotFound => match asked {
                 SecretRole::Own => plain(Kind::NeverSignedIn, Remedy::Login),
-                SecretRole::Source | SecretRole::SigningKey | SecretRole::Renewed => {
-                    plain(Kind::VaultRefused, Remedy::Operator)
-                }
+                SecretRole::Source
+                | SecretRole::SigningKey
+                | SecretRole::RenewedSecret
+                | SecretRole::RenewedCertificate => plain(Kind::VaultRefused, Remedy::Operator),
             },
             Self::InTransition => plain(Kind::VaultUnreachable, Remedy::Retry),
         }
@@ -201,7 +204,7 @@ impl VaultError {
     /// What to do, with the command that fixes the failure, if there is one. `None` if a user must sign in.
     fn action(&self, asked: SecretRole, at: &SecretAddress) -> Option<String> {
         let (name, vault) = (at.name.as_str(), at.vault_name());
-        let is_certificate = matches!(asked, SecretRole::SigningKey | SecretRole::Renewed);
+        let is_certificate = matches!(asked, SecretRole::SigningKey | SecretRole::RenewedCertificate);
         let object = if is_certificate { "certificate" } else { "secret" };
         Some(match self {
             Self::Forbidden(Forbidden::Rbac { caller, .. }) => give_role(asked, at, caller.as_deref()),
@@ -209,7 +212,9 @@ impl VaultError {
             // An access policy applies to the whole vault, so the text also mentions rights for the token's own secret.
             Self::Forbidden(Forbidden::Policy { caller }) => {
                 let (rights, in_words, more) = match asked {
-                    SecretRole::Own => ("--secret-permissions get list set", "secret permissions get, list and set", ""),
+                    SecretRole::Own | SecretRole::RenewedSecret => {
+                        ("--secret-permissions get list set", "secret permissions get, list and set", "")
+                    }
                     SecretRole::Source => (
                         "--secret-permissions get",
                         "secret permission get",
@@ -220,7 +225,7 @@ impl VaultError {
                         "certificate permissions get and list, and the key permission sign,",
                         "",
                     ),
-                    SecretRole::Renewed => (
+                    SecretRole::RenewedCertificate => (
                         "--certificate-permissions get list create update --key-permissions sign",
                         "certificate permissions get, list, create and update, and the key permission sign,",
                         "",
@@ -306,7 +311,7 @@ fn cloud_of(vault: &str) -> &'static str {
 fn give_role(asked: SecretRole, at: &SecretAddress, caller: Option<&str>) -> String {
     let (name, vault) = (at.name.as_str(), at.vault_name());
     let (role, unless) = match asked {
-        SecretRole::Own => (
+        SecretRole::Own | SecretRole::RenewedSecret => (
             "Perennial Secret Rotator",
             "; if no role has this name, create it first (docs/getting-started.md)",
         ),
@@ -314,12 +319,14 @@ fn give_role(asked: SecretRole, at: &SecretAddress, caller: Option<&str>) -> Str
         SecretRole::SigningKey => {
             ("Perennial Key Signer", "; if no role has this name, create it first (docs/app-credentials.md)")
         }
-        SecretRole::Renewed => ("Key Vault Certificates Officer", ""),
+        SecretRole::RenewedCertificate => ("Key Vault Certificates Officer", ""),
     };
     // A certificate and its key are two objects, so the role is assigned on the vault.
     let (object, page) = match asked {
-        SecretRole::SigningKey | SecretRole::Renewed => (String::new(), String::new()),
-        SecretRole::Own | SecretRole::Source => (format!("/secrets/{name}"), format!(", Secrets, {name}")),
+        SecretRole::SigningKey | SecretRole::RenewedCertificate => (String::new(), String::new()),
+        SecretRole::Own | SecretRole::Source | SecretRole::RenewedSecret => {
+            (format!("/secrets/{name}"), format!(", Secrets, {name}"))
+        }
     };
     let on = if object.is_empty() { "the vault".to_owned() } else { format!("secret {name}") };
     match caller {

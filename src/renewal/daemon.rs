@@ -117,8 +117,10 @@ pub async fn renew_now<R: Renewal>(renewal: &R, stop: &CancellationToken) -> Res
             return Ok(());
         }
         let failed = R::health(&state).troubles.values().next().map(|trouble| trouble.failure.clone());
-        let is_idle = !R::is_under_way(&state);
-        if stop.is_cancelled() || (is_idle && (failed.is_some() || waits_until.is_some())) {
+        // A failure that only a person can end would keep the command waiting.
+        let is_over = !R::is_under_way(&state) && (failed.is_some() || waits_until.is_some());
+        let is_stuck = failed.as_ref().is_some_and(|failure| failure.remedy == Remedy::Operator);
+        if stop.is_cancelled() || is_over || is_stuck {
             renewal.withdraw(&mut state).await;
             return Err(failed.unwrap_or_else(stopped));
         }

@@ -13,7 +13,7 @@ use crate::ports::client::{AppSignIn, ClientProof, CredentialVerdict};
 use crate::ports::diagnosis::GraphSubject;
 use crate::ports::directory::{Caller, Directory, DirectoryError};
 use crate::ports::failure::Failure;
-use crate::ports::{Issuer, SecretRole, Vault};
+use crate::ports::{Issuer, SecretRole, SecretUpdate, Vault, VaultError};
 use crate::process::clock::{Clock, rfc3339};
 use crate::renewal::health::Part;
 use crate::renewal::look::{CredentialLook, Reason, prefix};
@@ -93,7 +93,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
     async fn held(&self, id: Uuid) -> Result<HeldSecret, Failure> {
         let at = &self.target.at;
         let stored = self.vaults().newest(at, id).await;
-        let stored = stored.map_err(|error| error.failure(SecretRole::Source, at))?;
+        let stored = stored.map_err(|error| error.failure(SecretRole::RenewedSecret, at))?;
         let (client_id, _) = read_client_id(&self.vaults(), &self.app, &self.name, id).await?;
         Ok(HeldSecret { stored, client_id })
     }
@@ -112,7 +112,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         let held = self.held(id).await?;
         let newest = held.stored.version.clone();
         let versions = self.vaults().versions(at, id).await;
-        let versions = versions.map_err(|error| error.failure(SecretRole::Source, at))?;
+        let versions = versions.map_err(|error| error.failure(SecretRole::RenewedSecret, at))?;
         let proof = ClientProof::Secret(held.stored.value.clone());
         let caller = self.caller(&held.client_id, &proof);
         let registration = self.directory.registration(&caller, &held.client_id, id).await;
@@ -127,12 +127,19 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
     }
 
     /// Reads the vault and the app registration. Then requests the removal of a secret that does not exist. Microsoft
-    /// Graph's error shows whether this caller may manage the app's secrets, and the request changes nothing.
+    /// Graph's error shows whether this caller may manage the app's secrets, and the request changes nothing. If
+    /// `writes` is set, also writes the tags of the newest version back unchanged.
     ///
     /// # Errors
     /// Returns why a renewal would fail.
-    pub async fn rehearse(&self, id: Uuid) -> Result<CredentialLook, Failure> {
+    pub async fn rehearse(&self, writes: bool, id: Uuid) -> Result<CredentialLook, Failure> {
         let (HeldSecret { stored, client_id }, look) = self.look_with_held(id).await?;
+        if writes {
+            let (at, version) = (&self.target.at, &stored.version);
+            let change = SecretUpdate { enabled: None, tags: Some(version.tags.clone()) };
+            let written = self.vaults().update(at, &version.id, &change, id).await;
+            written.map_err(|error| error.failure(SecretRole::RenewedSecret, at))?;
+        }
         let proof = ClientProof::Secret(stored.value);
         let caller = self.caller(&client_id, &proof);
         match self.directory.remove_secret(&caller, look.object_id, id, id).await {
@@ -244,10 +251,14 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         if let Some(permit) = &mut permit {
             permit.begin();
         }
-        new.was_sent = true;
+        let was_sent = std::mem::replace(&mut new.was_sent, true);
         state.must_look = true;
         let saved = self.vaults().write(at, &version, id).await;
-        let version = saved.map_err(|error| error.failure(SecretRole::Source, at))?;
+        // After a rejection, the vault does not store the secret later. But an earlier save may still arrive.
+        if matches!(saved, Err(VaultError::Forbidden(_) | VaultError::Rejected { .. })) {
+            new.was_sent = was_sent;
+        }
+        let version = saved.map_err(|error| error.failure(SecretRole::RenewedSecret, at))?;
         info!(event = "client_secret_saved", app = %self.name, key_id = %new.key_id, version = %version.id, expires = rfc3339(new.ends));
         state.attempt = None;
         state.health.succeeded(Part::Renewing);

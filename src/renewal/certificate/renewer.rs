@@ -106,8 +106,14 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
     /// Entra's error shows whether this caller may manage the app's certificates, and the request changes nothing.
     /// # Errors
     /// Returns why a renewal would fail.
-    pub async fn rehearse(&self, id: Uuid) -> Result<CertificateLook, Failure> {
+    pub async fn rehearse(&self, writes: bool, id: Uuid) -> Result<CertificateLook, Failure> {
         let (client_id, look) = self.look(id).await?;
+        if writes {
+            let version = &look.newest.version;
+            let written =
+                self.0.vaults().tag_certificate(&self.0.target.at, &version.id, &version.tags, id).await;
+            written.map_err(|error| self.vault(&error))?;
+        }
         let Some(signer) = look.signer() else { return Err(self.no_signer(&client_id, &look.newest)) };
         let proof = self.key_proof(&look, signer, id).await?;
         let own = self.own_proof(&look, &client_id, id).await?;
@@ -124,7 +130,7 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
     }
 
     fn vault(&self, error: &VaultError) -> Failure {
-        error.failure(SecretRole::Renewed, &self.0.target.at)
+        error.failure(SecretRole::RenewedCertificate, &self.0.target.at)
     }
 
     /// Reads a version. Also reads the private key if the configuration says that the key can be read.

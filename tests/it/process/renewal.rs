@@ -9,10 +9,11 @@ use perennial::process::clock::{Clock, Timestamp};
 use perennial::renewal::daemon::renew_now;
 use perennial::renewal::schedule::Target;
 use perennial::sandbox::world::{
-    AppSecret, CredentialPolicy, Fault, FaultEffect, GraphRole, Operation, Peer,
+    Action, AppSecret, CredentialPolicy, Fault, FaultEffect, GraphRole, Operation, Peer,
 };
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::{Stage, results};
 
@@ -137,6 +138,44 @@ async fn a_missing_right_is_told_and_ends_with_the_printed_steps() {
     assert_eq!(rehearsed.code, Some(0), "{}", rehearsed.stdout);
     assert!(rehearsed.stdout.contains("creates a new client secret"), "{}", rehearsed.stdout);
     assert_eq!(stage.graph_calls(Some(Operation::AddPassword)), 0);
+}
+
+#[tokio::test]
+async fn a_missing_right_to_write_the_apps_secret_is_told_with_the_role_that_contains_it() {
+    let stage = Stage::set(TimeDelta::days(1)).await;
+    stage.renews("{}");
+    stage.grants_the_right();
+    let reads_only = |allowed: bool| {
+        stage.world().change_vault(&stage.sandbox.origin, |vault| {
+            for right in [Action::SetSecret, Action::Update] {
+                if allowed {
+                    vault.allowed.insert(right)
+                } else {
+                    vault.allowed.remove(&right)
+                };
+            }
+        });
+    };
+    reads_only(false);
+    let renewer = stage.renewer();
+
+    let unwritten = renewer.rehearse(false, Uuid::nil()).await;
+    assert!(unwritten.is_ok(), "nothing is written without the option");
+    let refused = renewer.rehearse(true, Uuid::nil()).await.expect_err("forbidden");
+    let unsaved = renew_now(&renewer, &CancellationToken::new()).await.expect_err("not saved");
+    for failure in [refused, unsaved] {
+        let action = failure.action.as_deref().unwrap_or_default();
+        assert!(action.contains("Perennial Secret Rotator") && action.contains("/secrets/"), "{action}");
+    }
+    let created = stage.secrets().into_iter().filter(|one| one.name.is_some()).count();
+    assert_eq!(created, 0, "the new secret was removed again");
+    let checked = stage.run_to_end(&["check"]).await;
+    assert!(checked.stdout.contains("add --write to also test"), "{}", checked.stdout);
+
+    reads_only(true);
+    let checked = stage.run_to_end(&["check", "--write"]).await;
+    assert_eq!(checked.code, Some(0), "{}", checked.stdout);
+    assert!(!checked.stdout.contains("add --write"), "{}", checked.stdout);
 }
 
 #[tokio::test]
