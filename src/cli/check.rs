@@ -272,7 +272,8 @@ async fn renewal(renewer: &AzureRenewer, here: &Deployment) -> CheckStep {
             let renews_at = end.map(|end| end - renewer.target.policy.before);
             let from =
                 renews_at.map_or_else(|| "at once".to_owned(), |at| format!("on {}", at.format("%Y-%m-%d")));
-            CheckStep::ok("renewal", format!("the app's {noun} can be renewed; the renewal begins {from}"))
+            let told = format!("Perennial can renew the app's {noun}; the daemon begins the renewal {from}");
+            CheckStep::ok("renewal", told)
         }
         Err(failure) => {
             let action = failure
