@@ -34,8 +34,8 @@ const fn size(incidents: usize, chars: usize) -> Size {
     Size { incidents, chars }
 }
 
-/// The sizes of a message, from the largest to the smallest. Perennial uses the first size that fits into the
-/// receiver's limit. Every action fits into the first size.
+/// The possible sizes of a message, from the largest to the smallest. Perennial uses the first size that fits into the
+/// receiver's limit. The first size shows every action in full.
 const SIZES: [Size; 6] =
     [size(10, 600), size(10, 300), size(10, 150), size(5, 150), size(3, 100), size(1, 60)];
 /// The maximum number of token names shown for one incident.
@@ -146,7 +146,7 @@ fn facts(
             facts.push(("What", cut(&condition.summary, most)));
             facts.push((
                 "Flapping",
-                "the condition began and ended several times. The next message follows after an hour without a change"
+                "the condition began and ended several times. The next message follows when the condition has not changed for an hour"
                     .to_owned(),
             ));
             facts.push(("Since", since()));

@@ -53,7 +53,7 @@ const PACE: Duration = Duration::from_secs(5);
 /// The first wait after a failure.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
 const LONGEST_WAIT: Duration = Duration::from_secs(10 * 60);
-/// The maximum time between two checks of the board. A condition may begin with time, without a change on the board.
+/// The maximum time between two checks of the board. A condition may begin without a change, because time passes.
 const LOOK_EVERY: Duration = Duration::from_secs(5 * 60);
 /// The maximum number of times that one delivery splits a rejected message.
 const MOST_SPLITS: usize = 8;
@@ -274,7 +274,7 @@ pub async fn keep_told_by<S>(
         }
     };
     let _late = tokio::time::timeout(ALL_TRIED_WITHIN, all_tried).await;
-    // The state begins here, because the vault's time is known only after the tokens have been tried.
+    // The state is created only here, because the vault's time is unknown until the tokens have been tried.
     let mut ledger = SinkState::new(sink.clone(), board.clock().now()).beside(board.deliveries().names());
     let mut retries = Retries::new();
     loop {
@@ -303,7 +303,7 @@ pub async fn keep_told_by<S>(
     }
 }
 
-/// Sends messages and records the deliveries. After a failure other than a rejected message, the other messages wait.
+/// Sends messages and records the deliveries. After any failure except a rejection, the remaining messages wait.
 async fn deliver<S>(
     send: &impl Fn(Vec<Notification>, Timestamp) -> S,
     sink: &Sink,
@@ -382,7 +382,7 @@ fn inherit_trouble(board: &StatusBoard) {
 /// Creates a message for a sink that missed messages about conditions which have cleared in the meantime. The message
 /// is needed because only a delivery shows that the sink works again.
 fn works_again(sink: &Sink, here: &Deployment, since: Timestamp) -> Notification {
-    let why = "some messages could not be delivered, and the problems that they reported have ended since";
+    let why = "some messages could not be delivered, and the problems in these messages have ended";
     let condition = undeliverable(&sink.name, here, why, (Severity::Warning, since));
     Notification { what: EventKind::Resolved, condition, lasted: None, day: 0 }
 }

@@ -7,10 +7,10 @@
 //!
 //! Perennial records each delivered incident as a mark in the tags of a few tokens (`rotation::told`). Some sinks
 //! (`PagerDuty`, `webhook`) keep incidents: they track each incident by its id. After a start, these sinks get all
-//! current incidents again under the same ids. All other sinks get only unmarked incidents and the daily reminder. The
-//! marks also show which incidents ended while no process was running. While a vault denies access, Perennial cannot
-//! write a mark, so incidents from that time have no mark. At each start, as soon as a token works, sinks that keep
-//! incidents also get the ends of such incidents.
+//! current incidents again under the same ids. The other sinks then get only incidents without a mark, and the daily
+//! reminders. The marks also show which incidents ended while no process was running. While a vault denies access,
+//! Perennial cannot write a mark, so incidents from that time have no mark. At each start, as soon as a token works,
+//! sinks that keep incidents also get the ends of such incidents.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -130,7 +130,7 @@ pub struct SinkState {
     known: BTreeSet<Uuid>,
     /// For each incident that was reported or that ended recently: the times of its recent ends.
     flaps: BTreeMap<Uuid, Flaps>,
-    /// The indices of the tokens for which the ends of all incidents of the previous process have been sent.
+    /// The indices of the tokens that need no more messages about the ends of the previous process's incidents.
     settled: BTreeSet<usize>,
 }
 
@@ -282,7 +282,8 @@ impl SinkState {
         before::mark(incident, &self.sink.name)
     }
 
-    /// Adopts an incident that the previous process reported to people, so that it is not reported again.
+    /// Adopts an incident that the previous process reported to this sink, so that the incident is not reported again.
+    /// Sinks that keep incidents get it again.
     fn adopt(&mut self, snapshots: &[Snapshot], condition: &Condition, now: Timestamp) {
         let id = condition.id;
         if self.sink.to.keeps_incidents() || self.known.contains(&id) || self.told.contains_key(&id) {

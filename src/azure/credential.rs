@@ -114,9 +114,9 @@ fn asserting(
     })?)
 }
 
-/// A client assertion, which is read or signed again for each token request. The SDK's workload identity credential
-/// would cache the assertion for ten minutes (docs/azure-facts.md F404). The SDK's certificate credential needs
-/// OpenSSL.
+/// A client assertion, which is read or signed again for each token request. The SDK's workload identity credential is
+/// not used, because it caches the assertion for ten minutes (docs/azure-facts.md F404). The SDK's certificate
+/// credential is not used, because it needs OpenSSL.
 #[derive(Debug)]
 enum VaultAssertion {
     /// A token of another issuer that the app trusts, read from this source.
@@ -203,8 +203,8 @@ pub(super) fn of_host(
     };
     let server = BaseUrl::of_host(&address)
         .ok_or_else(|| settled("IDENTITY_ENDPOINT in the environment is not a URL".into()))?;
-    // The client uses no proxy, because the service rejects proxied requests, and because a proxy must not see the
-    // token.
+    // The client uses no proxy, because the metadata service rejects proxied requests, and because a proxy must not see
+    // the token.
     let http = Http::new(Roots::System, false).map_err(|error| settled(error.to_string()))?;
     let wire = CountingTransport::new(Arc::new(http), Arc::clone(calls), CallTarget::IdentityHost, server);
     let options = ManagedIdentityCredentialOptions {
@@ -217,7 +217,9 @@ pub(super) fn of_host(
     };
     let made = ManagedIdentityCredential::new(Some(options));
     Ok(made.map_err(|_| {
-        settled("Perennial cannot use the managed identities of this host (see IDENTITY_ENDPOINT)".into())
+        let why = "Perennial cannot use the managed identities of this host: \
+                   check IDENTITY_ENDPOINT in the environment";
+        settled(why.into())
     })?)
 }
 

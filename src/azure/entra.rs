@@ -1,7 +1,7 @@
 //! The issuer: an adapter for Entra's token endpoint (v2).
 //!
 //! This module owns the form of the request and the parsing of the answer. This file has the requests for redemptions,
-//! and `sign_in` has the requests for sign-ins. `ports::oauth_error` decides what a rejection means. Entra's
+//! and `sign_in` has the requests for sign-ins. `ports::oauth_error` decides what a rejection means. Entra's error
 //! descriptions are not kept. A description can name the user, and a hostile peer could copy the request into the
 //! description.
 //!
@@ -84,7 +84,7 @@ impl Entra {
             .form(form)
             .build()
             .map_err(|_| {
-                IssuerError::NotUnderstood("there is none: Perennial could not build the request")
+                IssuerError::NotUnderstood("there is none, because Perennial could not build the request")
             })?;
         exchange(&self.http, &self.calls, (CallTarget::Entra, operation), request)
             .await
@@ -172,8 +172,8 @@ fn token_body(body: &[u8]) -> Result<TokenBody, IssuerError> {
     serde_json::from_slice(body).map_err(|_| IssuerError::NotUnderstood("it is not a token response"))
 }
 
-/// Returns the access token if it is printable and contains none of `secrets`, the values that were sent. The command
-/// `access-token` prints the token, and a resource receives it.
+/// Returns the access token if it is printable and contains none of `secrets`, the values that were sent. This check is
+/// needed because the command `access-token` prints the token, and because a resource receives the token.
 fn usable(token: Option<AccessToken>, secrets: &[&str]) -> Result<AccessToken, IssuerError> {
     token
         .filter(|token| !token.expose().is_empty() && printable_token(token.expose()))

@@ -205,7 +205,8 @@ impl Graph {
         self.cloud.name.graph().with_path(&[".default"]).into()
     }
 
-    /// Reads an app registration with its secrets or its certificates. `list` is the name of this list.
+    /// Reads an app registration with its secrets or its certificates. `list` is the property that lists them, such as
+    /// `passwordCredentials`.
     async fn application(
         &self,
         caller: &Caller<'_>,
@@ -225,8 +226,9 @@ impl Graph {
         self.cloud.graph.with_path(&["v1.0", "applications", &object_id.to_string(), action])
     }
 
-    /// Reads the list of the app's certificates, changes the list, and replaces the list at Graph. All other entries
-    /// are sent back as they were read (docs/azure-facts.md F609). Sends nothing if `change` returns false.
+    /// Reads the list of the app's certificates, changes the list, and replaces the list at Graph. Entries that
+    /// `change` does not touch are sent back as they were read (docs/azure-facts.md F609). Sends nothing if `change`
+    /// returns false.
     async fn replace_keys(
         &self,
         caller: &Caller<'_>,

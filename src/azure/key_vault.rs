@@ -49,9 +49,9 @@ use crate::token::version::{NewVersion, Stored, Version, VersionId};
 /// The time limit of one call, including the challenge and the access token.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The maximum number of pages in a list. These pages contain 25,000 versions. With a strict issuer, there are four
-/// rotations a day, so a secret reaches 25,000 versions after seventeen years. If there are more versions, a save
-/// cannot be confirmed.
+/// The maximum number of pages in a list. These pages contain 25,000 versions. Perennial rotates a `strict` token four
+/// times a day, so its secret reaches 25,000 versions after seventeen years. If there are more versions, a save cannot
+/// be confirmed.
 const MAX_PAGES: usize = 1000;
 
 /// How long the clients and the credential are used. After this time, the identity's secret is read again, and the
@@ -319,8 +319,8 @@ async fn list(client: &SecretClient, at: &SecretAddress, id: Uuid) -> Result<Vec
         let Some(page) = bounded(pages.try_next()).await? else { return Ok(versions) };
         let (on_it, next) = vault_answers::listed(at, &page.into_body())?;
         versions.extend(on_it);
-        // The transport rejects a link to another server. Without this check, a repeated link would cause `MAX_PAGES`
-        // requests.
+        // Without this check, a repeated link would cause `MAX_PAGES` requests. The transport rejects a link to another
+        // server.
         if next.is_some_and(|link| !links.insert(link)) {
             break;
         }

@@ -4,7 +4,7 @@
 //! `SdkError`, and counts the calls. A client talks to one server only, even if a `nextLink` names another server. The
 //! transport does not retry.
 //!
-//! Invariant: a request goes only to the server that it was made for. So an access token is also sent only to that
+//! Invariant: a request goes only to the server that it was made for. So an access token, too, goes only to that
 //! server.
 
 use std::error::Error as StdError;
@@ -43,11 +43,11 @@ pub(super) enum SdkError {
     /// The answer exceeded the limit. The number is the HTTP status of the answer.
     #[error("the answer to the token request is too long")]
     TooLong(u16),
-    /// The SDK addressed the request to another server.
-    #[error("Perennial did not send the token request, because the request names another server")]
+    /// The SDK addressed the request to a server that is not this transport's server.
+    #[error("Perennial did not send the token request, because it does not go to the configured server")]
     Astray,
     /// The vault asked for a token with another audience than the audience of this cloud's vaults.
-    #[error("the vault requests an access token for another cloud")]
+    #[error("the vault requests an access token for another cloud than [cloud] names")]
     OtherAudience,
     /// Entra rejected the token request. The variant contains the parsed error, because the SDK loses the codes if the
     /// error's JSON text has escapes.
@@ -71,7 +71,7 @@ fn said_by_host(status: u16) -> &'static str {
     match status {
         400 => "this host has no managed identity, or none with the configured client_id",
         401 | 403 => "this host refuses to issue a token for its managed identity",
-        405 => "this host's identity service does not support this request",
+        405 => "this host's identity service does not support token requests",
         429 => "this host's identity service throttles requests",
         _ => "this host's identity service is not ready",
     }
@@ -226,7 +226,7 @@ fn outcome(answer: &Result<AsyncRawResponse, SdkError>) -> Result<u16, NoRespons
             | SdkError::TooLong(status)
             | SdkError::NoTokenOfHost(status),
         ) => Ok(*status),
-        // In these cases, no request was sent, or the error contains no more specific reason.
+        // In these cases, no request was sent, or the error contains neither a status nor a `NoResponse`.
         Err(SdkError::Astray | SdkError::OtherAudience | SdkError::NoAssertion(_) | SdkError::NoToken(_)) => {
             Err(NoResponse::Cut)
         }

@@ -237,7 +237,7 @@ pub fn listed(at: &SecretAddress, body: &[u8]) -> Result<(Vec<Version>, Option<S
 }
 
 /// Builds a version from the members that a secret and a list item share. The version must belong to the requested
-/// secret. The version's id must be valid in a later request.
+/// secret. The version's id must be safe in the path of a later request.
 fn version(
     at: &SecretAddress,
     id: Option<&str>,

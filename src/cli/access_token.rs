@@ -27,7 +27,7 @@ Examples:
 
 An access token is valid for 60 to 90 minutes. Request an access token once an
 hour and reuse it. Entra treats about 15 identical requests within five minutes
-as a loop. It then rejects further requests, including those of the daemon
+as a loop. Entra then rejects further requests, including those of the daemon
 (AADSTS50196). For each configured token, request fewer than 5 access tokens in
 any five minutes.
 

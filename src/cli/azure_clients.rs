@@ -171,8 +171,8 @@ pub type AzureRenewer = Renewer<Arc<Entra>, Arc<KeyVault>, Arc<Graph>>;
 pub type AzureCertificateRenewer = CertificateRenewer<Arc<Entra>, Arc<KeyVault>, Arc<Graph>>;
 
 /// Whether this is a virtual machine in Azure. Sends one request to the metadata service and waits for at most a
-/// second. The service rejects this request, but this rejection shows that the service exists. A connection alone is
-/// not enough, because some networks accept every connection and never answer.
+/// second. The service rejects this request, but this rejection shows that the service exists. A connection alone does
+/// not show this, because some networks accept every connection and never answer.
 async fn has_metadata_service() -> bool {
     let asking = async {
         let mut service = TcpStream::connect(credential::IMDS).await?;

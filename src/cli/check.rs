@@ -274,8 +274,9 @@ async fn renewal(renewer: &AzureRenewer, writes: bool, here: &Deployment) -> Che
             let from =
                 renews_at.map_or_else(|| "at once".to_owned(), |at| format!("on {}", at.format("%Y-%m-%d")));
             let more = if writes { "" } else { "; add --write to also test the vault's write right" };
-            let summary = format!("the app's {noun} can be renewed; the renewal begins {from}{more}");
-            CheckStep::ok("renewal", summary)
+            let told =
+                format!("Perennial can renew the app's {noun}; the daemon begins the renewal {from}{more}");
+            CheckStep::ok("renewal", told)
         }
         Err(failure) => {
             let action = failure

@@ -106,7 +106,7 @@ struct ListedReport {
     ends_at: Option<String>,
 }
 
-/// Shows each app's credential, or renews one.
+/// Shows the credentials of the selected apps. With `--renew`, renews the credentials first.
 ///
 /// # Errors
 /// Returns an error for a wrong configuration or an unknown name. An app's problems are in the result and in the exit
@@ -175,7 +175,7 @@ fn forced(renewer: &AzureRenewer) -> AzureRenewer {
     AzureRenewer { target, ..renewer.clone() }
 }
 
-/// Renews a credential. Ctrl-C ends the renewal and leaves the credential in use unchanged.
+/// Renews a credential. Ctrl-C ends the renewal, and the app keeps its current credential.
 async fn renew(forced: impl Renewal) -> Result<Result<(), Failure>, Stop> {
     let stop = CancellationToken::new();
     let mut renewing = std::pin::pin!(renew_now(&forced, &stop));

@@ -25,7 +25,7 @@ If several codes apply, the command ends with 3 rather than 4, and with
 pub const ENVIRONMENT: &str = "\
 Environment:
   PERENNIAL_CONFIG          the configuration file
-  PERENNIAL__SECTION__KEY   overrides a key of the file, except in lists
+  PERENNIAL__SECTION__KEY   overrides a key of the file, but no key in [[...]]
   RUST_LOG                  the log level, for example perennial=debug
   NO_COLOR, TERM=dumb       no colors
   HTTPS_PROXY, NO_PROXY     the proxy, and the hosts that bypass it
@@ -43,7 +43,7 @@ pub const TOPICS: [Topic; 5] = [
     ("metrics", metrics),
 ];
 
-/// Returns the text of the requested topic. Returns `None` for all other words.
+/// Returns the text of the requested topic. Returns `None` if the words do not request a topic.
 pub fn asked(words: &[String]) -> Option<String> {
     let [help, topic] = words else { return None };
     if help != "help" {
@@ -77,14 +77,14 @@ fn states() -> String {
 
 fn meaning(state: TokenState) -> &'static str {
     match state {
-        TokenState::Current => "Entra redeemed it and Partner Center accepted it",
+        TokenState::Current => "Entra and Partner Center accepted the token",
         TokenState::Unsaved => "the new token is not saved in Key Vault yet",
         TokenState::NeedsLogin => "a person must sign in",
         TokenState::NeedsOperator => "an administrator must act",
-        TokenState::PartnerCenterRefused => "Partner Center rejects its access token",
+        TokenState::PartnerCenterRefused => "Partner Center rejects the access token",
         TokenState::Expired => "expired: a person must sign in",
-        TokenState::Off => "its version in Key Vault is disabled",
-        TokenState::Unknown => "no successful proof for twice prove_every",
+        TokenState::Off => "the newest version in Key Vault is disabled",
+        TokenState::Unknown => "the last proof is older than twice prove_every",
     }
 }
 

@@ -45,10 +45,11 @@ Examples:
 
 The command writes the file of --config, by default
 /etc/perennial/perennial.toml. To find values that you do not pass as flags, it
-lists the vault's secrets, with the identity of the environment or the Azure
-CLI. It reads the value of only one secret: a tenant id that is stored as a
-secret. On a terminal, it asks for missing values. Without a terminal, it names
-the missing values and exits.
+lists the vault's secrets. To access the vault, it uses the machine's identity
+in Azure or, if there is none, the identity of the Azure CLI. It reads the value
+of only one secret: a tenant id that is stored as a secret. On a terminal, it
+asks for missing values. Without a terminal, it names the missing values and
+exits.
 
 Use --from if the vault belongs to CIPP or to PowerShell scripts. Such a vault
 has the secrets ApplicationID, ApplicationSecret, TenantID and RefreshToken. The

@@ -2,7 +2,8 @@
 //!
 //! `rotate`, `rotate --dry-run` and `status` use the same rule for the exit code. Each failure and each critical
 //! condition leads to an exit code other than 0. If there are several, the gravest remedy decides. `rotate` also ends
-//! with 1 if Entra redeemed the token but Partner Center has given no verdict for 36 hours (under the default policy).
+//! with exit code 1 if Entra redeemed the token but Partner Center has given no verdict for 36 hours (under the default
+//! policy).
 
 use chrono::TimeDelta;
 
@@ -49,7 +50,8 @@ fn as_noted(mut state: State, now: Timestamp) -> State {
 }
 
 /// Returns a failure that an earlier process recorded and that is still valid, and the time when the failure began. A
-/// recorded failure stays valid until this command redeems the version. A missing answer does not clear the failure.
+/// recorded failure stays valid until this command redeems the version. A redemption without an answer does not clear
+/// the failure.
 fn noted(state: &State, now: Timestamp) -> Option<(Failure, Timestamp)> {
     let newest = state.newest.as_ref().filter(|_| state.proved_at().is_none())?;
     let (failure, since) = if newest.is_refused() { refusal(newest) } else { obstacle(newest)? };
@@ -72,8 +74,8 @@ fn refusal(newest: &Version) -> (Failure, Option<Timestamp>) {
     (Failure::new(kind, remedy, FailureSubject::Grant, summary), newest.time(tag::REFUSED_AT))
 }
 
-/// Returns a recorded failure to redeem this version. Returns `None` for a rejection by Partner Center, since the
-/// snapshot already contains this rejection.
+/// Returns the failure that this version's tags record, and when it was recorded. Returns `None` for a rejection by
+/// Partner Center, since the snapshot already contains this rejection.
 fn obstacle(newest: &Version) -> Option<(Failure, Option<Timestamp>)> {
     let noted = Noted::on(newest).filter(|noted| !noted.is_partner_centers())?;
     let (kind, about, summary) = match noted.kind? {

@@ -320,8 +320,8 @@ pub fn load(global: &Global) -> Result<Config, Stop> {
     Ok(Config::load(&global.config, std::env::vars_os())?)
 }
 
-/// Whether the machine lacks file descriptors or memory. Such a failure is transient. All other failures to read a file
-/// last until a person acts.
+/// Whether the machine lacks file descriptors or memory. Such a failure is transient. Any other failure to read a file
+/// lasts until a person acts.
 fn is_shortage(error: &std::io::Error) -> bool {
     let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
     Errno::from_io_error(error).is_some_and(|errno| short.contains(&errno))

@@ -77,7 +77,7 @@ pub(super) async fn prove(rotator: &AzureRotator, id: Uuid) -> Result<ProvenToke
 pub(super) fn may_be_redeemed(grant: &ManagedToken) -> Result<(), StepFailure> {
     if grant.strict {
         let summary = format!(
-            "{} is strict: its issuer revokes a token once it is redeemed, and this command does not save the new token",
+            "{} is strict: its issuer revokes each token that is redeemed, and this command does not save the new token",
             grant.name
         );
         let action = format!("run `perennial rotate {}` instead: it saves the new token", grant.name);

@@ -97,8 +97,8 @@ pub async fn run(args: RotateArgs, global: &Global) -> Result<ExitCode, Stop> {
             }
         }
     });
-    // The passes of all tokens run concurrently, and each of them waits for its turn. After a stop request, no further
-    // pass begins, but passes that hold a successor continue.
+    // The passes of all tokens run concurrently, but each step waits for its permits (`wait_turn`). After a stop
+    // request, no further pass begins, but passes that hold a successor continue.
     let begun = stream::iter(passes).take_until(stop.cancelled());
     let outcomes: Vec<_> = begun.buffered(all.max(1)).filter_map(future::ready).collect().await;
     report(&outcomes, args.json).map_err(|error| Stop::Failed(error.into()))?;

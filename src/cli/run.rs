@@ -36,8 +36,8 @@ Endpoints at the address `listen` of [http] (127.0.0.1:9464 by default):
   /status    the same as JSON
   /metrics   for Prometheus
   /health    200, or 503 while action is needed
-  /livez     200 while every token task runs
-  /readyz    200 once every token has been tried
+  /livez     200 while the task of every token runs
+  /readyz    200 after the first attempt for every token
 
 Signals:
   SIGHUP            check every token now

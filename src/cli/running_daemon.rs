@@ -30,13 +30,15 @@ pub(super) enum NoDaemonView {
     /// No program listens at this address, or the program did not answer in time.
     #[error("no daemon answers at {0}")]
     Silent(SocketAddr),
-    /// The server does not serve `/status`. A daemon that listens beyond loopback serves `/status` only if configured.
+    /// The server does not serve `/status`. A daemon that listens beyond loopback serves `/status` only if the
+    /// configuration says so.
     #[error("the server at {0} serves no status: set status of [http] to true")]
     NotServed(SocketAddr),
     /// Another program or another version of Perennial answered.
-    #[error("the server at {0} is not Perennial, or is another version of Perennial")]
+    #[error("the server at {0} is not Perennial, or is a different version of Perennial than this command")]
     Stranger(SocketAddr),
-    /// A daemon with other tokens answered: it belongs to another deployment, or has an older configuration.
+    /// A daemon whose tokens differ from this configuration answered. It belongs to another deployment, or has an older
+    /// configuration.
     #[error("the daemon at {0} has other tokens than this configuration")]
     OtherTokens(SocketAddr),
 }

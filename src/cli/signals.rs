@@ -5,7 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Stop;
 
-/// Listens for one signal from now on.
+/// Listens from now on for signals of this kind.
 ///
 /// # Errors
 /// Returns an error if the signal handler cannot be installed.

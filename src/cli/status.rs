@@ -36,9 +36,9 @@ Examples:
   perennial status --source vault
 
 The command asks the running daemon at the address `listen` of [http]. If no
-daemon answers, or the daemon has other tokens, the command reads the tags in
-Key Vault. The tags record a proof only once a day, so the daemon's answer is
-more exact. The last line of the output names the source.
+daemon answers, or the daemon has other tokens than the configuration, the
+command reads the tags in Key Vault. The tags record a proof only once a day, so
+the daemon's answer is more exact. The last line of the output names the source.
 
 The exit code depends on the conditions: 3 if a user must sign in, 4 if an
 administrator must act, 1 if a token could not be read and a retry may help,

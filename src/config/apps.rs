@@ -30,7 +30,7 @@ pub(super) const CERTIFICATE: &[&str] = &["secret", "key", "vault", "file", "env
 /// The keys of an assertion source.
 pub(super) const ASSERTION: &[&str] = &["managed_identity", "file", "env", "credential"];
 
-/// The keys of credentials. An app must have exactly one of them.
+/// The keys that set an app's credential. An app must have exactly one of them.
 pub(super) const CREDENTIALS: [&str; 3] = ["client_secret", "client_certificate", "client_assertion"];
 
 /// The apps of the configuration file.
@@ -48,7 +48,7 @@ struct NamedApp {
     used: bool,
 }
 
-/// The values that apps inherit from other sections. `vault` is an error if its section has a mistake.
+/// The values that apps inherit from other sections. `vault` is an error if the section `[vault]` has a mistake.
 #[derive(Clone, Copy)]
 pub(super) struct AppDefaults<'a> {
     pub(super) vault: &'a Checked<Option<Arc<str>>>,

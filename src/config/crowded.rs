@@ -17,8 +17,8 @@ pub struct ConfigWarning {
     pub action: String,
 }
 
-/// Returns one warning for each pair of user and app that has too many tokens. Two users or two apps count as different
-/// only if the configuration contains their ids.
+/// Returns one warning for each pair of user and app that has too many tokens. All tokens of an app that have no
+/// `user_oid` count as tokens of one user.
 pub(super) fn crowded(tokens: &[ManagedToken], policy: &Policy) -> Vec<ConfigWarning> {
     let mut crowds: BTreeMap<Redeemer, (usize, &ManagedToken)> = BTreeMap::new();
     for token in tokens {
@@ -35,10 +35,11 @@ fn warning(count: usize, most: usize, token: &ManagedToken, policy: &Policy) -> 
         ConfigValue::From(_) => format!("the app of {}", token.name),
     };
     let (whose, apart) = match &token.user_oid {
+        Some(user) if count == 1 => (format!("belongs to user {user}"), ""),
         Some(user) => (format!("belong to user {user}"), ""),
         None => (
             "may belong to one user".to_owned(),
-            "; if they belong to several users, set user_oid of each token to tell them apart",
+            "; if these tokens belong to several users, set user_oid of each token",
         ),
     };
     let tokens = if count == 1 { "one token".to_owned() } else { format!("{count} tokens") };

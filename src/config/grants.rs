@@ -52,7 +52,7 @@ struct Named {
     apps: Apps,
     /// The key path of `vault_url` for each token that has no vault.
     homeless: Vec<String>,
-    /// The names of the tokens, in lower case.
+    /// The key path and the name of each token. The name is in lower case.
     names: Vec<(String, String)>,
     /// The secrets that Perennial writes.
     owned: Vec<(String, SecretAddress)>,

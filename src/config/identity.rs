@@ -2,9 +2,9 @@
 //! "auto"`.
 //!
 //! This module owns the choice of the identity. The choice is made once, when the configuration is read. It depends on
-//! `[vault]` and on environment variables, and needs no request. If neither names an identity, a command other than
-//! `run` looks for a metadata service for at most a second. If there is no such service, the command uses the Azure CLI
-//! (`cli::azure_clients`).
+//! `[vault]` and on environment variables, and needs no request. If `[vault]` and the variables name no identity, a
+//! command other than `run` later asks the metadata service of an Azure virtual machine. If the service does not
+//! respond within a second, the command uses the Azure CLI (`cli::azure_clients`).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

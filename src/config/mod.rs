@@ -93,7 +93,7 @@ pub struct Config {
 /// The default vault and the identity for Key Vault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VaultSettings {
-    /// The default vault of tokens that name no other vault. The value is a base URL without a trailing slash.
+    /// The vault of the tokens that do not set `vault_url`. The value is a base URL without a trailing slash.
     pub url: Option<Arc<str>>,
     /// The identity of this process for Key Vault.
     pub identity: Identity,
@@ -104,7 +104,7 @@ pub struct VaultSettings {
 pub struct HttpSection {
     /// The address on which the endpoints listen.
     pub listen: SocketAddr,
-    /// Whether endpoints that name tokens are served, such as `/status`. Token names may reveal customers.
+    /// Whether the server has the endpoints that name tokens, such as `/status`. Token names may reveal customers.
     pub status: bool,
 }
 
@@ -258,7 +258,7 @@ fn read(path: &Path, text: &str) -> Result<toml::Table, ConfigProblems> {
             format!("is not valid TOML at line {line}, column {column}: {reason}{named}"),
         )
     })?;
-    // The `config` crate reads a name such as `"a[9]"` as a path into a list of ten items.
+    // The `config` crate reads a name such as `"a[9]"` as a path into a list of ten items. So such a name is rejected.
     let strange: Vec<Problem> = table
         .keys()
         .filter(|key| printable(key) != **key)
@@ -271,8 +271,8 @@ fn read(path: &Path, text: &str) -> Result<toml::Table, ConfigProblems> {
     }
 }
 
-/// Merges the file and the environment. Values stay text, since the option `try_parsing` would change the id 0123 to
-/// 123.
+/// Merges the file and the environment. The values of variables stay text, since the option `try_parsing` would change
+/// the id 0123 to 123.
 fn merge(
     path: &Path,
     sections: toml::Table,

@@ -20,7 +20,7 @@ pub(super) const RENEW: &[&str] = &["lifetime", "before", "identity", "known"];
 /// days and must not expire in this time.
 const LEAST: TimeDelta = TimeDelta::days(8);
 
-/// The longest lifetime that a secret may have. The portal offers no longer lifetime (docs/azure-facts.md F602).
+/// The longest lifetime that a secret may have, as in the portal (docs/azure-facts.md F602).
 const MOST: TimeDelta = TimeDelta::days(730);
 
 /// The minimum time between two renewals.
@@ -95,7 +95,7 @@ fn is_renewable(section: &Section<'_>, credential: &CredentialSource) -> Checked
             "needs a certificate in a vault, where the new version is created: client_certificate = { key = \"name\" }; without `renew`, Perennial only warns before the certificate expires"
         }
         CredentialSource::ManagedIdentity(_) | CredentialSource::Assertion(_) => {
-            "is only for client secrets and certificates: remove `renew`, since another issuer renews this credential"
+            "is only for client secrets and certificates: remove `renew`, since Perennial cannot renew an assertion"
         }
     };
     Err(section.note("renew", what))
@@ -134,7 +134,7 @@ pub(super) fn not_in_token(path: &str, mut value: Value, problems: &Problems) ->
 pub(super) type KeyedApp = (String, Arc<ManagedApp>);
 
 /// Reports a credential that Perennial renews for one app, if another app with another client id reads this credential.
-/// A renewal would replace that app's credential. Also reports a credential that two apps renew.
+/// A renewal would also replace the credential of the other app. Also reports a credential that two apps renew.
 pub(super) fn collisions(apps: &[KeyedApp], problems: &Problems) {
     let mut renewed: HashMap<(&str, String), &KeyedApp> = HashMap::new();
     let renewable = || apps.iter().filter_map(|keyed| Some((keyed, renewable_object(&keyed.1)?)));

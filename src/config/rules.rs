@@ -27,7 +27,7 @@ pub(super) fn token_name(text: &str) -> Result<TokenName, Wanted> {
     if fits && starts {
         Ok(TokenName::new(text))
     } else {
-        Err("must be at most 64 letters, digits, `-`, `_` and `.`, starting with a letter or a digit")
+        Err("must be 1 to 64 letters, digits, `-`, `_` or `.`, and start with a letter or a digit")
     }
 }
 
@@ -46,7 +46,7 @@ pub(super) fn guid(text: &str) -> Result<String, Wanted> {
 /// `init` contain it where only the user knows the right GUID.
 pub(super) const PLACEHOLDER: &str = "is a placeholder: replace the zeros with the real GUID";
 
-/// Parses the id or domain of a single tenant. `common` is rejected, because Entra does not accept it for all grants
+/// Parses the id or domain of a single tenant. `common` is rejected, because Entra refuses some requests with `common`
 /// (docs/azure-facts.md F101).
 pub(super) fn tenant(text: &str) -> Result<String, Wanted> {
     let label = |label: &str| {
@@ -88,7 +88,7 @@ pub(super) fn vault_url(text: &str) -> Result<Arc<str>, Wanted> {
     // (docs/azure-facts.md F222).
     if url.host().contains(".vaultcore.") {
         return Err(
-            "must be the vault's own name, such as https://NAME.vault.azure.net: DNS resolves this name to the private endpoint",
+            "must be a name without `vaultcore`, such as https://NAME.vault.azure.net: DNS resolves this name to the private endpoint",
         );
     }
     Ok(url.as_str().trim_end_matches('/').into())
@@ -129,7 +129,8 @@ pub(super) fn line(text: &str) -> Result<String, Wanted> {
     }
 }
 
-/// Parses a command as a person types it. Actions show the command between back-ticks.
+/// Parses a command as a person types it. The command must not contain a backtick, because messages put it between
+/// backticks.
 pub(super) fn command(text: &str) -> Result<String, Wanted> {
     let command = line(text)?;
     if command.contains('`') { Err("must not contain a backtick") } else { Ok(command.trim().to_owned()) }

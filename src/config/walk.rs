@@ -66,7 +66,7 @@ pub(super) type Wanted = &'static str;
 #[derive(Debug, Default)]
 pub(super) struct Problems {
     found: RefCell<Vec<Problem>>,
-    /// The variable that has set each key, so that a problem with the key can name the variable.
+    /// The environment variables that set keys, by key path. A problem with such a key also names the variable.
     variables: BTreeMap<String, String>,
 }
 
@@ -202,7 +202,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Returns `true` or `false`. From an environment variable, the value is the text `true` or `false`.
+    /// Returns the value of a key that must be `true` or `false`. In an environment variable, the value is a text.
     pub(super) fn flag(&self, key: &str) -> Checked<Option<bool>> {
         let kind = self.get(key).map(|value| &value.kind);
         match kind {

@@ -61,7 +61,7 @@ impl Daemon {
         V: Vault + Send + Sync + 'static,
         R: Resource + Send + Sync + 'static,
     {
-        // All tokens start at once. Only the shared limits delay them.
+        // The tasks of all tokens start at once. Only the shared limits delay their requests.
         let turns = Turns::new(clock.clone());
         let grants = rotators.iter().map(|rotator| (&rotator.grant, &rotator.timing));
         let mut daemon = Self {
@@ -141,7 +141,7 @@ impl Daemon {
         tokio::select! {
             Some(ended) = tokens.join_next() => {
                 let reason = ended.err().map_or_else(|| "no panic".to_owned(), |error| error.to_string());
-                format!("a token task exited unexpectedly: {reason}")
+                format!("the task of a token exited unexpectedly: {reason}")
             }
             Some(_) = renewals.join_next() => "the task of an app's renewal exited unexpectedly".to_owned(),
             Some(_) = notifiers.join_next() => "an alert or heartbeat task exited unexpectedly".to_owned(),
@@ -150,7 +150,8 @@ impl Daemon {
     }
 
     /// Stops the daemon. A task that holds a successor tries to save it until the end of the grace period. All other
-    /// tasks end within a few seconds. Returns whether all tasks have ended in time, so that all successors are saved.
+    /// tasks end within a few seconds. Returns `true` if all tasks have ended in time. In this case, all successors are
+    /// saved.
     pub async fn stop(&mut self) -> bool {
         let grace = Grace::begin();
         self.stop.cancel();
@@ -167,7 +168,7 @@ impl Daemon {
             for grant in &lost {
                 let action = grant.deployment.typed(&format!("sign in: `perennial login {}`", grant.name));
                 error!(event = "successor_lost", token = %grant.name, action,
-                    "Perennial stopped before it could save the new token of a strict token, so the new token is lost; the stored token no longer works");
+                    "Perennial stopped before it could save the new token, so the new token is lost. Because the token is strict, the stored token no longer works");
             }
             let kept = self.holds.successors().saturating_sub(lost.len());
             if kept > 0 {

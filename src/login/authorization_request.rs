@@ -85,7 +85,8 @@ impl AuthorizationRequest {
 
     /// The URL of the sign-in page (docs/azure-facts.md F131). Of the verifier, the URL contains only a hash.
     ///
-    /// The page always asks for an account. So the browser cannot silently use a remembered account.
+    /// The page always asks for an account or, with a `login_hint`, for credentials. So the browser cannot silently use
+    /// a remembered account.
     pub fn url(&self, mut endpoint: Url, request: &Request<'_>) -> Url {
         let mode = match request.mode {
             ResponseMode::FormPost => "form_post",

@@ -1,4 +1,4 @@
-//! Explains Entra's rejections to the user who signs in. The texts come from `ports::diagnosis`.
+//! Explains Entra's rejections to the user who signs in. Most action texts come from `ports::diagnosis`.
 
 use super::StepFailure;
 use crate::ports::IssuerError;

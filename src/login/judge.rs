@@ -1,5 +1,5 @@
-//! Decides whether the response of a sign-in may be stored. Checks tenant, app, user, scopes, MFA, the token's
-//! lifetime, and Partner Center's verdict.
+//! Decides whether the token from a sign-in may be stored. Checks tenant, app, user, scopes, MFA, the token's lifetime,
+//! and Partner Center's verdict.
 //!
 //! This module owns the order of the checks and the text of each rejection. The user must be the same as in the newest
 //! version's tags, so that a user is not replaced by accident. The option `--replace-user` skips this comparison.
@@ -14,7 +14,7 @@ use crate::process::text;
 use crate::token::claims::Claims;
 use crate::token::managed::{ManagedToken, Verify};
 
-/// The minimum lifetime of an acceptable refresh token. Tokens from a redirect of the platform `spa`, and their
+/// The minimum lifetime of an acceptable refresh token. Tokens from a redirect URI of the platform `spa`, and their
 /// successors, expire 24 hours after the sign-in (docs/azure-facts.md F108). All other tokens are valid for weeks.
 const SHORT_LIVED: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 
@@ -149,8 +149,8 @@ fn shown(oid: Option<&str>) -> String {
     answer::object_id(oid).unwrap_or_else(|| "(unknown)".to_owned())
 }
 
-/// Checks that the user is the user in the vault's tags. If the tags or the configuration name a user, the response
-/// must name the user, too.
+/// Checks that the user who signed in is the user in the tags of the stored token. If the tags or the configuration
+/// name a user, the response must also name a user.
 fn same_user(expected: &Expected<'_>, whose: &Whose, sign_in_name: Option<&str>) -> Result<(), StepFailure> {
     let name = &expected.grant.name;
     let now = whose.user_oid.as_deref();
@@ -161,7 +161,7 @@ fn same_user(expected: &Expected<'_>, whose: &Whose, sign_in_name: Option<&str>)
                 "Entra's answer does not say which user signed in, but user_oid of {name} allows only {pinned}"
             ),
             format!(
-                "if scope of {name} has `openid`, also add `profile`; or remove user_oid from the configuration"
+                "if scope of {name} has `openid`, add `profile` to scope; or remove user_oid from the configuration"
             ),
         ));
     }
@@ -187,7 +187,7 @@ fn same_user(expected: &Expected<'_>, whose: &Whose, sign_in_name: Option<&str>)
 }
 
 /// Checks that the granted scopes include the scopes that each redemption requests. `.default` stands for all consented
-/// scopes. If the response names no scopes, the check passes.
+/// scopes, so it is not checked. If the response names no scopes, the check passes.
 fn covers(
     grant: &ManagedToken,
     client_id: &str,
@@ -224,7 +224,7 @@ fn no_second_factor(grant: &ManagedToken) -> StepFailure {
         Remedy::Login,
         "the sign-in used no second factor (no `mfa` in amr): Partner Center rejects every call with such a token (900421), and a refresh token cannot get a second factor later",
         format!(
-            "register MFA for this user and require it (a Conditional Access policy or security defaults; a federated provider must send the claim), then run `perennial login {name}` in a private browser window"
+            "register MFA for this user and require it with a Conditional Access policy or security defaults (a federated provider must send the MFA claim), then sign in: `perennial login {name}`, in a private browser window"
         ),
     )
 }

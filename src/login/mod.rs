@@ -1,8 +1,8 @@
-//! Signing in a user: the request, the valid responses, and whether a response may be stored.
+//! Signing in a user: the request, the valid responses, and whether the token in a response may be stored.
 //!
 //! This module owns every decision of an interactive sign-in, and the text and the action for each rejection. The
-//! methods are the OAuth authorization code with PKCE, the device code, and an imported token. This module is pure:
-//! random bytes and time are arguments. `cli::login` and `azure` own sockets and requests.
+//! sign-in methods are the OAuth authorization code with PKCE, the device code, and an imported token. This module is
+//! pure: random bytes and time are arguments. `cli::login` and `azure` own sockets and requests.
 //!
 //! Invariants: Only responses to this program's own request are accepted (`state`, `nonce`, verifier). No text shows a
 //! code, a token or unchecked text from a peer.
@@ -72,7 +72,7 @@ impl std::error::Error for StepFailure {}
 /// token and an ID token. Microsoft's libraries request the same scopes.
 ///
 /// Entra names the user only if `profile` is requested (id-token-claims-reference). If the configured scope contains
-/// `openid`, only `offline_access` is added, because another issuer than Entra may reject a scope that was not granted
+/// `openid`, only `offline_access` is added. An issuer other than Entra may reject a further scope that was not granted
 /// (RFC 6749, 6).
 pub fn scopes(of_grant: &str) -> String {
     let mut words: Vec<&str> = of_grant.split_ascii_whitespace().collect();

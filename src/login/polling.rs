@@ -65,8 +65,8 @@ impl Polling {
                     Remedy::Retry | Remedy::Login | Remedy::Operator => return PollingTurn::Over,
                 },
             },
-            // After a timeout, exponential backoff is required (RFC 8628, 3.5). An answer that is not understood can come
-            // from a proxy.
+            // After a timeout, exponential backoff is required (RFC 8628, 3.5). An answer that is not understood can
+            // come from a proxy, so polling continues.
             IssuerError::Unreachable(_) | IssuerError::NotUnderstood(_) => self.ease(None),
             IssuerError::Unavailable { retry_after, .. } => self.ease(*retry_after),
             IssuerError::NoRefreshToken => return PollingTurn::Over,

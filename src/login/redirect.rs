@@ -32,7 +32,7 @@ pub enum NotOurs {
     OtherState,
     /// The pasted address is incomplete, because its end is missing.
     Cut,
-    /// The redirect has neither a code nor an error, or has both.
+    /// The redirect has neither a code nor an error, has both, or has a parameter twice.
     Unreadable,
 }
 

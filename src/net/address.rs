@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use reqwest::Url;
 
 /// The base URL of a peer. The URL uses HTTPS and may have a port and a path. The URL has no user, no query, and no
-/// slash after the path. Only the host's own identity endpoint may use plain HTTP (`of_host`).
+/// slash after the path. The only exception is the identity endpoint of this machine, whose URL may use plain HTTP
+/// (`of_host`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl(Url);
 

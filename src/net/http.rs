@@ -4,9 +4,9 @@
 //! `Retry-After`. The client does not retry; the rotation loop does.
 //!
 //! The client uses only HTTP/1.1, because `Cargo.toml` omits the feature `http2`. HTTP/2 would make the program half a
-//! megabyte larger. No test would cover HTTP/2, because the simulated services do not support it. At most 64 steps run
-//! at the same time (`rotation::pace`), so HTTP/1.1 needs few connections. Requests ask for uncompressed responses, and
-//! the Azure SDK is built without gzip and deflate.
+//! megabyte larger. No test would cover HTTP/2, because the simulated services do not support it. At most 64 requests
+//! for tokens run at the same time (`rotation::pace`), so HTTP/1.1 needs few connections. Requests ask for uncompressed
+//! responses, and the Azure SDK is built without gzip and deflate.
 //!
 //! Invariants: Redirects are not followed. No response body is read beyond its limit. Text from a peer is checked
 //! before it is kept.
@@ -137,7 +137,8 @@ impl Http {
         held.direct.clone().unwrap_or(shared)
     }
 
-    /// Returns the current client and rebuilds it if due. If rebuilding fails, the old client stays in use.
+    /// Returns the client. If a rebuild is due, rebuilds the client first. If rebuilding fails, the old client stays in
+    /// use.
     pub fn client(&self) -> reqwest::Client {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let due = if held.distrusted { CLIENT_KEPT_FOR } else { CLIENT_FRESH_FOR };
@@ -217,8 +218,8 @@ pub async fn exchange(
     counted(http, &client, calls.begin(peer, operation), request).await
 }
 
-/// Sends a request to a receiver of alerts or heartbeats, and reads the response. Such a URL may be secret. Unlike with
-/// `exchange`, a request to loopback bypasses the proxy.
+/// Sends a request to a receiver of alerts or heartbeats, and reads the response. Unlike with `exchange`, a request to
+/// loopback bypasses the proxy.
 ///
 /// # Errors
 /// There was no response.

@@ -70,7 +70,7 @@ impl Loopback {
     }
 }
 
-/// Starts a server on a free port that answers every request with `answer`.
+/// Starts a server on a free port. The server answers every request with `answer`.
 pub(crate) async fn serve(answer: impl Fn(&Seen) -> Response + Clone + Send + Sync + 'static) -> Loopback {
     let (acceptor, ca_pem) = certificate();
     let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a port");

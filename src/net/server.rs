@@ -3,9 +3,10 @@
 //! This module owns the accept loop and the limits on clients: connections, file descriptors, time and memory.
 //!
 //! A new connection is always accepted. If all slots are taken, the server closes the connection that has been idle
-//! longest. Otherwise new connections would wait in the kernel, and health checks would fail while other clients keep
-//! connections open. Closing an idle connection does no harm, because an HTTP client then repeats its request on a new
-//! connection. During `login`, the browser's connection is never closed for a new connection (`Connection::keep`).
+//! longest. Without this rule, new connections would wait in the kernel, and health checks would fail while other
+//! clients keep connections open. Closing an idle connection does no harm, because an HTTP client sends its next
+//! request on a new connection. During `login`, the browser's connection is never closed for a new connection
+//! (`Connection::keep`).
 //!
 //! Invariant: each connection is opened in its own task, so that a slow TLS handshake delays no other client.
 //!
@@ -327,15 +328,15 @@ pub async fn read_body(body: Body, most: usize, within: Duration) -> Result<Byte
 
 /// Whether every host name in a request stands for this machine. This check prevents DNS rebinding, in which an
 /// attacker's domain resolves to this machine. In such an attack, the browser still sends the attacker's host name. A
-/// request without a host name does not come from a browser.
+/// request without a host name passes, because it does not come from a browser.
 pub fn is_for_this_machine(uri: &Uri, headers: &HeaderMap) -> bool {
     let named = headers.get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or_default());
     let target = uri.authority().map(axum::http::uri::Authority::as_str);
     target.into_iter().chain(named).all(|host| names_this_machine(host, None))
 }
 
-/// Whether a host, with or without a port, is `localhost` or a loopback address. If `wanted` is set, another port does
-/// not match.
+/// Whether a host, with or without a port, is `localhost` or a loopback address. If `wanted` is set and the host has a
+/// port, the two ports must be equal.
 pub fn names_this_machine(host: &str, wanted: Option<u16>) -> bool {
     let (name, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, rest)) => match address.parse::<Ipv6Addr>() {

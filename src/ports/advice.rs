@@ -19,7 +19,7 @@ pub enum Advice {
     AcceptConsent,
     /// Sign in from a device that the tenant accepts.
     Device,
-    /// Check the stored value, then sign in.
+    /// Check the value that is stored as the token, then sign in.
     StoredValue,
     /// Enable the user's account.
     EnableAccount,
@@ -83,7 +83,7 @@ pub enum Advice {
     Outage,
     /// Look up the error number.
     LookUp,
-    /// Fix the network to the service, which did not respond. The field says why.
+    /// Fix the network, because the service did not respond. The field says why.
     Network(NoResponse),
     /// Exempt the service from interception, because a server on the way responded in the service's place.
     Intercepted,
@@ -103,8 +103,8 @@ impl Advice {
         }
     }
 
-    /// Whether the reason for a rejection with this advice may be that some of Entra's servers do not know a new
-    /// credential yet (docs/azure-facts.md F115).
+    /// Whether a rejection with this advice may only mean that some of Entra's servers do not know a new credential yet
+    /// (docs/azure-facts.md F115).
     pub fn may_be_propagation(self) -> bool {
         matches!(self, Self::ClientSecret | Self::Assertion | Self::FederatedCredential)
     }

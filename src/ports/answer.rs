@@ -8,9 +8,9 @@
 //!   token is worse than stopping with an alert.
 //! - If at least one of the two tokens names the configured value and none names another value, the response matches.
 //! - If a claim is present only in a form that cannot be compared, the response is rejected.
-//! - If no token names a value, the value is unverified. The value is also unverified if no value is configured and the
-//!   two tokens disagree. The condition `identity_unverified` reports an unverified value. The successor is saved
-//!   nevertheless, because a token that is never rotated expires.
+//! - If a value is configured and neither token names one, the value is unverified. The value is also unverified if no
+//!   value is configured and the two tokens disagree. The condition `identity_unverified` reports an unverified value.
+//!   The successor is saved nevertheless, because a token that is never rotated expires.
 
 use std::fmt;
 
@@ -27,7 +27,7 @@ pub enum Fact {
     Tenant,
     /// The app to which the token was issued.
     App,
-    /// The user that the configuration sets by `user_oid`.
+    /// The user of the token (`user_oid` in the configuration).
     User,
 }
 
@@ -170,8 +170,8 @@ fn said(configured: Option<&str>, claims: &[&Claim]) -> Said {
     }
 }
 
-/// The app for which an ID token was issued. The audience can name several apps (`OpenID` Connect Core 2). If it names
-/// `client_id`, returns `client_id`.
+/// The app for which an ID token was issued. If the audience names several apps (`OpenID` Connect Core 2), returns
+/// `client_id` if it is one of them, and otherwise the first app.
 fn audience(aud: &Claim, client_id: &str) -> Claim {
     match aud {
         Claim::List(apps) => {

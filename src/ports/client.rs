@@ -54,7 +54,8 @@ impl ClientProof {
     }
 }
 
-/// A request for a token of the app itself. The request tests the app's credential and redeems no refresh token.
+/// A request for an access token of the app itself, without a user. The request tests the app's credential and redeems
+/// no refresh token.
 #[derive(Debug)]
 pub struct AppSignIn<'a> {
     /// The app's home tenant: a GUID or a verified domain.

@@ -65,7 +65,7 @@ pub fn diagnose(refusal: &OAuthError) -> Diagnosis {
 }
 
 /// Finds the table row of a number. The number 70002 means invalid credentials of the client or of the grant, and
-/// `error` tells which of the two is meant. For the grant, there is no row.
+/// `error` tells which of the two is meant. If the grant is meant, returns `None`.
 pub fn row_of(code: u32, error: &str) -> Option<&'static Row> {
     if code == table::CREDENTIALS && error != "invalid_client" {
         return None;

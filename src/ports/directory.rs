@@ -26,7 +26,7 @@ pub enum Caller<'a> {
         tenant: &'a str,
         /// The app's id.
         client_id: &'a str,
-        /// The client secret or assertion that authenticates the app. Entra accepts its credential at present.
+        /// The client secret or assertion that authenticates the app. Entra accepts this credential at present.
         proof: &'a ClientProof,
     },
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ports::advice::Advice;
 
-/// Who must act on a failure. The rotation loop branches only on this value.
+/// Who must act on a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Remedy {
@@ -48,7 +48,7 @@ impl Remedy {
 pub enum Kind {
     /// The token's vault secret does not exist yet.
     NeverSignedIn,
-    /// The refresh token's grant has ended.
+    /// The refresh token has expired or was revoked, or the stored value is not a refresh token.
     LoginRequired,
     /// The user signed in without a required second factor.
     MfaRequired,
@@ -318,7 +318,7 @@ impl Trace {
     }
 }
 
-/// A failure of one step.
+/// Why an attempt failed, for example to rotate a token or to renew an app's credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The kind of the condition that this failure opens.

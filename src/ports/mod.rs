@@ -65,7 +65,8 @@ pub struct RefreshResponse {
     pub expires_in: Duration,
     /// The granted scopes, as named in the response.
     pub scope: Option<String>,
-    /// The refresh token's lifetime, if the response names it. Entra usually does not (docs/azure-facts.md F107).
+    /// The refresh token's lifetime, if the response names it. Entra usually does not name it (docs/azure-facts.md
+    /// F107).
     pub refresh_expires_in: Option<Duration>,
     /// The claims of the ID token, if the response has an ID token that can be parsed.
     pub id_claims: Option<Claims>,
@@ -211,7 +212,7 @@ pub struct IdentityExpiry {
     pub action: Arc<str>,
 }
 
-/// The secrets of Key Vault. Each method sends `id` as the client request id.
+/// The secrets of Key Vault. Each request sends `id` as the client request id.
 pub trait Vault: Certificates {
     /// Returns the expiry of the secret or certificate of this process's own identity. Returns `None` if the identity
     /// has neither, or if the expiry is unknown.
@@ -331,7 +332,7 @@ pub enum SecretRole {
 pub struct Acceptance {
     /// Whether the resource accepted the access token.
     pub accepted: bool,
-    /// Whether the sign-in behind the access token used MFA, if the resource says so.
+    /// Whether the sign-in behind the access token used MFA. `None` if the resource does not say.
     pub mfa: Option<bool>,
     /// The tenant of the access token, according to the resource.
     pub tenant_id: Option<String>,
@@ -359,8 +360,8 @@ impl Acceptance {
 
 /// Partner Center, the service that receives the access token.
 pub trait Resource {
-    /// Checks whether the resource accepts the token, including MFA. Idempotent. The implementation limits how long a
-    /// check takes.
+    /// Checks whether the resource accepts the token, and whether the resource recognizes MFA. Idempotent. The
+    /// implementation limits how long a check takes.
     ///
     /// # Errors
     /// The resource gives no verdict if it does not respond, throttles or returns a 5xx status. Rotation continues

@@ -70,7 +70,7 @@ pub enum VaultError {
         /// Key Vault's error number, such as 10032 in `AKV10032`.
         akv: Option<u32>,
     },
-    /// Key Vault denies access to this identity.
+    /// Key Vault denies access to Perennial's identity.
     #[error("Key Vault denied access: {}", forbidden_text(.0))]
     Forbidden(Forbidden),
     /// The requested version is disabled.
@@ -233,7 +233,7 @@ impl VaultError {
                 };
                 match caller {
                     Some(oid) => format!(
-                        "give this identity the rights by an access policy: `az keyvault set-policy --name {vault} --object-id {oid} {rights}`{more}; the command replaces this identity's permissions of these kinds, so also list those that other programs with this identity need"
+                        "give this identity the rights by an access policy: `az keyvault set-policy --name {vault} --object-id {oid} {rights}`{more}; the command replaces this identity's earlier permissions of the same kind, so add the permissions that other programs with this identity need"
                     ),
                     None => format!(
                         "give this identity the {in_words} by an access policy: Azure portal, Key vaults, {vault}, Access policies{more}"

@@ -12,8 +12,8 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
-/// The clock ignores a difference from the vault's time of at most this much real time. Latency and the whole seconds
-/// of a `Date` header cause such differences.
+/// The largest difference from the vault's time that the clock ignores, in real time. Latency and the whole seconds of
+/// a `Date` header cause such differences.
 const UNNOTICED: Duration = Duration::from_secs(2);
 
 /// The clock reports a jump of more than this limit, so that a wait can end early. A smaller jump delays nothing
@@ -83,7 +83,7 @@ impl Anchor {
 #[derive(Debug)]
 struct Run {
     base: Timestamp,
-    /// How long the clock had run before that change.
+    /// How long the clock had run before the last change of its speed.
     before: TimeDelta,
     since: Instant,
     speed: f64,

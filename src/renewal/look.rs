@@ -21,7 +21,7 @@ use crate::token::version::{Version, tag};
 pub struct CredentialLook {
     /// The clock's uptime when the look began.
     pub up: TimeDelta,
-    /// The time at which the vault answered, by the vault's clock.
+    /// The time of the look: the vault's time or the host clock's time, whichever is earlier.
     pub at: Timestamp,
     /// The newest version in the vault. Its value is the held secret.
     pub newest: Version,
@@ -35,10 +35,10 @@ pub struct CredentialLook {
     pub object_id: Uuid,
     /// The secrets that Entra lists, by Entra's id.
     pub listed: BTreeMap<Uuid, ListedSecret>,
-    /// The listed secrets whose hint (the first characters of the value) fits the held value, and those without a hint.
-    /// Either the held secret is one of these secrets, or Entra does not know the held secret.
+    /// The listed secrets whose hint (the first characters of the value) fits the value in the newest version, and the
+    /// listed secrets without a hint. Either the held secret is one of them, or Entra does not know the held secret.
     pub may_be_held: BTreeSet<Uuid>,
-    /// Whether Entra accepted the held secret since this look. `None` if the held secret was not tried.
+    /// Whether Entra accepted the held secret in the trial after this look. `None` before this trial.
     pub held_is_accepted: Option<bool>,
 }
 
@@ -78,10 +78,10 @@ impl Reason {
             Self::Superseded => "a newer client secret has been in the vault for a week",
             Self::Orphaned => "no version in the vault contains it",
             Self::AnswerLost => "the answer to its creation was lost",
-            Self::NotSettled => "after an hour, Entra still did not accept it every time",
+            Self::NotSettled => "after an hour, Entra still accepted it only sometimes or never",
             Self::NotSaved => "it could not be saved in the vault in time",
             Self::NotNeeded => "another client secret was stored first",
-            Self::NotTried => "Entra rejects the app or its tenant before it checks a secret",
+            Self::NotTried => "Entra rejects the app or its tenant, so the secret cannot be tested",
         }
     }
 
@@ -138,7 +138,8 @@ impl CredentialLook {
         self.listed.get(&key_id)
     }
 
-    /// Returns the held secret, if the newest version carries a secret that Entra lists and whose hint fits the value.
+    /// Returns the held secret, if the newest version carries a secret that Entra lists and whose hint, if any, fits
+    /// the version's value.
     pub fn held(&self) -> Option<&ListedSecret> {
         let key_id = Self::key_of(&self.newest)?;
         self.listed(key_id).filter(|_| self.may_be_held.contains(&key_id))

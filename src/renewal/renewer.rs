@@ -38,7 +38,7 @@ pub struct Renewer<I, V, D> {
     pub clock: Clock,
     /// The configuration of the app.
     pub app: Arc<ManagedApp>,
-    /// The name of the app, or of its token.
+    /// The app's name, or the token's name if the app has none.
     pub name: Arc<str>,
     /// The vault secret that stores the app's credential, and the rules for its renewal.
     pub target: Target,

@@ -59,7 +59,8 @@ pub struct RenewalReport {
     pub unaccepted: Option<UnacceptedVersion>,
 }
 
-/// The newest version of a certificate that Entra does not accept yet. Programs that read the newest version fail.
+/// The newest version of a certificate, if Entra does not accept this version yet. Programs that read the newest
+/// version fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnacceptedVersion {
     pub newest: VersionId,
@@ -218,7 +219,7 @@ impl Standing {
         }
     }
 
-    /// Returns the word for people.
+    /// Returns the classification in words for people.
     pub fn text(self) -> &'static str {
         match self {
             Self::Held => "in use",

@@ -58,8 +58,8 @@ pub(crate) fn version(id: &str, key_id: Option<Uuid>, day: i64) -> Version {
     version
 }
 
-/// Returns a look at the fixed moment. The first version is the newest. `fits` are the numbers of the secrets that may
-/// be the held one.
+/// Returns a look whose time is the fixed moment. The first version is the newest. `fits` are the numbers of the
+/// secrets that may be the held one.
 pub(crate) fn look(versions: Vec<Version>, listed: Vec<ListedSecret>, fits: &[u8]) -> CredentialLook {
     let newest = versions[0].clone();
     let registration = Registration { object_id: Uuid::nil(), secrets: listed };

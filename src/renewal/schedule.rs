@@ -1,7 +1,6 @@
 //! Decides the next step of a renewal, and how a look changes the renewal's state.
 //!
-//! This module is pure. It uses only the clock's uptime and the vault's time at the last look. So a wrong host clock
-//! has no effect.
+//! This module is pure. It uses only the clock's uptime and the time of the last look (`CredentialLook::at`).
 
 use chrono::TimeDelta;
 use uuid::Uuid;
@@ -148,8 +147,8 @@ impl RenewalState {
                     Some(found) => {
                         Some(RenewalAttempt::Unwanted { key_id: found.key_id, reason: Reason::AnswerLost })
                     }
-                    // Entra's list may show a created secret late. If the secret appears later than `SETTLED_AFTER`, it
-                    // is treated as an orphan.
+                    // Entra's list may show a created secret late. If the secret appears more than `SETTLED_AFTER`
+                    // after the request, it is treated as an orphan.
                     None if look.up < up + SETTLED_AFTER => Some(RenewalAttempt::Lost { name, up }),
                     None => None,
                 }
@@ -165,8 +164,8 @@ impl RenewalState {
                 self.health.failed(Part::Renewing, failure(Remedy::Operator, summary), look.at, look.up);
                 None
             }
-            // The answer to the save was lost, and the vault may still carry out the save. So the secret is not removed
-            // now. If no version carries the secret a day later, it is treated as an orphan.
+            // The vault's answer to the save may have been lost, and the vault may still carry out the save. So the
+            // secret is not removed now. If no version carries the secret a day later, it is treated as an orphan.
             Some(RenewalAttempt::New(new)) if new.was_sent => {
                 let is_late = look.at - new.since >= SAVED_WITHIN;
                 (target.is_due(&look, look.at) && !is_late).then_some(RenewalAttempt::New(new))

@@ -62,7 +62,7 @@ pub struct NewSecret {
     pub ends: Timestamp,
     /// The uptime at the secret's creation.
     pub up: TimeDelta,
-    /// The vault's time at the last look before the creation.
+    /// The time of the last look before the creation.
     pub since: Timestamp,
     /// The probes of this secret.
     pub trial: Trial,
@@ -108,7 +108,7 @@ impl Trial {
         self.accepted.is_some_and(|all| all.count >= SETTLED_PROBES && all.last - all.first >= SETTLED_AFTER)
     }
 
-    /// Records the result of a probe at the uptime `up`. A missing answer says nothing about the secret.
+    /// Records the result of a probe at the uptime `up`. Only a rejection discards the accepted probes.
     pub fn note(&mut self, verdict: CredentialVerdict, up: TimeDelta) {
         self.probed = Some(up);
         match verdict {

@@ -1,5 +1,4 @@
-//! All times and limits of a renewal. The times are measured with the clock's uptime, or with the vault's time at a
-//! look.
+//! All times and limits of a renewal. The times are measured with the clock's uptime, or with the times of looks.
 
 use chrono::TimeDelta;
 
@@ -13,8 +12,8 @@ pub const SETTLED_PROBES: u32 = 15;
 /// The time between two probes of a new secret.
 pub const PROBE_EVERY: TimeDelta = TimeDelta::seconds(60);
 
-/// Within this time, Entra must have accepted a new secret for `SETTLED_AFTER`. Otherwise Perennial removes the secret,
-/// or reports the certificate's version.
+/// Within this time, Entra must have accepted a new secret or certificate version for `SETTLED_AFTER`. Otherwise
+/// Perennial removes the secret, or reports the certificate version.
 pub const GIVE_UP_AFTER: TimeDelta = TimeDelta::hours(1);
 
 /// A new secret is saved within this time or not at all. This time is much shorter than `ORPHAN_AGE`. So no instance

@@ -43,7 +43,7 @@ pub struct Signals {
 ///
 /// The loop calls `publish` with each new state, the next step, and the events since the last call. The loop calls
 /// `pulse` before each step. During a wait, it calls `pulse` at least once in `LOOK_EVERY`. Returns the last state, or
-/// `None` if the stop request cancelled a step.
+/// `None` if the stop request canceled a step.
 ///
 /// This function is not an `async fn`, because the future of an `async fn` would store each argument twice until the
 /// task ends.
@@ -74,6 +74,7 @@ where
             rotator.timing.correct(&mut state, now);
             is_news |= jumped != before;
             // The host slept, or its clock was set. Until the next answer of the vault, the current time is uncertain.
+            // So the task checks the token at once.
             if jumped.host != before.host {
                 state = rotator.reload(state);
             }
@@ -129,8 +130,8 @@ where
                                 event.log(&token);
                             }
                             (state, events) = (done.state, done.events);
-                            // A step may correct the clock. The waits that the step has begun already use the corrected
-                            // time, so they are not shifted.
+                            // A step may correct the clock. Each wait that the step has begun uses the corrected time,
+                            // so it is not shifted.
                             jumped.corrected = jumps.borrow().corrected;
                         }
                         () = hold.may_end(&stop) => return None,
@@ -177,9 +178,9 @@ where
     }
 }
 
-/// Proves a token once. Only commands use this function. For a `strict` token, retries within the grace period if the
-/// token was not redeemed and the obstacle may pass. Such an obstacle is another process that redeems the token, or an
-/// unreachable vault.
+/// Proves a token once. Only commands use this function. If a `strict` token was not redeemed because of a transient
+/// failure, retries within the grace period. For example, another process redeems the token, or the vault is
+/// unreachable.
 pub async fn prove_within_grace<I, V, R>(
     rotator: &mut Rotator<I, V, R>,
     mut state: State,

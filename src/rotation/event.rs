@@ -35,7 +35,7 @@ impl Stepped {
 /// An event of one token.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// A read shows that the newest version has changed.
+    /// The first read shows the newest version, or a later read shows that the newest version has changed.
     VersionSeen(VersionId),
     /// The issuer redeemed the token in this version. The `Uuid` is the rotation's id.
     Proved(VersionId, Uuid),
@@ -72,7 +72,8 @@ pub enum Event {
     BuriedSignIn(VersionId, VersionId),
     /// A rotation buried a sign-in, as in `BuriedSignIn`. For now, the issuer rejects the sign-in.
     BuriedSignInRefused(VersionId, VersionId),
-    /// The second version is not a usable token. The first version, which is older, works.
+    /// The second version is not a usable token. The first version, which is older, works, so Perennial writes its
+    /// successor as the newest version.
     Rescued(VersionId, VersionId),
     /// The versions could not be listed, so the step continued without a list. The text is the reason.
     HistoryUnread(String),

@@ -12,19 +12,19 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// What would be lost if the process cancelled a token's step now.
+/// What would be lost if the process canceled a token's step now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stake {
     /// No loss: the step can be repeated.
     Nothing,
     /// The answer to a redemption would be lost. Entra leaves the redeemed token valid.
     Answer,
-    /// A successor would be lost that the vault may not contain yet. The redeemed token may already be invalid.
+    /// A successor that the vault may not contain yet would be lost. The redeemed token may already be invalid.
     Successor,
 }
 
-/// The time that a stop waits for the answer to a redemption. Most answers arrive sooner, so that the successor can be
-/// saved, too. A lost answer does no harm, since Entra leaves the redeemed token valid. A `strict` token has the stake
+/// The time that a stop waits for the answer to a redemption. Most answers arrive sooner, and then the successor can be
+/// saved. A lost answer does no harm, since Entra leaves the redeemed token valid. A `strict` token has the stake
 /// `Successor` even before its redemption, from the moment when its version is marked.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 

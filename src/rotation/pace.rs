@@ -1,11 +1,11 @@
-//! The limits of Entra and of the vaults that all tokens of a process share. This module decides whether one more
-//! request is allowed now. If not, it decides when.
+//! The limits that all tokens of a process share: the limits of Entra and of the vaults. This module decides whether
+//! one more request is allowed now. If not, it decides when.
 //!
 //! This module is pure. It owns the limits of promise 6 (docs/promises.md) that tokens share. `state` owns the limits
 //! of one token. Each time is a `Duration` since an arbitrary fixed moment, measured by a monotonic clock.
 //!
-//! A permit counts from the moment when it is taken. After the answer to its request, the permit counts for the span of
-//! its limit. The reason is that the request may have reached the service at any moment before the answer.
+//! A permit counts from the moment when it is taken. After the answer to its request, the permit still counts for the
+//! span of its limit. The reason is that the request may have reached the service at any moment before the answer.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher as _};
@@ -86,7 +86,7 @@ const NEW_VERSIONS: usize = 200;
 const CALLS: usize = 2_666;
 /// The span in which a vault counts requests.
 const VAULT_SPAN: Duration = Duration::from_secs(10);
-/// The number of steps and of vault requests that are reserved for tokens with a held successor.
+/// This many steps, and this many requests to each vault, are reserved for tokens with a held successor.
 const KEPT_FREE: usize = 8;
 
 impl Limited {
@@ -179,7 +179,7 @@ impl Usage {
         let Some(window) = self.windows.get_mut(&what) else { return };
         window.busy = window.busy.saturating_sub(1);
         if was_used && what.limit(true).1 > Duration::ZERO {
-            // Most users have only one token, which is redeemed at most once in a span. So memory for one time is
+            // Most users have only one token, which is redeemed at most once in a span. So memory for one entry is
             // reserved.
             window.ended.reserve_exact(usize::from(window.ended.is_empty()));
             window.ended.push_back(now);
@@ -225,8 +225,9 @@ impl Usage {
         self.windows.get(&what)?.ended.front().copied()
     }
 
-    /// Returns the other limit that Entra may count together with this limit. For a known user, this is the limit of
-    /// the app's unknown users. For an unknown user, this is the limit of the app's user with the most redemptions.
+    /// Returns another limit whose redemptions Entra may count together with the redemptions of this limit. For a known
+    /// user, this is the limit of the app's unknown users. For an unknown user, this is the limit of the app's user
+    /// with the most redemptions.
     fn rival(&mut self, what: Limited, span: Duration, now: Duration) -> Option<Limited> {
         let Limited::Redemptions(Redeemer { app, user }) = what else { return None };
         let of = |user| Limited::Redemptions(Redeemer { app, user });

@@ -53,7 +53,7 @@ pub struct Rotator<I, V, R> {
     pub clock: Clock,
     /// The configuration of the token.
     pub grant: Arc<ManagedToken>,
-    /// The token's rotation and proof times.
+    /// The times of the token's rotations and proofs.
     pub timing: Timing,
     /// The name of the running command, for the `managed-by` tag.
     pub command: &'static str,
@@ -117,9 +117,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         stepped
     }
 
-    /// Reads, redeems and checks the newest version. If a rotation is due or forced, or the token is `strict`, the new
-    /// state has the phase `Phase::Unsaved`. If the step needs more permits than the token has taken, the step redeems
-    /// nothing, and the token waits for its turn (`State::in_line`).
+    /// Reads, redeems and checks the newest version. After a successful redemption, the new state has the phase
+    /// `Phase::Unsaved` if a rotation is due or forced, or if the token is `strict`. If the step needs more permits
+    /// than the token has taken, the step redeems nothing, and the token waits for its turn (`State::in_line`).
     pub async fn prove(&mut self, mut state: State, force: bool) -> Stepped {
         let mut attempt = Attempt::new(rotation_id());
         state.in_line = false;
@@ -242,7 +242,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let newest = self.vaults().newest(&self.grant.secret, attempt.id).await;
         if let (Err(_), Some(sighted)) = (&newest, &mut state.sighted) {
             // While the vault cannot be read, the process that made this mark may be unable to renew the mark. So the
-            // wait for the end of that redemption starts again.
+            // wait for the end of that process's redemption starts again.
             sighted.1 = self.clock.now();
         }
         let newest = newest.map_err(|error| self.own(state, &error))?;

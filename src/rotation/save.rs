@@ -1,7 +1,7 @@
 //! The rules that make a save safe, although Key Vault has no compare-and-swap (promises 2 and 3, docs/promises.md).
 //!
-//! This module owns the meaning of a repeated read and of a list while Perennial holds a successor. It is pure:
-//! `rotate` acts on the result.
+//! This module decides what a repeated read or a list of the versions means while Perennial holds a successor. The
+//! module is pure: `rotate` acts on the result.
 //!
 //! The basic rule: *the newest version descends from the newest sign-in that is not known to be dead.* A sign-in is a
 //! version that did not come from a redemption. A person, a script or `login` wrote this version. Each version of a
@@ -25,7 +25,8 @@ use crate::rotation::schedule::is_known_dead;
 use crate::rotation::state::{PendingSave, RefusedVersion};
 use crate::token::version::{Stored, Version, VersionId, tag};
 
-/// The number of versions that one save disables. If more versions have to be disabled, later saves disable them.
+/// The maximum number of versions that one save disables. If more versions have to be disabled, later saves disable
+/// them.
 pub const RETIRED_A_SAVE: usize = 2;
 
 /// What the newest version means for a held successor, before the write.
@@ -74,9 +75,9 @@ pub fn after_list(pending: &PendingSave, versions: &[Version]) -> AfterList {
         return AfterList::NotSeen;
     };
     // The vault's times are whole seconds. So a sign-in of the same second as the written version's sign-in may be
-    // older or newer. The order is known only if that second was over at the last read of the newest version, since
-    // this read showed the newer one. If the order is unknown, the sign-in is tried, since a try costs only one
-    // redemption, and a missed sign-in would be lost. If two sign-ins have the same second, either may become the
+    // older or newer. The order is known only if that second was over at the last read of the newest version. In that
+    // case, this read showed the newer sign-in. If the order is unknown, the sign-in is tried, since a try costs only
+    // one redemption, and a missed sign-in would be lost. If two sign-ins have the same second, either may become the
     // newest, since both are good.
     let redeemed = &pending.successor.redeemed.id;
     let known = [pending.dead.as_slice(), pending.seen.as_slice(), std::slice::from_ref(redeemed)].concat();
@@ -202,8 +203,8 @@ fn parent<'a>(version: &Version, versions: &'a [Version], place: Place<'_>) -> O
 }
 
 /// Whether Perennial wrote the tags together with this version. A tool that copies tags to its own version also copies
-/// the rotation id. Perennial never uses one rotation id for two values, so two versions with the same id show a copy.
-/// If Perennial cannot tell which version is the copy, both count as sign-ins.
+/// the rotation id. Perennial never uses one rotation id for two values, so one of two versions with the same id is a
+/// copy. If Perennial cannot tell which version is the copy, both count as sign-ins.
 fn is_genuine(version: &Version, versions: &[Version], place: Place<'_>) -> bool {
     let id = version.tags.get(tag::ROTATION_ID);
     let copied_from = |other: &Version| {

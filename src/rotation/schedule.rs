@@ -41,7 +41,8 @@ const SAVE_AGAIN_EVERY: TimeDelta = TimeDelta::seconds(130);
 /// The time after which a rejected version is redeemed again, because an account may have been enabled or a policy may
 /// have changed.
 pub const AGAIN_AFTER: TimeDelta = DAY;
-/// The time after which a second redemption confirms a rejection that is not definite. Only then is a person alerted.
+/// The time after which a second redemption confirms a rejection that is not definite. A person is alerted only after
+/// this confirmation.
 pub const CONFIRM_AFTER: TimeDelta = TimeDelta::minutes(1);
 /// The interval of redemptions while Entra rejects a new credential but may still accept it. Meanwhile, the source of
 /// the credential is checked every minute.
@@ -67,7 +68,7 @@ const SHORTEST: Duration = Duration::from_secs(60);
 /// The widest range of a random wait, before the wait is reduced to `LONGEST`. The range is much wider than `LONGEST`,
 /// so in a long outage nearly every wait is `LONGEST`.
 const WIDEST: Duration = Duration::from_secs(60 << 12);
-/// The longest wait after a failure. Promise 1 relies on attempts at least once an hour in thirty days.
+/// The longest wait after a failure. Promise 1 relies on at least one attempt an hour for thirty days.
 pub const LONGEST: Duration = Duration::from_secs(60 * 60);
 /// Waits become shorter as the expiry comes nearer, except within this time before the expiry.
 const LAST_MINUTES: TimeDelta = TimeDelta::minutes(20);

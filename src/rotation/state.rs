@@ -127,7 +127,7 @@ pub struct Blocked {
     pub failure: Failure,
     /// The start of the failure.
     pub since: Timestamp,
-    /// The version that was the newest one at the start of the failure.
+    /// The version that was the newest one at the last failed attempt.
     pub version: Option<VersionId>,
     /// The time of the next check for a person's action.
     pub next_check_at: Timestamp,
@@ -159,7 +159,7 @@ pub struct Facts {
     pub proved_at: Option<Timestamp>,
     /// The version's user, if the issuer names one.
     pub user_oid: Option<String>,
-    /// The identity facts that could not be compared, and since when.
+    /// The facts that could not be compared with the configuration, and since when.
     pub unverified: Option<(Unverified, Timestamp)>,
     /// Partner Center's verdict on the version's access token.
     pub verdict: Option<Verdict>,
@@ -344,7 +344,7 @@ impl State {
 
     /// Returns the number of vault calls that a rotation may need.
     ///
-    /// A rotation makes up to 7 calls if the list has one page, and one more for each further page of its list.
+    /// A rotation usually makes 7 calls if the list has one page, and one more for each further page of its list.
     /// Versions cannot be deleted (docs/azure-facts.md F211). So with weekly rotations, a rotation makes 8 calls after
     /// half a year and 9 after a year. If the daily limit leaves too few calls, the rotation is postponed before its
     /// redemption. The search for a buried sign-in is postponed to a later proof. The list after a write is postponed,

@@ -42,11 +42,11 @@ use crate::token::version::{CONTENT_TYPE, MAX_TAGS, NewVersion, Stored, Version,
 pub const SETTLES: Duration = Duration::from_secs(2);
 /// For this time after the last write of a mark, other processes always respect the mark. After that, a process may
 /// replace a mark that has stayed unchanged for `SEEN_FOR`. The process that wrote the old mark then counts as dead,
-/// and its successor as lost.
+/// and the successor that it received counts as lost.
 const STANDS: TimeDelta = TimeDelta::minutes(15);
 /// How long a process must see an old mark unchanged, in a working vault, before it overwrites the mark. After that,
-/// the process's own mark must stay unchanged for the same time. A process that holds the successor writes its mark
-/// again at its next attempt to save.
+/// the process's own mark must stay unchanged for the same time. If another process holds the successor, it
+/// overwrites that mark at its next attempt to save.
 const SEEN_FOR: TimeDelta = TimeDelta::minutes(5);
 /// If a mark is older than this, its process counts as dead, and another process may replace the mark immediately. The
 /// command `rotate` always ends before its mark is so old.
@@ -58,12 +58,12 @@ const SETTLED_WITHIN: TimeDelta = TimeDelta::minutes(1);
 /// The interval of checks while another process redeems the token. Also the longest interval of attempts to save while
 /// this process holds the only copy of the token.
 pub const LOOK_EVERY: Duration = Duration::from_secs(65);
-/// The number of vault calls from the claim of a version to the end of its save: read, write a trial
+/// The number of vault calls from the claim of a version to the end of the save of its successor: read, write a trial
 /// version, mark, read, read, write, list, disable, disable.
 pub const CALLS_OF_A_REDEMPTION: usize = 9;
 
-/// A redemption in progress, as recorded in the tag `redeeming`. The tag contains the start of the redemption, the last
-/// renewal of the mark, the id and the command.
+/// A redemption in progress, as recorded in the tag `redeeming`. The tag contains the start of the redemption, the
+/// last renewal of the mark, the id of the redemption and the command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
     since: Timestamp,
@@ -75,12 +75,13 @@ pub struct Mark {
 impl Mark {
     /// Creates the mark of a redemption of this version that begins now.
     pub fn new(version: &Version, by: Uuid, command: &str, now: Timestamp) -> Self {
-        // The start must not be before the creation of the version. Otherwise the mark would count as a copy.
+        // The start must not be before the creation of the version. Otherwise `Mark::on` would ignore the mark.
         let since = now.trunc_subsecs(0).max(version.created);
         Self { since, said_at: since, by, command: command.into() }
     }
 
-    /// Reads the mark on a version. Ignores a mark that is older than the version, since a tool has copied it.
+    /// Reads the mark on a version. Ignores a mark that is older than the version: a tool has copied such a mark from
+    /// an older version.
     pub fn on(version: &Version) -> Option<Self> {
         let mut words = version.tags.get(tag::REDEEMING)?.splitn(4, ' ');
         let mut time = || words.next()?.parse::<Timestamp>().ok();
@@ -112,8 +113,8 @@ impl Mark {
         age < STANDS || (now - seen_since < SEEN_FOR && age < STANDS_AT_MOST)
     }
 
-    /// Returns a version's tags with the mark. If there is no room, the mark replaces a tag that Perennial writes again
-    /// later. Returns `None` if foreign tags leave no room.
+    /// Returns a version's tags with the mark. If the version has no room for another tag, the mark replaces a tag
+    /// that Perennial writes again later. Returns `None` if foreign tags leave no room.
     pub fn put(&self, tags: &Tags) -> Option<Tags> {
         let mut tags = tags.clone();
         let Self { since, said_at, by, command } = self;
@@ -175,14 +176,14 @@ pub fn elsewhere(mark: &Mark) -> Failure {
         rfc3339(*since)
     );
     let action = format!(
-        "keep that process running and find out why it cannot save; if that process has ended, do nothing: Perennial continues {} minutes after that process last wrote its tag",
+        "keep that process running and find out why it cannot save; if that process has ended, do nothing: Perennial redeems the token {} minutes after that process last wrote its tag `redeeming`",
         (STANDS + SEEN_FOR).num_minutes()
     );
     let failure = Failure::new(Kind::Unsaved, Remedy::Retry, FailureSubject::Grant, summary);
     Failure { action: Some(action.into()), ..failure }
 }
 
-/// Returns the failure for a daily limit that has no room for a redemption and its save.
+/// Returns the failure for a daily limit that leaves too few vault calls for a redemption and its save.
 pub fn no_calls_left() -> Failure {
     let summary = "Perennial has reached its daily limit of Key Vault calls, so it redeems this token later";
     Failure::new(Kind::Overdue, Remedy::Retry, FailureSubject::Saving, summary)
@@ -229,7 +230,8 @@ pub fn trial(stored: &Stored, expires: Timestamp) -> NewVersion {
 }
 
 /// Returns a failure if the version's tag names another user than the configuration. This check runs before the
-/// redemption, which would invalidate the token. A tag can be wrong, so the issuer's answer is compared, too.
+/// redemption, which would invalidate the token. A tag can be wrong, so Perennial also checks the user in the
+/// issuer's answer.
 pub fn wrong_user(grant: &ManagedToken, version: &Version) -> Option<Failure> {
     let (wanted, noted) = (grant.user_oid.as_deref()?, version.tags.get(tag::USER_OID)?);
     let differs = version.is_ours() && !wanted.eq_ignore_ascii_case(noted);
@@ -244,7 +246,7 @@ pub fn wrong_user(grant: &ManagedToken, version: &Version) -> Option<Failure> {
 /// token no longer works.
 pub fn withheld(failure: Failure) -> Failure {
     let summary = format!(
-        "{}; the stored token no longer works, and its successor is held in memory only: the successor is lost if this process ends",
+        "{}; the stored token no longer works, and the new token is held in memory only: the new token is lost if this process ends",
         failure.summary
     );
     Failure { summary, ..failure }
@@ -258,7 +260,7 @@ pub fn lost_answer(failure: Failure, mark: &Mark) -> Failure {
     }
     let Mark { since, command, .. } = mark;
     let summary = format!(
-        "{}; `{command}` redeemed the stored token at {}, and the answer with its successor was lost",
+        "{}; `{command}` redeemed the stored token at {}, and the answer with the new token was lost",
         failure.summary,
         rfc3339(*since)
     );

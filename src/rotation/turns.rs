@@ -1,8 +1,8 @@
 //! Turns: the order in which a process's tokens use the shared limits of `pace`. Tokens that hold a successor take
 //! precedence.
 //!
-//! This module owns the waiting. A token waits for its turn before its step begins. In the queue for a limit, only the
-//! first token asks for a permit. So even ten thousand waiting tokens need little processor time.
+//! In this module, a token waits for its turn before it begins a step. In the queue for a limit, only the first token
+//! asks for a permit. So even ten thousand waiting tokens need little processor time.
 //!
 //! This module measures time with the clock's uptime. No correction of the clock changes the uptime. The uptime stops
 //! while the host sleeps, and runs faster in the demo.
@@ -19,8 +19,8 @@ use super::pace::{Limited, Redeemer, Usage};
 use crate::process::clock::Clock;
 
 /// How long a token waits for a returned permit before it asks again, if the time of the next free permit is unknown.
-/// The return of a permit wakes only the queue of its own limit. But redemptions of unknown users also count for the
-/// limits of known users.
+/// The return of a permit wakes only the queue of its own limit. But the return of a permit for an unknown user can
+/// also free a permit for a known user.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// The turns of one process. Cloning is cheap, and all clones share the same limits. The default value has no limits.
@@ -36,7 +36,7 @@ struct TurnsState {
 #[derive(Debug, Default)]
 struct Shared {
     usage: Usage,
-    /// One queue for each limit at which tokens wait. Other limits have no queue.
+    /// One queue for each limit at which tokens wait.
     queues: BTreeMap<Limited, Arc<Queue>>,
 }
 
@@ -263,7 +263,8 @@ impl Permit {
         self.what == what
     }
 
-    /// Marks the permit as used, since the request is sent now. An unused permit would not count after its return.
+    /// Marks the permit as used, since the request is sent now. A permit that is returned unused does not count for
+    /// the limit.
     pub fn begin(&mut self) {
         self.was_used = true;
     }

@@ -1,10 +1,11 @@
 //! The HTTP endpoints for health and metrics and, if configured, for the status as JSON and as a page.
 //!
 //! - `/livez`, `/healthz`: 200 while every token task makes progress. These checks fail only if a restart can help.
-//! - `/readyz`: 200 once every token has been tried or waits for its turn. So a rolling upgrade keeps the old instance
-//!   until the new instance has tried its tokens. A failed attempt counts, too, so an outage cannot block the upgrade.
-//! - `/health`: the overall health. The status is 503 while any condition is critical. The query `?token=NAME` limits
-//!   the check to one token.
+//! - `/readyz`: 200 once every token has been tried or waits because of the shared call limits. So a rolling upgrade
+//!   keeps the old instance until the new instance has tried its tokens. A failed attempt counts, too, so an outage
+//!   cannot block the upgrade.
+//! - `/health`: the overall health. The HTTP status is 503 while any condition is critical. The query `?token=NAME`
+//!   limits the check to one token.
 //! - `/metrics`: the metrics for Prometheus.
 //! - `/status`, `/`: the status as JSON and as a page.
 //!
@@ -60,7 +61,7 @@ const NOT_FOUND: &str = "not found: try /health, /metrics, /livez, /readyz, /sta
 pub struct Extras {
     /// The recorder of calls to other services, for the metrics.
     pub calls: Arc<Calls>,
-    /// Whether `/status` and the status page are served.
+    /// Whether responses may name tokens. If false, `/status` and the status page are not served.
     pub status: bool,
 }
 
@@ -130,7 +131,7 @@ async fn live(State(ServeState { board, .. }): State<ServeState>) -> (StatusCode
     if board.pulses().all_turn() {
         (StatusCode::OK, "ok\n")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "a token task is stalled\n")
+        (StatusCode::SERVICE_UNAVAILABLE, "the task of a token is stalled\n")
     }
 }
 

@@ -41,8 +41,8 @@ pub struct Scrape {
     pub calls: Arc<Calls>,
     pub conditions: Vec<Condition>,
     pub now: Timestamp,
-    /// Whether the metrics name tokens. If false, rotations and conditions cover all tokens together, with an empty
-    /// token label. All other metrics with a token label are omitted.
+    /// Whether the metrics name tokens. If false, the metrics of rotations and conditions have an empty token label and
+    /// cover all tokens together. All other metrics with a token label are omitted.
     pub names: bool,
 }
 
@@ -119,7 +119,7 @@ pub const METRICS: [Metric; 15] = [
         name: "perennial_token_next_step_timestamp_seconds",
         kind: MetricType::Gauge,
         labels: &["token"],
-        help: "When the next step is due.",
+        help: "When Perennial's next step for the token is due.",
         samples: |drawn, to| instants(drawn, to, |of| of.next_step_at),
     },
     Metric {
@@ -140,7 +140,7 @@ pub const METRICS: [Metric; 15] = [
         name: "perennial_failures_total",
         kind: MetricType::Counter,
         labels: &["kind"],
-        help: "Failed attempts by the kind of condition they lead to.",
+        help: "Failed attempts, counted by the kind of condition that they open.",
         samples: failures,
     },
     Metric {
@@ -154,7 +154,7 @@ pub const METRICS: [Metric; 15] = [
         name: "perennial_app_secret_expiry_timestamp_seconds",
         kind: MetricType::Gauge,
         labels: &["client_id"],
-        help: "When the app's secret expires; only if the expiry is known and the configuration contains the app's id.",
+        help: "When the app's secret expires. Exists only if the expiry is known and the configuration contains the app's id.",
         samples: app_secrets,
     },
     Metric {
@@ -239,7 +239,7 @@ impl Collector for Piece {
 struct Drawn<'a> {
     scrape: &'a Scrape,
     snapshots: &'a [Snapshot],
-    /// The board index of the first snapshot.
+    /// The first snapshot's index on the status board.
     first: usize,
 }
 

@@ -127,7 +127,8 @@ fn sign(look: Look) -> Markup {
     }
 }
 
-/// Formats a date. A date within 60 days of `now` has a time of day but no year, any other date a year but no time.
+/// Formats a date. Within 60 days of `now`, the text has a time of day but no year. Otherwise it has a year but no time
+/// of day.
 fn date(at: Timestamp, now: Timestamp) -> String {
     let near = (at - now).abs() < TimeDelta::days(60);
     at.format(if near { "%-d %b, %H:%M" } else { "%-d %b %Y" }).to_string()

@@ -11,7 +11,8 @@ use tokio::time::MissedTickBehavior;
 use crate::status::board::StatusBoard;
 use crate::status::line::line;
 
-/// How long to wait after a change, so that several changes are sent in one line. At start-up, every token changes.
+/// How long to wait after a change, so that several changes are sent in one line. At start-up, the state of every token
+/// changes.
 const SETTLES: Duration = Duration::from_millis(500);
 
 /// Reports that the process has started and listens. The process reports this even if no token works. Otherwise systemd

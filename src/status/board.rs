@@ -1,7 +1,9 @@
-//! The status board. The tokens' tasks publish their states to the board, and all other parts of the process read them.
+//! The status board. Each token's task publishes the token's state to the board, and all other parts of the process
+//! read the board.
 //!
-//! Each task writes only its own entry, and readers build a status from all entries. The board uses a `watch` channel
-//! so that readers can wait for changes. The board also holds the counters and the liveness of the tasks.
+//! The task of a token writes only the token's entry. The task of an app's renewal writes only the renewal into the
+//! entries of the app's tokens. Readers build a status from all entries. The board uses a `watch` channel so that
+//! readers can wait for changes. The board also holds the counters and the liveness of the tasks.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -33,7 +33,7 @@ pub(crate) use self::severity::severity;
 const TOLD_AFTER_ATTEMPTS: u32 = 3;
 /// The maximum tolerated error of the host's clock. With a larger error, a valid certificate or token may seem invalid.
 pub const CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(5);
-/// Every token must have been tried once before the process has run for this long.
+/// Every token must be tried once within this time after the start of the process.
 pub const TRIED_WITHIN: TimeDelta = TimeDelta::minutes(15);
 /// For how long a restored sign-in (`BuriedSignIn`) and a foreign writer are reported.
 const TOLD_FOR: TimeDelta = TimeDelta::days(1);
@@ -123,7 +123,7 @@ impl Condition {
     }
 }
 
-/// All current conditions, the most severe first.
+/// The conditions that the snapshots and the clock's error show, the most severe first.
 pub fn conditions(snapshots: &[Snapshot], clock_skew: TimeDelta, now: Timestamp) -> Vec<Condition> {
     let mut all = of_tokens(snapshots.iter(), now);
     let skewed = snapshots.first().filter(|_| clock_skew.abs() > CLOCK_TOLERANCE);
@@ -183,7 +183,7 @@ pub fn untried(snapshots: &[Snapshot], up: TimeDelta, now: Timestamp) -> Vec<Con
         .collect()
 }
 
-/// Sorts the most severe conditions first, then the oldest.
+/// Sorts conditions: the most severe first and, within one severity, the oldest first.
 pub fn sort(conditions: &mut [Condition]) {
     conditions.sort_by(|one, other| {
         let key = |of: &Condition| (std::cmp::Reverse(of.severity), of.since, of.kind);
@@ -255,8 +255,7 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
         let since = of.verdict_since().unwrap_or(now);
         add(Kind::MfaRequired, Remedy::Login, since, SECOND_FACTOR.to_owned());
     } else if of.accepted() == Some(false) {
-        let summary =
-            "Entra redeems the token, but Partner Center does not accept its access token".to_owned();
+        let summary = "Entra redeems the token, but Partner Center rejects the access token".to_owned();
         add(Kind::PartnerCenterRefused, Remedy::Operator, of.verdict_since().unwrap_or(now), summary);
     }
     if let Some(since) = of.same_token_at {
@@ -333,10 +332,10 @@ fn failed(failure: &Failure, since: Timestamp, of: &Snapshot, now: Timestamp) ->
     }
 }
 
-/// When the token's next step became overdue. `None` if the step is not overdue. A proof is overdue after twice
-/// `prove_every`, and the first proof of a new version after 15 minutes. A rotation is overdue a day after it was due.
-/// If the last save was after the last proof, the interval counts from the save, because a save may take days. A token
-/// that waits for its turn is not overdue.
+/// When the token's next step became overdue. `None` if the step is not overdue. A proof is overdue twice `prove_every`
+/// after the last proof. The first proof of a new version is overdue after 15 minutes. A rotation is overdue a day
+/// after it was due. If the last save was after the last proof, the interval counts from the save, because a save may
+/// take days. A token that waits for its turn is not overdue.
 fn overdue_since(of: &Snapshot, now: Timestamp) -> Option<Timestamp> {
     if of.in_line {
         return None;

@@ -13,7 +13,8 @@ use crate::rotation::event::Event;
 pub enum RotationOutcome {
     /// The vault's newest version is the new refresh token.
     Saved,
-    /// Meanwhile, the vault got a newer sign-in that works. Perennial kept this sign-in and did not save its new token.
+    /// Meanwhile, the vault got a newer sign-in that works. Perennial kept this sign-in and did not save the new
+    /// refresh token.
     GaveWay,
     /// Saving failed. Perennial holds the new refresh token in memory and retries.
     Failed,

@@ -31,7 +31,7 @@ use self::heard::Heard;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenState {
-    /// The last proof, and the last acceptance by Partner Center if it is asked, are at most twice `prove_every` old.
+    /// The last proof is at most twice `prove_every` old. So is the last acceptance, if Perennial asks Partner Center.
     /// No rejection followed. An outage of Entra or Key Vault does not change this state at once.
     Current,
     /// Perennial holds a new refresh token that is not saved in the vault yet.

@@ -116,7 +116,7 @@ impl Claims {
         })
     }
 
-    /// Replaces each claim for which `is_unfit` returns true by `Odd`, so that the claim's text is never shown.
+    /// Replaces a claim by `Odd` if `is_unfit` returns true for the claim, so that the claim's text is never shown.
     #[must_use]
     pub fn without(mut self, is_unfit: impl Fn(&[&str]) -> bool) -> Self {
         let Self { tid, oid, appid, azp, aud, amr, scp, nonce, preferred_username, upn } = &mut self;

@@ -37,7 +37,7 @@ pub enum SourceError {
     /// The content is not usable as a secret.
     #[error("{place} {fault}")]
     Unusable {
-        /// The location: a path or the name of a variable.
+        /// The location, such as a path or the name of a variable.
         place: String,
         /// The reason why the content is not usable.
         fault: &'static str,

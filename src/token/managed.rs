@@ -101,7 +101,8 @@ impl Deployment {
     }
 }
 
-/// Replaces `perennial` in the commands of a text by `command`. A second call, with the result, changes nothing.
+/// Replaces `perennial` in the commands of a text by `command`. A second call with the result of the first call changes
+/// nothing.
 pub fn typed(text: &str, command: &str) -> String {
     const PLAIN: &str = "`perennial ";
     let here = format!("`{command} ");

@@ -29,8 +29,8 @@ pub const MAX_TAGS: usize = 15;
 /// (docs/azure-facts.md F207). This constant is below both limits.
 pub const MAX_TAG_CHARS: usize = 255;
 
-/// A version's tags may record a proof from at most this long before the version's creation. Perennial does not trust
-/// an older record, for example after a late write. The next proof replaces such a record.
+/// A proof in a version's tags counts only if it is at most this much older than the version. A tool may have copied an
+/// older record from the previous version. The next proof replaces such a record.
 const WRITTEN_WITHIN: TimeDelta = TimeDelta::minutes(5);
 
 /// The names of Perennial's tags in Key Vault.
@@ -75,7 +75,8 @@ pub mod tag {
     /// Entra's id of the older client secret that this version's client secret replaces.
     pub const REPLACES: &str = "replaces";
 
-    /// When Perennial found that Entra accepts this version of a certificate, after trying it for a quarter of an hour.
+    /// When Perennial found that Entra accepts this version of a certificate: Entra had accepted each try for 15
+    /// minutes.
     pub const ACCEPTED_AT: &str = "accepted-at";
 
     /// All tags that Perennial writes on a renewed client secret.
@@ -187,8 +188,8 @@ impl Version {
         parsed(self.tags.get(tag)?)
     }
 
-    /// When the token was issued: the earlier of the tag's time and the creation of this version. So a tag can bring a
-    /// rotation forward but cannot delay it.
+    /// When the token was issued: the earlier of the tag's time and the creation of this version. So a tag can make a
+    /// rotation earlier but not later.
     pub fn issued_at(&self) -> Timestamp {
         self.time(tag::ISSUED_AT).map_or(self.created, |at| at.min(self.created))
     }
@@ -328,10 +329,10 @@ pub struct ClientSecretOrigin<'a> {
 
 /// How many of the 15 tags Perennial reserves for its own records.
 ///
-/// Four of Perennial's tags have no reserved place. The verdict uses a place of the tags for a rejection, because a
-/// rejection removes the verdict. If there is no room for the code of a rejection, the rejection is not recorded as
-/// final. If there is no room for the marks of delivered alerts, a restart sends the alerts again. The tag of a
-/// redemption in progress may replace another tag (`rotation::strict`).
+/// Four of Perennial's tags have no reserved place. The verdict uses a place that is reserved for the tags of a
+/// rejection, because a rejection removes the verdict. If there is no room for the code of a rejection, the rejection
+/// is not recorded as final. If there is no room for the marks of delivered alerts, a restart sends the alerts again.
+/// The tag of a redemption in progress may replace another tag (`rotation::strict`).
 const RESERVED: usize = tag::OURS.len() - 4;
 
 fn carry_over<'a>(foreign: &'a Tags, tags: &mut Vec<(&'a str, String)>) -> Vec<String> {

@@ -43,7 +43,7 @@ pub fn pagerduty(change: &Notification, routing_key: &str, here: &Deployment, no
             "class": class(change),
             "custom_details": details(size),
         }});
-        // A link without a value is omitted. It is not sent as null.
+        // A link that is not configured is omitted, not sent as null.
         if let Some(page) = &here.page_url {
             event["client_url"] = page.as_str().into();
         }
@@ -68,8 +68,8 @@ fn class(Notification { what, condition, .. }: &Notification) -> &'static str {
     if *what == EventKind::Test { "test" } else { condition.kind.as_str() }
 }
 
-/// Formats a `CloudEvents` 1.0 event in structured mode (docs/azure-facts.md F504). A repeated notification has the
-/// same `source` and `id`.
+/// Formats a `CloudEvents` 1.0 event in structured mode (docs/azure-facts.md F504). If a notification is sent again,
+/// its `source` and `id` are the same.
 pub fn cloud_event(change: &Notification, here: &Deployment, now: Timestamp) -> Value {
     let Notification { what, condition, lasted, .. } = change;
     let named = condition.tokens.len();

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::net::no_response::NoResponse;
 
-/// The maximum wait at a receiver's request. A longer request is cut.
+/// The maximum wait at a receiver's request. If the receiver requests a longer wait, this maximum applies.
 const LONGEST_ASKED: Duration = Duration::from_secs(60 * 60);
 /// The wait after HTTP status 410 Gone (docs/azure-facts.md F504).
 pub(super) const GONE_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -101,7 +101,8 @@ impl Refusal {
     }
 }
 
-/// Whether a text is an error code such as `invalid_blocks`. A word without an underscore may be ordinary text.
+/// Whether a text is an error code such as `invalid_blocks`. A word without an underscore does not count, because it
+/// may be ordinary text.
 fn is_word(text: &str) -> bool {
     let is_short = (3..=40).contains(&text.len()) && text.contains('_');
     is_short && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')

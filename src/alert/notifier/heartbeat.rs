@@ -35,7 +35,10 @@ pub async fn keep_beating(heartbeat: Heartbeat, outbound: Outbound, board: Statu
             }
             failing = pinged.is_err();
         } else {
-            warn!(event = "heartbeat_withheld", "a token task is stalled or overdue: no heartbeat is sent");
+            warn!(
+                event = "heartbeat_withheld",
+                "the task of a token is stalled or overdue, so Perennial sends no heartbeat ping"
+            );
         }
         tokio::time::sleep(wait).await;
     }

@@ -133,7 +133,8 @@ fn ended_of(kind: Kind, cause: &Cause, of: &Snapshot, (started, now): (Timestamp
         Kind::ClockSkew | Kind::AlertUndeliverable => told,
         _ => told.of_token(of, now),
     };
-    told.with_texts("Perennial reported this before its last restart".to_owned(), "nothing".to_owned())
+    let summary = "Perennial reported this problem before its last restart";
+    told.with_texts(summary.to_owned(), "nothing".to_owned())
 }
 
 /// The mark (`rotation::told`) for an incident that was delivered to a sink.

@@ -16,7 +16,7 @@ const WITHIN: TimeDelta = TimeDelta::hours(6);
 /// How long a flapping incident must stay unchanged before it is reported again.
 const QUIET_FOR: TimeDelta = TimeDelta::hours(1);
 
-/// When one incident ended recently, and when it last began or ended.
+/// The recent ends of one incident, and the time when it last began or ended.
 #[derive(Clone, Debug)]
 pub(super) struct Flaps {
     ends: Vec<Timestamp>,

@@ -72,7 +72,7 @@ fn a_rejection_of_the_vaults_identity_names_its_action() {
         ),
         ("invalid_client", 700_213, "this can take 15 minutes to take effect"),
         ("invalid_client", 700_024, "set this host's clock"),
-        ("access_denied", 53003, "a conditional access policy for workload identities"),
+        ("access_denied", 53003, "the conditional access policy for workload identities"),
         ("invalid_grant", 53003, "Service principal sign-ins, tenant contoso"),
     ] {
         let refusal =
@@ -111,7 +111,10 @@ async fn a_host_outside_the_vaults_domain_gets_no_token() {
 async fn a_vault_of_another_cloud_is_reported() {
     let error = read("https://contoso.vault.azure.cn", "https://vault.azure.cn", "").await;
 
-    let told = VaultError::no_identity("the vault requests an access token for another cloud", false);
+    let told = VaultError::no_identity(
+        "the vault requests an access token for another cloud than [cloud] names",
+        false,
+    );
     assert_eq!(error.to_string(), told.to_string());
 }
 

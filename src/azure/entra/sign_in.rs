@@ -56,7 +56,7 @@ pub struct DevicePoll<'a> {
     pub tenant: &'a str,
     /// The client id of the app.
     pub client_id: &'a str,
-    /// The app's credential. The grant must belong to the same confidential app that redeems the refresh token later.
+    /// The app's credential. Entra must issue the refresh token to the same confidential app that redeems it later.
     pub proof: &'a ClientProof,
     /// The device code that Entra issued.
     pub device_code: &'a SecretString,

@@ -142,7 +142,8 @@ fn readable(rotator: &AzureRotator, credential: &AppCredential) -> String {
     };
     let exportable = match (source, credential.is_exportable) {
         (CredentialSource::VaultKey(_), Some(true)) => {
-            "; its private key is exportable: anyone who may read the vault's secrets can read this key (roles Key Vault Secrets User and Certificate User)"
+            "; its private key is exportable: anyone who may read the vault's secrets \
+             (role Key Vault Secrets User or Key Vault Certificate User, for example) can read this key"
         }
         (CredentialSource::VaultKey(_), Some(false)) => "; its private key cannot leave the vault",
         _ => "",
@@ -221,7 +222,7 @@ fn written(rotator: &AzureRotator, state: &State, consequence: &str) -> CheckSte
     match (state.failure(), &state.newest) {
         (Some(failure), _) => CheckStep::failed(WRITE, refused(rotator, failure, consequence)),
         (None, Some(newest)) => CheckStep::ok(WRITE, format!("saved version {}", newest.id)),
-        (None, None) => CheckStep::ok(WRITE, "saved the successor"),
+        (None, None) => CheckStep::ok(WRITE, "saved the new token"),
     }
 }
 

@@ -58,7 +58,7 @@ impl Draft {
             format!("client_secret = {{ secret = {} }}", known(&self.app_secret, "app-secret"))
         });
         format!(
-            "# Written by `perennial init`. All other keys, with their defaults: config/perennial.toml in the sources.
+            "# Written by `perennial init`. config/perennial.toml in the sources shows all keys and their defaults.
 
 [vault]
 url = {}

@@ -41,7 +41,7 @@ impl Layout {
         let customers = listed.iter().filter(|secret| text::guid(secret.name.as_str()).is_some()).count();
         match self {
             Self::Cipp if customers > 0 => remarks.push(format!(
-                "Secrets whose name is a tenant id: {customers}. In each of them, CIPP stores the refresh token of a direct tenant. Add a [[token]] for each token that Perennial should renew."
+                "Number of secrets whose name is a tenant id: {customers}. In each of these secrets, CIPP stores the refresh token of a direct tenant. Add a [[token]] for each token that Perennial should renew."
             )),
             Self::Powershell if has(EXCHANGE) => remarks.push(format!(
                 "{EXCHANGE} is ignored: it is for Exchange Online, not for Partner Center."
@@ -76,7 +76,7 @@ mod tests {
         let cipp = Layout::Cipp.remarks(&vault(&["ApplicationID", "TenantID", customer]));
         assert_eq!(cipp.len(), 3, "{cipp:?}");
         assert!(cipp[0].contains("no secret ApplicationSecret") && cipp[1].contains("`perennial login`"));
-        assert!(cipp[2].starts_with("Secrets whose name is a tenant id: 1."), "{cipp:?}");
+        assert!(cipp[2].starts_with("Number of secrets whose name is a tenant id: 1."), "{cipp:?}");
 
         let scripts = Layout::Powershell.remarks(&vault(&[&whole[..], &[EXCHANGE]].concat()));
         assert_eq!(

@@ -117,8 +117,8 @@ fn begin(desk: &LoginSession, args: &LoginArgs, url: &str, secret_variables: &[&
     None
 }
 
-/// Returns the first answer to this sign-in, from the browser or from a pasted line. An answer from the browser has a
-/// channel for the browser's last page.
+/// Returns the first answer to this sign-in, from the browser or from a pasted line. For an answer from the browser,
+/// also returns the channel to the browser's last page.
 async fn wait(
     desk: &LoginSession,
     attempt: &AuthorizationRequest,

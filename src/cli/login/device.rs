@@ -1,7 +1,7 @@
 //! `--device-code`: the user signs in on another device. Meanwhile, this program polls Entra.
 //!
-//! Each poll also sends the app's credential, because the grant must belong to the same confidential app that redeems
-//! the refresh token later.
+//! Each poll also sends the app's credential, because Entra must issue the refresh token to the same confidential app
+//! that redeems it later.
 
 use std::time::Duration;
 

@@ -123,7 +123,7 @@ impl Served {
     /// Stops accepting connections, and waits until the browser has received the last page.
     pub(super) async fn close(mut self) {
         self.stop.cancel();
-        // The result is ignored, because the task ends soon after the cancellation.
+        // The result is ignored, because the sign-in no longer needs the listener.
         let _ended = (&mut self.serving).await;
     }
 }

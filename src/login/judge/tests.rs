@@ -49,7 +49,7 @@ fn judged(grant: &ManagedToken, answer: &RefreshResponse) -> Result<Option<Strin
     judge(&expected, answer).map(|whose| whose.user_oid)
 }
 
-/// Judges a sign-in in which one claim has another value.
+/// Judges a sign-in in which the claim `name` has the value `value`.
 fn with(name: &str, value: Value) -> Result<Option<String>, StepFailure> {
     let mut changed = claims();
     changed[name] = value;

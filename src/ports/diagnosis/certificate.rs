@@ -59,7 +59,7 @@ impl Subject<'_> {
             } => {
                 let (vault, name) = (at.vault_name(), at.name.as_str());
                 format!(
-                    "make a new version: `az keyvault certificate create --vault-name {vault} --name {name} --policy \"$(az keyvault certificate show --vault-name {vault} --name {name} --query policy)\"`"
+                    "create a new version of the certificate: `az keyvault certificate create --vault-name {vault} --name {name} --policy \"$(az keyvault certificate show --vault-name {vault} --name {name} --query policy)\"`"
                 )
             }
             CredentialPlace::App { credential, .. } => {
@@ -77,8 +77,8 @@ impl Subject<'_> {
         format!("{make}; then {register}")
     }
 
-    /// Returns how to replace the app's client secret or certificate. For another credential, returns how to compare it
-    /// with the app's federated credentials.
+    /// Returns how to replace the app's client secret or certificate. For a credential of another kind, returns how to
+    /// compare it with the app's federated credentials.
     pub fn new_credential(&self) -> String {
         match self.place {
             CredentialPlace::App {

@@ -12,7 +12,7 @@ use crate::token::app::RenewIdentity;
 /// The app id of Microsoft Graph in every tenant (docs/azure-facts.md F603).
 const GRAPH_APP_ID: &str = "00000003-0000-0000-c000-000000000000";
 
-/// The end of each code that names a policy for the credentials of apps (docs/azure-facts.md F605).
+/// The suffix of each code that names a policy for the credentials of apps (docs/azure-facts.md F605).
 const POLICY: &str = "AsPerAppPolicy";
 
 /// The id of the app role `Application.ReadWrite.OwnedBy` of Microsoft Graph (docs/azure-facts.md F603).
@@ -69,7 +69,7 @@ pub const GRAPH_ROWS: &[GraphRow] = &[
     row(
         &["CredentialInvalidLifetimeAsPerAppPolicy"],
         P::LifetimeTooLong,
-        "a policy of the tenant forbids secrets that live so long",
+        "a policy of the tenant forbids credentials with such a long lifetime",
     ),
     row(
         &["InvalidAuthenticationToken", "Authentication_ExpiredToken", "Authentication_MissingOrMalformed"],
@@ -162,7 +162,7 @@ impl GraphProblem {
                 "set a shorter lifetime in `renew` of {name}; the longest lifetime is maxLifetime in the tenant's policy: {policy}; the app may also have its own policy: `az rest --method get --url {graph}/v1.0/policies/appManagementPolicies`"
             ),
             Self::Token => format!(
-                "check three possible causes: name of [cloud] must be the cloud of tenant {tenant} (public, usgov or china), no proxy may change requests to {graph}, and the app registration must exist: `az ad app show --id {app}`"
+                "check three requirements: name of [cloud] must be the cloud of tenant {tenant} (public, usgov or china), no proxy may change requests to {graph}, and the app registration must exist: `az ad app show --id {app}`"
             ),
             Self::TooManyCredentials if of.is_certificate => format!(
                 "remove certificates that no program uses: `az ad app credential list --id {app} --cert` shows their key ids, and `az ad app credential delete --id {app} --cert --key-id KEY_ID` removes one"
@@ -172,7 +172,7 @@ impl GraphProblem {
             ),
             Self::Busy => "wait: Perennial retries automatically".to_owned(),
             Self::UnknownCode => format!(
-                "look the code {code} up: https://learn.microsoft.com/graph/errors; see whether the app can be changed by hand: `az ad app credential list --id {app}`"
+                "look the code {code} up: https://learn.microsoft.com/graph/errors; check whether the Azure CLI can read the app's credentials: `az ad app credential list --id {app}`"
             ),
         }
     }
@@ -188,8 +188,7 @@ impl GraphSubject<'_> {
     }
 
     /// The command that makes the caller an owner of the app and gives the caller the permission. The command adds the
-    /// owner first. If an operator repeats the command, adding the owner again succeeds, but adding the permission
-    /// again fails.
+    /// owner first. A repeated command succeeds in adding the owner, but fails at a permission that already exists.
     fn give_right(&self) -> String {
         let (app, graph) = (self.client_id, self.base());
         let caller = match self.identity {
@@ -206,7 +205,7 @@ impl GraphSubject<'_> {
             ),
         };
         format!(
-            "let the identity{whose} manage app {app}: `p={principal} && az ad app owner add --id {app} --owner-object-id $p && az rest --method post --url {graph}/v1.0/servicePrincipals/$p/appRoleAssignments --body \"{{\\\"principalId\\\":\\\"$p\\\",\\\"resourceId\\\":\\\"$(az ad sp show --id {GRAPH_APP_ID} --query id --output tsv)\\\",\\\"appRoleId\\\":\\\"{OWNED_BY}\\\"}}\"` (may take a day){then}"
+            "let the identity{whose} manage app {app}: `p={principal} && az ad app owner add --id {app} --owner-object-id $p && az rest --method post --url {graph}/v1.0/servicePrincipals/$p/appRoleAssignments --body \"{{\\\"principalId\\\":\\\"$p\\\",\\\"resourceId\\\":\\\"$(az ad sp show --id {GRAPH_APP_ID} --query id --output tsv)\\\",\\\"appRoleId\\\":\\\"{OWNED_BY}\\\"}}\"` (this can take a day to take effect){then}"
         )
     }
 
@@ -305,8 +304,8 @@ impl DirectoryError {
 }
 
 impl VaultError {
-    /// Converts this error of a request for a Microsoft Graph access token to a failure that is not about a vault. The
-    /// identity that reads the vault has sent the request.
+    /// Converts this error to a failure that is not about a vault. The error comes from a request for a Microsoft Graph
+    /// access token, which the identity that reads the vault has sent.
     pub fn identity_failure(&self) -> Failure {
         let plain = |remedy, summary: String| {
             Failure::new(Kind::VaultIdentity, remedy, FailureSubject::CredentialSource, summary)

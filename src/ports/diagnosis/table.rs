@@ -55,8 +55,8 @@ impl Row {
         Self { diagnosis: Diagnosis { ends_grant: true, ..self.diagnosis }, ..self }
     }
 
-    /// Marks the row as unconfirmed: Entra has been seen to reject a token with this number and to redeem the same
-    /// token a minute later.
+    /// Marks the row as unconfirmed: a second rejection must confirm the first. Entra has been seen to send such a
+    /// number for a token and to redeem the same token a minute later.
     const fn unconfirmed(self) -> Self {
         Self { diagnosis: Diagnosis { is_definite: false, ..self.diagnosis }, ..self }
     }
@@ -102,7 +102,7 @@ pub const ROWS: &[Row] = &[
     login(
         &[700_003..=700_003, 135_011..=135_011, 50155..=50155],
         A::Device,
-        "device not accepted or disabled",
+        "device disabled or not accepted",
     ),
     login(&[9_002_313..=9_002_313], A::StoredValue, "stored value or request malformed"),
     row(
@@ -121,12 +121,7 @@ pub const ROWS: &[Row] = &[
     ),
     // An operator must fix the user's account.
     operator(&[50057..=50057], K::AccountDisabled, A::EnableAccount, "account disabled"),
-    operator(
-        &[50053..=50053],
-        K::AccountDisabled,
-        A::UnblockAccount,
-        "account locked or its IP address blocked",
-    ),
+    operator(&[50053..=50053], K::AccountDisabled, A::UnblockAccount, "account locked or IP address blocked"),
     operator(
         &[50034..=50034, 51004..=51004],
         K::WrongIdentity,

@@ -1,8 +1,8 @@
 //! Action texts for people. Each text has one or two sentences and names a command to type or a page to open.
 //!
 //! This module owns the texts for Entra's rejections. An operator who follows an action must be able to end the
-//! condition. So each text names the object, contains computed dates and has no unset variable. No command has a secret
-//! in its argument list.
+//! condition. So each text names the object, and its commands contain the dates and set the variables that they use. No
+//! command has a secret in its argument list.
 
 use super::network::network;
 use super::subject::{CredentialPlace, LoginMethod, Subject};
@@ -53,7 +53,7 @@ impl Subject<'_> {
         let (name, logs) = (self.name, self.sign_in_logs());
         if let CredentialPlace::Vault { .. } = self.place {
             return format!(
-                "find the failed sign-in in {logs}, and change the policy that the log names, a conditional access policy for workload identities: allow this host's address, or exclude the service principal of app {}",
+                "find the failed sign-in in {logs}, and change the conditional access policy for workload identities that the log names: allow this host's address, or exclude the service principal of app {}",
                 self.client_id
             );
         }
@@ -148,7 +148,9 @@ impl Subject<'_> {
                 self.tenant_key(),
                 self.tenant
             ),
-            _ => format!("correct scope of {name} ({scope}): it must name one resource, such as {USUAL}"),
+            _ => {
+                format!("correct scope of {name} ({scope}): use scopes of one resource only, such as {USUAL}")
+            }
         }
     }
 
@@ -200,7 +202,7 @@ impl Advice {
             Self::StoredValue => of.stored_value(),
             Self::EnableAccount => of.enable_account(),
             Self::UnblockAccount => format!(
-                "find out why the account is locked ({}), and unblock the account or its IP address",
+                "find out why the account is locked ({}), and unblock the account or the IP address",
                 of.sign_in_logs()
             ),
             Self::AssignUser => format!(
@@ -245,7 +247,7 @@ impl Advice {
             ),
             Self::Clock => "set this host's clock: `timedatectl set-ntp true`".to_owned(),
             Self::Tenant => format!(
-                "set {} (now {tenant}) to the id of the partner tenant (Entra admin center, Overview, Tenant ID) and set name of [cloud] to the cloud of this tenant; if that is not enough, sign in: {login}",
+                "set {} (now {tenant}) to the id of the partner tenant (Entra admin center, Overview, Tenant ID) and set name of [cloud] to the cloud of this tenant; if the error returns, sign in: {login}",
                 of.tenant_key()
             ),
             Self::Cloud => format!(

@@ -23,7 +23,7 @@ use crate::token::version::VersionId;
 pub struct CertificateLook {
     /// The clock's uptime when the look began.
     pub up: TimeDelta,
-    /// The time at which the vault answered, by the vault's clock.
+    /// The time of the look: the vault's time or the host clock's time, whichever is earlier.
     pub at: Timestamp,
     /// The newest enabled version in the vault.
     pub newest: ListedCertificate,
@@ -33,7 +33,7 @@ pub struct CertificateLook {
     pub object_id: Uuid,
     /// The certificates that Entra lists, by Entra's id.
     pub listed: BTreeMap<Uuid, ListedKey>,
-    /// Whether Entra accepted the newest version since this look. `None` if the newest version was not tried.
+    /// Whether Entra accepted the newest version in the trial after this look. `None` before this trial.
     pub newest_is_accepted: Option<bool>,
 }
 
@@ -57,7 +57,7 @@ impl CertificateLook {
         std::iter::once(&self.newest).chain(&self.older)
     }
 
-    /// Whether Entra lists a certificate.
+    /// Whether Entra lists the certificate with this thumbprint.
     pub fn is_registered(&self, thumbprint: &Thumbprint) -> bool {
         self.listed.values().any(|one| one.thumbprint.as_ref() == Some(thumbprint))
     }
@@ -85,9 +85,10 @@ impl CertificateLook {
         self.newest.version.expires.is_some_and(|end| end - policy.before <= now)
     }
 
-    /// Returns the next certificate to remove at Entra. A newer version must have had the mark for at least the grace
-    /// period (`GRACE`). Perennial removes only certificates that it used or registered. Before the removal, the caller
-    /// must also check that Entra accepts the newest version (`CertificateLook::newest_is_accepted`).
+    /// Returns the next certificate to remove at Entra. A version newer than this certificate must have had the mark
+    /// for at least the grace period (`GRACE`). Perennial removes only certificates that it used or registered. Before
+    /// the removal, the caller must also check that Entra accepts the newest version
+    /// (`CertificateLook::newest_is_accepted`).
     pub fn removable(&self, at: &SecretAddress) -> Option<Uuid> {
         let mut replaced_at = self.newest.version.accepted_at()?;
         self.is_registered(&self.newest.thumbprint).then_some(())?;

@@ -90,8 +90,8 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         // Perennial must never remove a certificate too early. So the earlier of two times is used: the vault's time
         // and the clock's time.
         let now = told.map_or(now, |told| told.min(now));
-        // The app itself may have to request Entra's list. To authenticate, the app needs the version in use, which the
-        // look finds. So this look begins without Entra's list.
+        // The app itself may have to request Entra's list of certificates. To authenticate, the app needs the version
+        // in use, which the look finds. So this look begins without Entra's list.
         let unregistered = KeyRegistration { object_id: Uuid::nil(), keys: Vec::new() };
         let mut look = CertificateLook::of((up, now), newest, versions, unregistered);
         let proof = self.own_proof(&look, &client_id, id).await?;
@@ -344,8 +344,8 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         Ok(())
     }
 
-    /// Returns the failure for a new version whose proof Entra rejected. The action tells a person to register the
-    /// version.
+    /// Returns the failure if Entra rejected the proof for the registration of a new version. The action tells a person
+    /// to register the version.
     fn unregistered(&self, client_id: &str, error: &DirectoryError) -> Failure {
         Failure {
             action: Some(register_of_vault(client_id, &self.0.target.at).into()),
@@ -354,11 +354,11 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         }
     }
 
-    /// Returns the failure if no version can sign the proof. Entra accepts a change only if a registered certificate
-    /// has signed the proof.
+    /// Returns the failure if no version can sign the proof. If the caller has no permission, Entra accepts a change
+    /// only with a proof that a registered certificate has signed.
     fn no_signer(&self, client_id: &str, new: &ListedCertificate) -> Failure {
         let summary = format!(
-            "no version of {} is valid and registered at app {client_id}, so none can sign the registration of version {}",
+            "no version of {} is valid and registered at app {client_id}, so no version can sign the request to register version {}",
             self.0.target.at, new.version.id
         );
         Failure {
@@ -368,7 +368,8 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
     }
 }
 
-/// Whether a refusal can be about the proof. The code for a rejected proof is not documented (docs/azure-facts.md F608).
+/// Whether a refusal can be about the proof. The code for a rejected proof is not documented (docs/azure-facts.md
+/// F608).
 fn is_about_proof(error: &DirectoryError) -> bool {
     matches!(error.problem(), Some(GraphProblem::Token | GraphProblem::UnknownCode))
 }

@@ -1,7 +1,6 @@
 //! Decides the next step of a certificate's renewal, and how a look changes the renewal's state.
 //!
-//! This module is pure. It uses only the clock's uptime and the vault's time at the last look. So a wrong host clock
-//! has no effect.
+//! This module is pure. It uses only the clock's uptime and the time of the last look (`CertificateLook::at`).
 
 use chrono::TimeDelta;
 use uuid::Uuid;
@@ -117,7 +116,7 @@ impl CertificateState {
         }
         if is_marked && is_due && look.is_spent(self.created_today(look.up)) {
             let summary = format!(
-                "the vault created {ATTEMPTS_A_DAY} versions of the certificate within a day, and the newest version expires soon"
+                "the vault created {ATTEMPTS_A_DAY} versions of the certificate within a day, and the newest version still expires soon, so Perennial creates no further version for now"
             );
             self.health.trouble_since(Part::Renewing, failure(Remedy::Operator, summary), look.at);
         }
@@ -139,7 +138,7 @@ impl CertificateState {
         }
         trial.since = up;
         let summary = format!(
-            "after an hour, Entra still does not accept version {} of the certificate every time; the previous version stays in use",
+            "after an hour, Entra still accepts version {} of the certificate only sometimes or never; the previous version stays in use",
             trial.version
         );
         self.health.failed(Part::Renewing, failure(Remedy::Operator, summary), now, up);

@@ -1,5 +1,5 @@
-//! The state of a certificate's renewal. The state is only in memory and is lost at a restart. The first look after a
-//! restart finds everything again.
+//! The state of a certificate's renewal. The state is only in memory and is lost at a restart. After a restart, the
+//! first look shows what is left to do.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,8 @@ pub struct CertificateState {
     pub must_look: bool,
     /// The uptimes at which this process requested new versions from the vault.
     pub created: Vec<TimeDelta>,
-    /// The last version that this process registered, and the uptime at the request. The answer may have been lost.
+    /// The last version that this process registered, and the uptime at the request. Entra's answer to this request may
+    /// have been lost.
     pub registered: Option<(VersionId, TimeDelta)>,
     /// The probes of the newest version.
     pub trial: Option<CertificateTrial>,

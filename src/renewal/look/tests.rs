@@ -168,7 +168,7 @@ fn each_reason_says_whether_a_renewal_failed_by_it() {
         (Superseded, false, false, "a newer client secret"),
         (Orphaned, false, false, "no version in the vault"),
         (AnswerLost, true, false, "the answer to its creation"),
-        (NotSettled, true, true, "Entra still did not accept it"),
+        (NotSettled, true, true, "Entra still accepted it only sometimes"),
         (NotSaved, true, true, "could not be saved"),
         (NotNeeded, true, false, "stored first"),
         (NotTried, true, false, "Entra rejects the app"),
@@ -246,7 +246,7 @@ fn only_an_enabled_version_whose_secret_lasts_shows_another_writer() {
     assert!(!of(vec![newest.clone(), older.clone()], at(135)), "it is due");
     assert!(!of(vec![newest, off], at(2)));
     assert!(!of(vec![older], at(2)), "it is the newest one");
-    // A person may restore an older secret once or twice.
+    // A person may restore an older secret once or twice. So two such versions do not show another writer.
     let named = |count: u8| {
         let versions = [version("v9", Some(key(9)), 9)].into_iter();
         let versions = versions.chain((0..count).map(|nth| version(&format!("v{nth}"), Some(key(nth)), 1)));

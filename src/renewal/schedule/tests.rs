@@ -284,7 +284,7 @@ fn the_age_of_a_new_secret_and_of_a_look_count_from_their_own_beginning() {
         Some(due()),
     );
     assert_eq!(next(&probed, minutes(4)), RenewalStep::Probe);
-    // The secret becomes due between two looks.
+    // The renewal becomes due between two looks.
     let early = CredentialLook { at: at(135) - minutes(2), up: hour, ..due() };
     assert_eq!(next(&at_rest(early.clone()), minutes(61)), RenewalStep::Wait(hour + LOOK_EVERY));
     assert_eq!(next(&at_rest(early.clone()), minutes(62)), RenewalStep::Create);

@@ -3,10 +3,10 @@
 //! This module owns which secrets a check reads, and which answers show a change. A check redeems nothing.
 //!
 //! A check reads the newest version. It lists the versions only if the last list failed. A list costs one request per
-//! 25 versions, has no order, and may contain several versions with the same creation time. Other programs read the
-//! newest version too. A read of the newest version always costs one request and needs only permissions that a proof
-//! also needs. A `strict` token may be redeemed only if Perennial can write, so a check also tests the writes for such
-//! a token.
+//! 25 versions, has no order, and may contain several versions with the same creation time. The newest version is also
+//! the version that other programs read. A read of the newest version always costs one request and needs only
+//! permissions that a proof also needs. A `strict` token may be redeemed only if Perennial can write, so a check also
+//! tests the writes for such a token.
 
 use uuid::Uuid;
 
@@ -50,7 +50,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 self.token_changed(&mut state, id).await
             }
         };
-        // `may_save` has already counted its own calls.
+        // `may_save` counts its own calls, except its first read.
         if about != FailureSubject::Saving {
             state.note_vault_calls(calls.unsigned_abs() as usize, now);
         }
@@ -123,8 +123,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 }
 
-/// Whether this read failure differs in kind from the failure already reported. If only the text differs, updates the
-/// text. For example, an operator has assigned a missing role, and now a firewall blocks the read. The function also
+/// Whether this read failure differs in kind from the failure already reported. For example, an operator has assigned a
+/// missing role, and now a firewall blocks the read. If only the text differs, updates the text. The function also
 /// returns true if a rejected token can no longer be read or has been deleted, because Perennial could not notice a
 /// sign-in then.
 fn is_unread_otherwise(state: &mut State, failure: Failure) -> bool {

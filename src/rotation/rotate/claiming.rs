@@ -99,7 +99,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 
     /// For the checks: tests whether a claim is possible. Returns `Ok` if both a version and tags can be written,
-    /// otherwise the failure that blocks the claim. Also returns whether the test took all three calls.
+    /// otherwise the failure that blocks the claim. Also returns whether the test made all its three calls: a read, a
+    /// write of a version, and a write of tags.
     pub(super) async fn may_save(&self, state: &mut State) -> (Result<(), Failure>, bool) {
         let mut attempt = Attempt::new(rotation_id());
         let newest = match self.vaults().newest(&self.grant.secret, attempt.id).await {
@@ -177,8 +178,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 }
 
-/// Whether an error shows that the redeemed token is still valid. This is so if the issuer answered without a
-/// successor, or if the request did not reach the issuer.
+/// Whether an error shows that the redeemed token is still valid. This is so if the issuer rejected the request or
+/// returned no successor, or if the request did not reach the issuer.
 pub(super) fn leaves_unspent(error: &IssuerError) -> bool {
     match error {
         IssuerError::Refused(_) | IssuerError::NoRefreshToken => true,

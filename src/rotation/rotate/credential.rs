@@ -34,7 +34,7 @@ const OLDER_VERSIONS_TRIED: usize = 3;
 pub(crate) struct AppCredential {
     pub(crate) client_id: String,
     key: CredentialKey,
-    /// The credential's version in the vault, if it is in a vault.
+    /// The credential's version in the vault, if the credential is in a vault.
     pub(crate) version: Option<Version>,
     /// When the credential expires, according to the certificate or the vault.
     pub(crate) expires: Option<Timestamp>,
@@ -105,8 +105,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok((credential, calls + more))
     }
 
-    /// Reads a renewed certificate. Of the versions that Entra accepts (`Version::is_accepted`), reads the newest one.
-    /// If there is no such version, reads the newest version of all.
+    /// Reads a certificate that Perennial renews. Of the versions that Entra accepts (`Version::is_accepted`), reads
+    /// the newest one. If there is no such version, reads the newest version of all.
     async fn read_accepted(&self, client_id: String, at: &SecretAddress, id: Uuid) -> Read<AppCredential> {
         let now = self.clock.now();
         let newest = self.vaults().certificate(at, None, id).await;

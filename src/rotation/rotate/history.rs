@@ -1,7 +1,7 @@
 //! Searches older versions of a secret for a buried sign-in, or for a working predecessor of an invalid value. A
 //! sign-in is buried if a rotation has written a newer version that does not descend from it.
 //!
-//! This module owns the order of the calls. `save` owns the meaning of a list of versions.
+//! This module owns the order of the calls. `save` interprets a list of versions.
 
 use uuid::Uuid;
 
@@ -26,10 +26,11 @@ pub(super) enum Tried {
 }
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
-    /// Searches for a sign-in that the newest version buries, if Perennial wrote the newest version and this process
-    /// has not searched yet. An earlier process may have died after its write and before its list, and may have left a
-    /// sign-in buried. `tests/it/rotation/interleavings.rs`, which tests every order of the steps of one save, found
-    /// this case. The search costs one more request at start-up and after a rotation by a second instance.
+    /// Searches for a sign-in that the newest version buries, if Perennial wrote the newest version. Searches again for
+    /// the same version only if a rejected version may be redeemed again. An earlier process may have died after its
+    /// write and before its list, and may have left a sign-in buried. `tests/it/rotation/interleavings.rs`, which tests
+    /// every order of the steps of one save, found this case. The search costs one more request at start-up and after a
+    /// rotation by a second instance.
     pub(super) async fn find_buried(
         &self,
         state: &mut State,

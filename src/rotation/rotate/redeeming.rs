@@ -179,9 +179,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         answer
     }
 
-    /// Returns the failure for a rejection. If Entra may not know the credential yet because it is new, the failure is
-    /// only to be retried. The age of a federated credential outside a vault is counted from the first use in this
-    /// process. Any other credential outside a vault never counts as new.
+    /// Returns the failure for a rejection. If Entra may not know the credential yet because it is new, the remedy is a
+    /// retry. The age of a federated credential outside a vault is counted from the first use in this process. Any
+    /// other credential outside a vault never counts as new.
     pub(crate) fn refused(
         &self,
         error: &IssuerError,
@@ -198,8 +198,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 }
 
-/// Adapts a failure to the age of the credential, which has been in use since `begun_at`. While the credential is new,
-/// Entra may not know the credential yet, so the failure is not definite.
+/// Adapts a failure to the age of the credential, which was created or first used at `begun_at`. While the credential
+/// is new, Entra may not know the credential yet, so the failure is not definite.
 fn unless_fresh(failure: Failure, begun_at: Option<Timestamp>, now: Timestamp) -> Failure {
     let is_fresh = begun_at.is_some_and(|at| at + CREDENTIAL_SETTLES > now);
     if is_fresh && failure.advice.is_some_and(Advice::may_be_propagation) {

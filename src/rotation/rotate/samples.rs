@@ -104,7 +104,7 @@ impl Peers {
         std::mem::take(&mut self.all().calls)
     }
 
-    /// Makes the next vault call fail whose record begins with these words.
+    /// Makes the vault return `error` for the next call whose record begins with these words.
     pub(crate) fn fail(&self, call: &'static str, error: VaultError) {
         self.all().faults.push_back((call, error));
     }
@@ -371,8 +371,8 @@ pub(crate) fn with(credential: CredentialSource) -> Arc<ManagedApp> {
         .into()
 }
 
-/// Returns one version of a certificate for each pair of months. The version is valid from the start of the first
-/// month to the start of the second month of 2026.
+/// Returns one version of a certificate for each pair of months in 2026. The version is valid from the start of the
+/// pair's first month to the start of the pair's second month.
 pub(crate) fn certificates(months: &[(u8, u8)]) -> Vec<VaultCertificate> {
     let key = rcgen::KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).expect("a key");
     let made = months.iter().enumerate().map(|(nth, (first, last))| {

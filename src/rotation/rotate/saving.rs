@@ -1,7 +1,7 @@
 //! Writes a held successor to the vault. A save reads the newest version again and either yields to another writer or
 //! writes. After a write, it lists the versions, restores a buried sign-in, and disables replaced versions.
 //!
-//! This module owns the order of the calls. `save` owns the meaning of the answers.
+//! This module owns the order of the calls. `save` interprets the answers.
 //!
 //! While Perennial holds a successor, it redeems only the versions of other writers. So Perennial notices a revoked
 //! grant only after the save. If something blocks the save, Perennial reports this at once.
@@ -194,7 +194,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let retire = match save::after_list(pending, &versions) {
             AfterList::NotSeen => {
                 pending.written = None;
-                let summary = "the vault acknowledged the new version but does not show it";
+                let summary = "Key Vault confirmed the new version, but does not list it";
                 return Err(Failure::new(Kind::Unsaved, Remedy::Retry, FailureSubject::Token, summary));
             }
             AfterList::Buried(buried) => {

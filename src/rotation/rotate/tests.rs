@@ -9,7 +9,7 @@ use super::*;
 use crate::rotation::samples::failed;
 use crate::token::version::tag;
 
-/// A version that Perennial wrote an hour ago.
+/// Returns peers whose newest version Perennial wrote an hour ago.
 fn recent() -> Peers {
     let peers = Peers::new();
     peers.all().versions = vec![stored("v0", "old", -120), ours("v1", "rt", -60, "v0")];

@@ -27,7 +27,7 @@ impl Timing {
             rescued: _,
             refused,
             unburied_at,
-            // This time comes from the vault or the configuration, not from this clock.
+            // This time comes from the vault or the configuration, so a wrong clock does not change it.
             app_secret_expires: _,
             credential_read_at,
             credential_used: _,

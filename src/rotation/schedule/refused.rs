@@ -30,9 +30,9 @@ pub fn is_final(failure: &Failure, version: &Version, now: Timestamp) -> bool {
 /// Whether a version's tags show that the version is invalid for good. The tags must have the code of a final
 /// rejection, the kind `login_required`, and a time after the creation of the version. An earlier time means that a
 /// tool copied the tags from another version. The first version of Perennial recorded no codes. So if it recorded a
-/// rejection on a vault version, each process tries that vault version once more. It also treats a code as a foreign
-/// tag: it copies the code to a new sign-in, and may then record a rejection of another kind beside the code. So a
-/// code counts only together with the kind `login_required`.
+/// rejection on a vault version, each process tries that vault version once more. The first version of Perennial also
+/// treats a code as a foreign tag: it copies the code to a new sign-in, and may then record a rejection of another kind
+/// beside the code. So a code counts only together with the kind `login_required`.
 pub fn is_known_dead(version: &Version) -> bool {
     let final_code = version.tags.get(tag::REFUSED_CODE).is_some_and(diagnosis::is_final_mark);
     let its_kind = version.tags.get(tag::REFUSED_KIND) == Some(Kind::LoginRequired.as_str());
@@ -103,7 +103,7 @@ pub fn may_ask_again(state: &State, now: Timestamp) -> bool {
     state.refused.iter().any(|refused| !stands(refused, now))
 }
 
-/// Makes all rejected versions due for a redemption, because a person reports a change (SIGHUP). A version with a
+/// Makes all rejected versions due for a redemption, after a SIGHUP or a jump of the host's clock. A version with a
 /// transient failure still waits as long as the peer requested.
 pub fn ask_again(state: &mut State) {
     if state.refused.iter().any(is_settled) {

@@ -1,7 +1,7 @@
 //! Finds the tags that the newest version still lacks. These tags record a rejection, a proof, a verdict and delivered
 //! alerts.
 //!
-//! This module is pure. `refused` and `verdict` own the meaning of their tags.
+//! This module is pure. `refused` and `verdict` define their own tags.
 
 use chrono::SubsecRound as _;
 

@@ -3,11 +3,11 @@
 //!
 //! The tag contains one word and one time. For `usable`, this is the time of the verdict. For a kind of condition, this
 //! is the start of the condition. So `status --monitor` can report the result of an earlier `rotate`, and after a
-//! restart Perennial continues the same incident. An acceptance is recorded at most daily. A rejection is recorded when
-//! it changes. A rotation writes the verdict with the new version and needs no further request.
+//! restart Perennial continues the same incident. The same verdict `usable` is recorded at most daily. A condition is
+//! recorded when its kind changes. A rotation writes the verdict with the new version and needs no further request.
 //!
-//! A rejection by the issuer has tags of its own. Only those tags can condemn a version (`refused`). A rejection
-//! replaces the verdict. So the verdict needs no additional place among the 15 tags of a version.
+//! A rejection by the issuer has tags of its own. Only those tags can condemn a version (`refused`). The issuer's
+//! rejection replaces the verdict. So the verdict needs no additional place among the 15 tags of a version.
 
 use super::MARK_EVERY;
 use crate::ports::failure::{FailureSubject, Kind};

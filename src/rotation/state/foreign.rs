@@ -16,7 +16,8 @@ pub struct ForeignWriter {
 
 impl State {
     /// Records a foreign version that Perennial did not request. A second foreign version within a day opens an
-    /// incident. Each further foreign version within a day continues the incident, even after a rotation by Perennial.
+    /// incident. Each foreign version within a day after the previous one continues the incident, even after a rotation
+    /// by Perennial.
     pub fn note_foreign_version(&mut self, now: Timestamp) {
         let known = self.foreign_writer.filter(|writer| writer.seen_at + DAY > now);
         let again = self.foreign_rotated_at.is_some_and(|at| at + DAY > now);
@@ -31,8 +32,8 @@ impl State {
         let blocked = self.blocked.as_ref().map(|blocked| &blocked.failure);
         let is_asked =
             blocked.is_some_and(|failure| failure.remedy == Remedy::Login || failure.token_refused());
-        // If the rejected version can no longer be read, this newer failure hides the rejection. The known tags still
-        // show it.
+        // If the rejected version can no longer be read, the failure of the read hides the rejection. The known tags
+        // still show the rejection.
         let is_asked = is_asked || self.newest.as_ref().is_some_and(Version::is_refused);
         let verdict = self.known().and_then(|facts| facts.verdict.as_ref());
         is_asked || verdict.is_some_and(|verdict| verdict.acceptance.objection().is_some())

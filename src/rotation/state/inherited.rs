@@ -1,8 +1,8 @@
-//! The alerts and rejections that the previous process left in the vault, as read at start-up.
+//! The record of alerts and rejections that the previous process left in the vault, as read at start-up.
 //!
 //! With this record, the alert rules do not send a delivered alert again, and they report when the alert's condition
-//! ends. If a user signed in while no daemon was running, the marks are on the version before the sign-in. Listing the
-//! versions once finds these marks.
+//! ends. If a user signed in while no daemon was running, the marks of delivered alerts are on the version before the
+//! sign-in. One list of the versions shows these marks.
 
 use super::State;
 use crate::ports::failure::Kind;
@@ -12,7 +12,8 @@ use crate::token::version::{Version, tag};
 /// The record that the previous process left in the vault, as read at start-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Inherited {
-    /// The newest version is a sign-in that no daemon has proved yet. A list shows the version before the sign-in.
+    /// The newest version is a sign-in that no daemon has proved yet. The record is on the version before the sign-in,
+    /// which a list of the versions shows.
     SignIn,
     /// The newest version is the first sign-in of this secret.
     FirstSignIn,

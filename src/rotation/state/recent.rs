@@ -47,8 +47,8 @@ impl Recent {
 
     /// Returns the time of the next attempt in a long outage, so that the attempts that `limit` allows last for a
     /// whole day. Attempts are immediate while more than two thirds of `limit` are left. After that, the attempts are
-    /// evenly spaced, at least as far apart as if the whole limit were spread evenly over a day. Otherwise, most
-    /// attempts of each day would fall into one hour, followed by a long gap.
+    /// evenly spaced, and the space is at least a day divided by `limit`. Otherwise, most attempts of each day would
+    /// fall into one hour, followed by a long gap.
     pub fn spread_at(&self, limit: usize, now: Timestamp) -> Timestamp {
         let mut live = self.0.iter().map(|at| instant(*at)).filter(|at| *at + DAY > now);
         let left = limit.saturating_sub(live.clone().count());

@@ -7,18 +7,17 @@ use crate::process::clock::Timestamp;
 use crate::rotation::state::{Facts, State, Verdict};
 use crate::token::version::{USABLE, Version, VersionId};
 
-/// The recorded result of a process's last attempt with a version. A rejection of the grant is recorded in other tags.
+/// The recorded result of a process's last attempt with a version. A rejection of the grant has tags of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Noted {
     /// The kind of failure. `None` if the version was usable.
     pub kind: Option<Kind>,
-    /// The time at which the version was usable, or since when it is not usable.
+    /// The time of the success, or the start of the failure.
     pub at: Timestamp,
 }
 
 impl Noted {
-    /// The kinds of failure that are recorded. A rejection of the grant has tags of its own. A transient failure is not
-    /// recorded.
+    /// The kinds of failure that are recorded. A transient failure is not recorded.
     const KINDS: [Kind; 5] = [
         Kind::PartnerCenterRefused,
         Kind::MfaRequired,
@@ -43,7 +42,7 @@ impl Noted {
         matches!(self.kind, None | Some(Kind::PartnerCenterRefused | Kind::MfaRequired))
     }
 
-    /// Returns the word for the tag.
+    /// Returns the word that the tag `verdict` contains.
     pub fn word(self) -> &'static str {
         self.kind.map_or(USABLE, Kind::as_str)
     }
@@ -68,8 +67,8 @@ impl State {
 }
 
 impl Facts {
-    /// Returns Partner Center's last verdict for the record on a version that was issued at `issued_at`. Returns
-    /// `None` if Partner Center has not answered since `issued_at`.
+    /// Returns Partner Center's last verdict, for the tag of a version that was issued at `issued_at`. Returns `None`
+    /// if Partner Center has not answered since then.
     pub fn heard_since(&self, issued_at: Timestamp) -> Option<Noted> {
         let verdict = self.verdict.as_ref().filter(|verdict| verdict.at >= issued_at)?;
         let kind = verdict.acceptance.objection();

@@ -128,7 +128,7 @@ fn each_failure_says_what_happened_and_what_to_do() {
             .starts_with("AADSTS70000; the stored token no longer works")
     );
     let lost = lost_answer(refused(Remedy::Login), &mark);
-    assert!(lost.is_definite && lost.summary.contains("with its successor was lost"), "{lost:?}");
+    assert!(lost.is_definite && lost.summary.contains("with the new token was lost"), "{lost:?}");
     assert!(!lost_answer(refused(Remedy::Retry), &mark).is_definite);
 }
 

@@ -1,4 +1,4 @@
-//! The demo runs the sandbox and the daemon in one process, and prints what happens as a story. The adapters for Azure
+//! The demo runs the sandbox and the daemon in one process, and prints the events as a story. The adapters for Azure
 //! call the sandbox over HTTPS. In each second of real time, the demo's clock advances by several days.
 //!
 //! This module owns the mechanics of the story. Time advances in small steps, the beats. After each beat, the demo
@@ -35,7 +35,7 @@ use crate::status::snapshot::TokenState;
 /// The options of a demo.
 #[derive(Clone, Copy, Debug)]
 pub struct DemoOptions {
-    /// The speed in days per second.
+    /// The speed of the demo's clock, in days per second of real time.
     pub speed: f64,
     /// Whether the demo keeps running after the story.
     pub keep: bool,

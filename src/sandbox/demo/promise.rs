@@ -10,7 +10,8 @@ pub(super) enum Promise {
     /// Promise 2: Perennial writes only a proven successor. If a write has replaced a sign-in as the newest version,
     /// Perennial restores the sign-in.
     NeverWorse,
-    /// Promise 3: a process holds a successor until the vault contains it, and the predecessor can still be read.
+    /// Promise 3: a process holds a successor until the vault contains it. The predecessor of the newest version
+    /// stays readable.
     NeverDropped,
     /// Promise 4: Perennial reports each problem soon and once. It also reports the end of each problem.
     Told,
@@ -65,7 +66,7 @@ impl Promise {
 pub(super) struct Promises {
     checks: [u64; Promise::ALL.len()],
     failures: [u64; Promise::ALL.len()],
-    /// The violations. Each violation is reported once.
+    /// The violations. Repeated violations are left out.
     told: Vec<(Promise, Timestamp, String)>,
     untold: usize,
     closed: bool,
@@ -91,7 +92,7 @@ impl Promises {
         }
     }
 
-    /// Records many successful checks.
+    /// Records `times` successful checks.
     pub(super) fn held(&mut self, promise: Promise, times: usize) {
         self.checks[promise as usize] += u64::try_from(times).unwrap_or(u64::MAX);
     }

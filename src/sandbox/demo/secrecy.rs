@@ -1,7 +1,7 @@
 //! Promise 5 (docs/promises.md): no displayed text contains a secret or a long part of a secret.
 //!
-//! This module owns the search. The search cuts every secret of the world into pieces and looks for each piece in every
-//! text. So the search finds each whole secret, and each part of at least `2 * PIECE - 1` bytes.
+//! This module owns the search. The search cuts every secret of the simulated world into pieces and looks for each
+//! piece in every text. So the search finds each whole secret, and each part of at least `2 * PIECE - 1` bytes.
 
 use std::collections::HashSet;
 

@@ -137,7 +137,7 @@ impl Stage {
         &self.config.tokens[0]
     }
 
-    /// Starts a daemon like a new process, which knows only the configuration. `nth` gives each daemon its own random
+    /// Starts a daemon that, like a new process, knows only the configuration. `nth` gives each daemon its own random
     /// numbers.
     pub(super) fn start(&self, nth: u32) -> Result<Process, DemoError> {
         let roots = self.config.cloud.ca_file.clone().map_or(Roots::System, Roots::File);

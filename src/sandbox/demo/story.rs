@@ -14,7 +14,7 @@ use crate::sandbox::world::World;
 use crate::status::snapshot::TokenState;
 use crate::token::RefreshToken;
 
-/// The length of the story's last part. In this part, the first rotation after all failures happens.
+/// The length of the story's last part. The first rotation after the last failure happens in this part.
 const CALM: TimeDelta = TimeDelta::days(9);
 
 impl Demo {

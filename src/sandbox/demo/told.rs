@@ -1,4 +1,5 @@
-//! Promise 4 (docs/promises.md): compares the conditions on the board with the conditions that the story expects.
+//! Promise 4 (docs/promises.md): compares the conditions on the status board with the conditions that the story
+//! expects.
 //!
 //! This module owns the open conditions, the kinds of condition that the story expects, and the id of each incident so
 //! far. Each condition that opens or closes is shown as an alert.

@@ -94,8 +94,8 @@ impl Demo {
         self.tell(
             Tone::Plain,
             "",
-            "The token was redeemed, but its successor cannot be saved. Perennial holds it in memory. The \
-             token in the vault still works.",
+            "The token was redeemed, but its successor cannot be saved. Perennial holds the successor in \
+             memory. The token in the vault still works.",
         );
         self.wait(TimeDelta::days(1)).await?;
         self.stage.world.inject(Fault::of(Peer::KeyVault, down()));
@@ -135,7 +135,7 @@ impl Demo {
         self.tell(
             Tone::Plain,
             "trouble",
-            "The app's client secret expires today: the warning was ignored. No token can be redeemed.",
+            "The app's client secret expires today. Ravi ignored the warning. No token can be redeemed.",
         );
         self.stage.run_at(HOURS_MATTER.min(self.options.speed));
         self.until("a report of the refused credential", TimeDelta::days(1), |demo| {
@@ -167,8 +167,8 @@ impl Demo {
             .promises
             .check(Promise::Told, now, right, || "an expired app secret was reported as a dead token".into());
         let text = format!(
-            "Perennial reported this after {}, with the true cause: the token itself works, no sign-in is \
-             needed.",
+            "Perennial reported the expired secret after {}. It did not report a dead token: the token \
+             itself works, and no sign-in is needed.",
             span(took)
         );
         self.tell(Tone::Plain, "", &text);
@@ -217,8 +217,8 @@ impl Demo {
         self.tell(
             Tone::Good,
             "good",
-            "Key Vault has no lock that prevents this. Perennial found Dana's token under its own version, \
-             redeemed Dana's token, and made the successor the newest version.",
+            "Key Vault has no lock that prevents this. Perennial found that its version had replaced Dana's. \
+             It redeemed Dana's token and saved the successor as the newest version.",
         );
         self.calm_again(TimeDelta::days(2)).await
     }
@@ -265,7 +265,7 @@ impl Demo {
             "a dead token was reported without a request to sign in".into()
         });
         let text = format!(
-            "Perennial reported the dead token after {}. It promises {} at most.",
+            "Perennial reported the dead token after {}. The promised limit is {}.",
             span(took),
             span(bound)
         );

@@ -87,8 +87,8 @@ fn ask_consent(request: &AuthorizeRequest, user: &str) -> Response {
         .response(StatusCode::OK)
 }
 
-/// Returns the user to the app by a redirect or by a form. The user submits the form with a button. At the real Entra,
-/// a script submits the form.
+/// Sends the user back to the app by a redirect or by a form. The user submits the form with a button. At the real
+/// Entra, a script submits the form.
 fn back(request: &AuthorizeRequest, parameters: &[(&'static str, String)]) -> Response {
     if request.response_mode == "form_post" {
         let fields: BTreeMap<&str, &str> =

@@ -73,7 +73,7 @@ POST   /_sandbox/federate              {\"issuer\":\"URL\",\"subject\":\"ID\"}: 
 POST   /_sandbox/managed-identity      {} or {\"client_id\":\"ID\"}: add a managed identity to the host
 POST   /_sandbox/issue-assertion       {\"issuer\":\"URL\",\"subject\":\"ID\"}: a token of an external issuer
 POST   /_sandbox/propagation           {\"most\":\"30s\"}: how long new credentials take to reach all of Entra
-POST   /_sandbox/flapping              {\"probability\":0.1,\"within\":\"10m\"}: front ends forget new credentials for single requests
+POST   /_sandbox/flapping              {\"probability\":0.1,\"within\":\"10m\"}: Entra's front ends forget new credentials now and then
 POST   /_sandbox/graph-roles           {\"roles\":[\"Application.ReadWrite.OwnedBy\"]}: set the Graph roles of the app that reads the vault
 POST   /_sandbox/add-owner             {} or {\"principal\":\"ID\"}: add an owner to the app registration
 POST   /_sandbox/credential-policy     {\"longest_secret\":\"90d\"} or {\"forbids_secrets\":true}: limit the app's new secrets

@@ -137,8 +137,8 @@ async fn exchange_device(caller: &HttpCaller, tenant: &str, fields: &Fields) -> 
     answered(caller, answer, None).await
 }
 
-/// Returns the answer to any grant. With `account`, the answer also contains the user's account, for clients that store
-/// accounts.
+/// Returns the answer to a request with any grant type. With `account`, the answer also contains the user's account,
+/// for clients that store accounts.
 async fn answered(
     caller: &HttpCaller,
     answer: Result<TokenAnswer, Trouble<EntraRefusal>>,

@@ -1,6 +1,6 @@
 //! Writes the files for commands that use the sandbox.
 //!
-//! Invariant: only the owner can read the vault identity's credential.
+//! Invariant: only the files' owner can read the credential with which Perennial signs in to the vault.
 
 use std::fmt::Write as _;
 use std::fs::File;

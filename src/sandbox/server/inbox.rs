@@ -85,7 +85,7 @@ fn take(shared: &SandboxState, kind: &str, body: &[u8]) -> (StatusCode, &'static
     (StatusCode::ACCEPTED, "ok")
 }
 
-/// Returns the text of a message for people.
+/// Returns the text of a message, as people read it.
 fn read(kind: &str, body: &Value) -> Option<String> {
     match kind {
         "teams" => {

@@ -303,7 +303,7 @@ async fn dated(State(shared): State<Arc<SandboxState>>, mut response: Response) 
 /// The options of `sandbox`.
 #[derive(Clone, Debug)]
 pub struct SandboxOptions {
-    /// The directory for the certificate authority, the configuration and the vault identity's secret.
+    /// The directory for the certificate authority, the configuration and the secret of the app that reads the vault.
     pub dir: PathBuf,
     /// The address on which the sandbox listens.
     pub listen: SocketAddr,
@@ -325,7 +325,8 @@ pub struct SandboxOptions {
     pub tokens: usize,
 }
 
-/// Serves a new world with its partners until `stop` completes. After the start, passes the next commands to `say`.
+/// Serves a new world with its partners until `stop` completes. After the start, passes to `say` the commands that
+/// the user can type next.
 ///
 /// # Errors
 /// Returns an error for an address in use, or for a directory that cannot be written.

@@ -22,9 +22,9 @@ impl<'de> Deserialize<'de> for Span {
         };
         // With a longer span, a time could overflow.
         let fits = |span: &TimeDelta| span.abs() <= TimeDelta::days(36_525);
-        span.filter(fits)
-            .map(Self)
-            .ok_or_else(|| D::Error::custom("must be seconds or a text such as \"30d\" or \"-90s\""))
+        span.filter(fits).map(Self).ok_or_else(|| {
+            D::Error::custom("must be a number of seconds, or a text such as \"30d\" or \"-90s\"")
+        })
     }
 }
 

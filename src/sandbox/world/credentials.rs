@@ -248,9 +248,9 @@ impl World {
     }
 
     /// Makes front ends forget new credentials for single requests. A front end then handles the request as if it did
-    /// not know the credentials of which it has learned less than `within` ago. `probability` (0 to 1) is the share of
-    /// such requests. The default is zero: front ends forget nothing. Credentials that were added while neither
-    /// flapping nor a propagation time was set are not affected.
+    /// not know the credentials of which it has learned less than `within` ago. `probability` (0 to 1) is the share
+    /// of such requests. The default is zero: front ends forget nothing. Flapping affects only credentials that were
+    /// added while flapping or a propagation time was set.
     pub fn set_flapping(&self, probability: f64, within: TimeDelta) {
         self.lock().assertions.flapping = (probability > 0.0).then_some(Flapping { probability, within });
     }

@@ -146,7 +146,7 @@ impl World {
         )
     }
 
-    /// Issues a token to an app itself.
+    /// Issues an access token for an app itself, not for a user.
     ///
     /// # Errors
     /// Returns a fault or Entra's rejection.

@@ -161,8 +161,8 @@ pub enum FaultEffect {
     Delay(Duration),
 }
 
-/// One injected fault. If several faults match a call, only the oldest of them affects the call. In addition, the
-/// oldest matching delay does.
+/// One injected fault. Of the faults that match a call, only the oldest delay and the oldest other fault affect the
+/// call.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fault {
     /// The called service.
@@ -276,8 +276,8 @@ impl World {
         self.lock().faults.0.push(fault);
     }
 
-    /// Returns the fault, if any, that keeps an actor from getting a token for the vault. An actor requests no such
-    /// token, so the ledger records no call. The subject of this fault is the actor's name.
+    /// Returns the fault, if any, that keeps an actor from getting a token for the vault. An actor does not really
+    /// request this token, so the ledger records no call. The subject of this fault is the actor's name.
     pub(super) fn identity_fault(&self, actor: &str) -> Option<FaultEffect> {
         let mut inner = self.lock();
         let now = inner.time.now();

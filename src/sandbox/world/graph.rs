@@ -214,15 +214,15 @@ impl World {
         self.change_app(client_id, |app| app.policy = policy);
     }
 
-    /// Sets the principal and the tenant of the actors' vault identity, which also calls Microsoft Graph. The default
-    /// is a principal without rights. The HTTPS server does not use this identity, since its callers send their own
-    /// tokens.
+    /// Sets the principal and the tenant of the identity with which actors call the vault and Microsoft Graph. The
+    /// default is a principal without rights. The HTTPS server does not use this identity, since its callers send
+    /// their own tokens.
     pub fn set_graph_identity(&self, tenant: &str, principal: &str) {
         self.lock().directory.graph_identity = Some((tenant.to_owned(), principal.to_owned()));
     }
 
-    /// Issues a token for Microsoft Graph to the actors' vault identity. Real clients cache such a token, so the ledger
-    /// does not record this request.
+    /// Issues a token for Microsoft Graph to the identity that `set_graph_identity` sets. Real clients cache such a
+    /// token, so the ledger does not record this request.
     pub(super) fn graph_identity_token(&self, actor: &str) -> Result<AccessToken, Trouble<EntraRefusal>> {
         if let Some(what) = self.identity_fault(actor) {
             return Err(Trouble::Fault(what));
@@ -255,7 +255,8 @@ impl Inner {
         Ok(record)
     }
 
-    /// Finds an app registration in the caller's tenant. Any app role is enough. The caller need not be an owner.
+    /// Finds an app registration in the caller's tenant. The caller needs any of the app roles, but need not be an
+    /// owner.
     fn registered(
         &self,
         caller: &AccessRecord,

@@ -1,5 +1,5 @@
-//! Actions of people: sign in, paste a token, disable, delete, revoke, replace an app's secret. This module also has
-//! functions for observers, which do not count as calls.
+//! Actions of people: sign in, paste a token, disable, delete, revoke, replace an app's secret. Other functions of this
+//! module read the world's state. No function of this module counts as a call to a service.
 
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
@@ -35,11 +35,11 @@ pub struct Partner {
 }
 
 impl World {
-    /// Creates a tenant, a user with MFA, an app with a secret in the vault, and the refresh token of a first sign-in
-    /// in the vault. Creates the vault if it is missing.
+    /// Creates a tenant, a user with MFA and an app. Stores in the vault the app's secret, and the refresh token of a
+    /// first sign-in. Creates the vault if it is missing.
     ///
     /// # Panics
-    /// Panics if the name is not valid in a secret's name. Letters, digits and dashes are valid.
+    /// Panics if `name` contains characters other than letters, digits and dashes, or is too long for a secret's name.
     pub fn add_partner(&self, name: &str, vault: &str, app_secret_expires: Option<Timestamp>) -> Partner {
         if !self.has_vault(vault) {
             self.add_vault(vault);
@@ -271,7 +271,7 @@ impl World {
     }
 }
 
-/// Returns a version in the form of the ports.
+/// Converts a version to the type that the ports use, which has no value.
 pub(super) fn bare(version: &SecretVersion) -> Version {
     Version {
         id: VersionId(version.id.as_str().into()),

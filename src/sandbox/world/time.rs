@@ -23,7 +23,7 @@ impl WorldTime {
         self.anchor.1 + scaled(passed, self.speed)
     }
 
-    /// Returns the time of the clock by which access tokens and assertions expire.
+    /// Returns the time that decides whether an access token or an assertion is expired.
     pub(super) fn wall(&self) -> Timestamp {
         self.wall.as_ref().map_or_else(|| self.now(), uncorrected)
     }

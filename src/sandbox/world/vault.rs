@@ -1,7 +1,7 @@
 //! Simulates Key Vault: secrets with versions, attributes, tags, soft delete and data actions, and certificates with
 //! their keys.
 //!
-//! Invariants: Operations add versions, and only a purge removes versions. The times of a version are whole seconds.
+//! Invariants: Only a purge removes versions. The times of a version are whole seconds.
 
 mod certificates;
 mod model;

@@ -55,7 +55,7 @@ fn condition(kind: Kind, severity: Severity, token: &str) -> Condition {
     .with_texts("it said \"no\"".to_owned(), "sign in <again>".to_owned())
 }
 
-/// Renders the page that reloads itself.
+/// Renders the page with the default view.
 fn page(status: &Status) -> String {
     render(status, &View::default()).into_string()
 }
@@ -368,13 +368,13 @@ fn a_card_tells_the_renewal_of_the_app_secret() {
         (RenewalStage::Starting, "not known"),
         (RenewalStage::Waiting, "renewed in 55 d"),
         (RenewalStage::Due, "renewal is due"),
-        (RenewalStage::Trying, "a new secret is being tried"),
-        (RenewalStage::Removing, "a secret is being removed"),
+        (RenewalStage::Trying, "a new credential is being tried"),
+        (RenewalStage::Removing, "a credential is being removed"),
     ] {
         let renewed = TokenStatus { renewal: Some(renewal(stage)), ..token("a", TokenState::Current) };
         let page = page(&with(renewed));
-        assert!(page.contains("App secret") && page.contains(told), "{told}: {page}");
+        assert!(page.contains("App credential") && page.contains(told), "{told}: {page}");
     }
     let other = page(&with(token("a", TokenState::Current)));
-    assert!(!other.contains("App secret"), "{other}");
+    assert!(!other.contains("App credential"), "{other}");
 }

@@ -142,7 +142,7 @@ fn card(token: &TokenStatus, look: Look, status: &Status) -> Markup {
     ];
     let renewal = token.renewal.as_ref().map(|renewal| {
         let more = day(renewal.ends_at, now);
-        ("App secret", html! { (words::renewal(renewal, now)) }, more)
+        ("App credential", html! { (words::renewal(renewal, now)) }, more)
     });
     let conditions = status.conditions.iter().take(MOST_CONDITIONS);
     html! {

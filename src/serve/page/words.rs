@@ -106,7 +106,7 @@ pub(super) fn verdict(status: &Status) -> (Look, &'static str, String) {
 }
 
 /// A sentence with the number of unconfirmed tokens. If some of them were proved before, the sentence also says how
-/// long ago. Of several last proofs, the sentence gives the oldest. `None` if no token is unconfirmed.
+/// long ago the oldest of their last proofs was. `None` if no token is unconfirmed.
 fn unconfirmed(status: &Status) -> Option<String> {
     let count = status.tokens.len();
     let unknown = || status.tokens.iter().filter(|token| token.state == TokenState::Unknown);
@@ -195,7 +195,7 @@ pub(super) fn renewal(renewal: &RenewalStatus, now: Timestamp) -> String {
         (RenewalStage::Starting, _) | (RenewalStage::Waiting, None) => "not known".to_owned(),
         (RenewalStage::Waiting, Some(at)) => format!("renewed {}", relative::until(at, now)),
         (RenewalStage::Due, _) => "renewal is due".to_owned(),
-        (RenewalStage::Trying | RenewalStage::Saving, _) => "a new secret is being tried".to_owned(),
-        (RenewalStage::Removing, _) => "a secret is being removed".to_owned(),
+        (RenewalStage::Trying | RenewalStage::Saving, _) => "a new credential is being tried".to_owned(),
+        (RenewalStage::Removing, _) => "a credential is being removed".to_owned(),
     }
 }

@@ -41,7 +41,7 @@ fn kinds(board: &StatusBoard) -> Vec<Kind> {
     board.drawn(|_, holding, _| holding.iter().map(|told| told.kind).collect())
 }
 
-/// Runs `act`. Returns whether the readers of the status and the alert sinks were notified.
+/// Runs `act`. Returns whether the readers were notified, and whether the alert sinks were notified.
 fn notifies(board: &StatusBoard, act: impl FnOnce()) -> (bool, bool) {
     let (readers, sinks) = (board.subscribe(), board.subscribe_to_news());
     act();

@@ -1,7 +1,7 @@
 //! Action texts for each kind of condition. Most texts name a command to type or a page to open.
 //!
-//! This module is pure. Operators may read an action at night on a phone, so it must fit into every message
-//! (`alert::forms`).
+//! This module is pure. Operators may read an action at night on a phone, so the action must fit into every form of
+//! message (`alert::forms`).
 
 use crate::ports::advice::Advice;
 use crate::ports::diagnosis::Subject;
@@ -47,7 +47,7 @@ pub(crate) fn of(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
     let action = by_kind(kind, of, now);
     match kind {
         // Only a redemption shows that an operator has fixed the problem, and Perennial redeems a blocked token only
-        // once a day.
+        // once a day. So the action names a command that redeems the token at once.
         Kind::PolicyBlocked | Kind::AccountDisabled | Kind::AppMisconfigured => format!(
             "{action}; Perennial retries daily, and immediately after `perennial rotate {}`",
             of.grant.name
@@ -110,11 +110,17 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
         (None, Kind::AppSecretExpiryUnknown) => expiry_unknown(of, app),
         (None, Kind::AppCertificateUnregistered) => unregistered(of, &subject),
         (None, Kind::AppCredentialRenewalFailed) => stated.map_or_else(
-            || format!("compare the app's secrets with the vault: `az ad app credential list --id {app}`"),
+            || {
+                let is_certificate = of.grant.app.credential.is_certificate();
+                let (noun, flag) = if is_certificate { ("certificates", " --cert") } else { ("secrets", "") };
+                format!(
+                    "compare the app's {noun} with the vault: `az ad app credential list --id {app}{flag}`"
+                )
+            },
             str::to_owned,
         ),
         (None, Kind::AppCredentialUnknown) => unknown_credential(of, app),
-        // If Perennial's own identity got no access token for Key Vault, the failure has its own action.
+        // If Perennial got no access token for Key Vault, the failure states another action.
         (None, Kind::EntraUnreachable) => stated.map_or_else(|| Advice::Outage.text(&subject), str::to_owned),
         (None, Kind::EntraThrottled) => {
             stated.map_or_else(|| Advice::Throttled.text(&subject), str::to_owned)
@@ -162,7 +168,7 @@ fn unregistered(of: &Snapshot, subject: &Subject<'_>) -> String {
     match of.grant.app.credential {
         CredentialSource::Secret(_) => subject.new_credential(),
         _ => format!(
-            "{}; the older version is used until Entra accepts the new one; other programs that read the newest version fail until then",
+            "{}; Perennial uses the older version until Entra accepts the newest version; until then, other programs that read the newest version fail",
             subject.register_certificate()
         ),
     }
@@ -177,7 +183,7 @@ fn unknown_credential(of: &Snapshot, app: &str) -> String {
     )
 }
 
-/// The key id of the app's first secret or certificate that Perennial does not know. Without one, a placeholder.
+/// The key id of the app's first secret or certificate that Perennial does not know. A placeholder if there is none.
 fn stranger(of: &Snapshot) -> String {
     let first = of.renewal.as_ref().and_then(|renewal| renewal.strangers.first());
     first.map_or_else(|| "KEY_ID".to_owned(), |one| one.key_id.to_string())

@@ -16,8 +16,8 @@ pub enum Severity {
     Critical,
 }
 
-/// Computes the severity. A condition is critical if no usable access token can be obtained. Some other conditions
-/// become critical when at most a tenth of the token's lifetime is left.
+/// Computes the severity. A condition is critical if no usable access token can be obtained until a person acts. Some
+/// other conditions become critical when at most a tenth of the token's lifetime is left.
 pub(crate) fn severity(kind: Kind, runway: Option<TimeDelta>, lifetime: TimeDelta) -> Severity {
     let short = runway.is_some_and(|left| left <= lifetime / 10);
     match kind {

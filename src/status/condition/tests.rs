@@ -19,7 +19,7 @@ fn now() -> Timestamp {
     Timestamp::from_timestamp(1_770_000_000, 0).expect("in range")
 }
 
-/// Returns the conditions of a token that was proved three days ago. `failing` is a failure and its number of attempts.
+/// Returns the conditions of a token proved three days ago. `failing`: a failure's kind, remedy and number of attempts.
 fn kinds(phase: Phase, failing: Option<(Kind, Remedy, u32)>) -> Vec<Kind> {
     let state = State { phase, ..proved_three_days_ago() };
     let Some((kind, remedy, attempts)) = failing else { return kinds_of_state(&state) };

@@ -19,8 +19,8 @@ pub(super) struct Heard {
 
 impl Heard {
     /// Uses this process's verdict. If this process has no verdict, uses the previous process's verdict from the vault.
-    /// An acceptance before `counts_from` has expired. A rejection does not expire. Only an acceptance clears a
-    /// rejection.
+    /// An acceptance that is older than `counts_from` does not count. A rejection does not expire. Only an acceptance
+    /// clears a rejection.
     pub(super) fn of(verdict: Option<&Verdict>, noted: Option<Noted>, counts_from: Timestamp) -> Self {
         match (verdict, noted) {
             (Some(Verdict { acceptance, at, since }), _) => {

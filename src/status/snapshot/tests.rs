@@ -18,7 +18,7 @@ fn second() -> TimeDelta {
     TimeDelta::seconds(1)
 }
 
-/// A proof or an acceptance before this time has expired: it counts for twice the interval of six hours.
+/// A proof or an acceptance that is older does not count, because each counts for twice the interval of six hours.
 fn counted_from() -> Timestamp {
     now() - TimeDelta::hours(12)
 }
@@ -363,7 +363,7 @@ fn only_a_configured_client_id_is_shown() {
     assert_eq!(of(ConfigValue::From(Source::Env("APP_ID".into()))), None);
 }
 
-/// The id goes into a command that a person types. A tag may contain any text.
+/// The id goes into a command that a person types, and a tag may contain any text. So only GUIDs are accepted.
 #[test]
 fn the_user_of_a_disabled_account_is_taken_from_the_most_reliable_record() {
     let [noted, known, configured] =

@@ -130,7 +130,7 @@ async fn a_missing_right_is_told_and_ends_with_the_printed_steps() {
     assert_eq!(checked.code, Some(0), "{}", checked.stdout);
     assert!(checked.stdout.contains("ok         renewal"), "{}", checked.stdout);
     assert!(
-        checked.stdout.contains("the app's client secret can be renewed; the renewal begins on 20"),
+        checked.stdout.contains("renew the app's client secret; the daemon begins the renewal on 20"),
         "{}",
         checked.stdout
     );

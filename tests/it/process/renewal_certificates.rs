@@ -94,7 +94,7 @@ async fn a_missing_right_in_the_vault_or_at_entra_is_told() {
     let stage = Stage::with_renewed_certificate("key").await;
     let checked = stage.run_to_end(&["check"]).await;
     assert!(
-        checked.stdout.contains("the app's certificate can be renewed; the renewal begins on 20"),
+        checked.stdout.contains("renew the app's certificate; the daemon begins the renewal on 20"),
         "{}",
         checked.stdout
     );

@@ -292,7 +292,7 @@ async fn a_rejection_by_partner_center_is_one_incident_until_it_accepts() {
 
     let told = stage.run_to_end(&["rotate", "one"]).await;
     assert_eq!(told.code, Some(4));
-    assert!(told.stdout.starts_with("one: rotated: Entra redeems the token, but Partner Center does not"));
+    assert!(told.stdout.starts_with("one: rotated: Entra redeems the token, but Partner Center rejects"));
     assert!(told.stdout.contains("\n  -> give the user of one the Partner Center role"), "{}", told.stdout);
     let verified = stage.run_to_end(&["verify", "one"]).await;
     let checked = stage.run_to_end(&["check", "one"]).await;

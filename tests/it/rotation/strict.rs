@@ -271,7 +271,7 @@ fn the_successor_of_a_wrong_user_is_held_until_a_sign_in() {
         let all = conditions(&daemon);
         let told = all.iter().find(|it| it.kind == Kind::WrongIdentity).expect("told");
         assert_eq!((told.severity, told.runway_seconds), (Severity::Critical, Some(0)));
-        assert!(told.summary.contains("its successor is held"), "{}", told.summary);
+        assert!(told.summary.contains("the new token is held"), "{}", told.summary);
 
         let right = scene.grant.user_oid.clone().expect("set above");
         let signed_in = scene.world.sign_in(&right, &scene.partner.client_id).expect("known");
@@ -296,7 +296,7 @@ fn a_lost_answer_is_reported_as_a_loss() {
 
         let told = conditions(&daemon).remove(0);
         assert_eq!((told.kind, told.severity), (Kind::LoginRequired, Severity::Critical), "{}", told.summary);
-        assert!(told.summary.contains("with its successor was lost"), "{}", told.summary);
+        assert!(told.summary.contains("with the new token was lost"), "{}", told.summary);
         scene.world.human_signs_in(&scene.partner).expect("may sign in");
         until("noticed", A_MINUTE, || works(&daemon)).await;
     });

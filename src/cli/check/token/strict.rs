@@ -30,7 +30,7 @@ pub(super) async fn check(
         return steps;
     }
     if !write {
-        let told = "Perennial redeems a strict token only if it may save the new token: add --write";
+        let told = "Perennial redeems a strict token only if `check` may save the new token: add --write";
         return [REDEEM, PARTNER_CENTER, UPDATE, WRITE].map(|step| CheckStep::not_tried(step, told)).into();
     }
     let update = super::update(rotator, stored, rotation_id()).await;
@@ -75,7 +75,7 @@ fn redeemed(rotator: &AzureRotator, state: &State) -> [CheckStep; 2] {
             return [CheckStep::failed(REDEEM, refused), asked(NOT_REDEEMED)];
         }
         _ if state.redemptions.is_empty() => {
-            let told = "Perennial did not redeem the token: see the step write";
+            let told = "Perennial did not redeem the token: the step `write` says why";
             return [CheckStep::not_tried(REDEEM, told), asked(NOT_REDEEMED)];
         }
         _ => {}

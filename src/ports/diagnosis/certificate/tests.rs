@@ -49,7 +49,7 @@ fn a_new_certificate_is_made_where_the_old_one_is_kept_and_then_registered() {
     let in_vault = CredentialSource::Certificate(Source::Secret(address("app-cert")));
     let on_disk = CredentialSource::Certificate(file());
     let disk = file();
-    let made = "make a new version: `az keyvault certificate create --vault-name contoso --name app-cert ";
+    let made = "create a new version of the certificate: `az keyvault certificate create --vault-name contoso --name app-cert ";
     for (place, begins) in [
         (of_app(&key), made),
         (of_app(&in_vault), made),

@@ -235,7 +235,7 @@ fn a_new_client_secret_goes_where_the_old_one_is_read() {
     let app = |source: &Source| of(of_app(&CredentialSource::Secret(source.clone())));
     let vault = |source| of(CredentialPlace::Vault { client_secret: source, certificate: None });
 
-    // 180 days after 1970-01-01.
+    // The expected date is 180 days after the current time, which is 1970-01-01 in this test.
     contains(
         &of(of_app(&in_vault)),
         &[

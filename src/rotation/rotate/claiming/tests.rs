@@ -133,7 +133,7 @@ async fn a_rejected_token_whose_earlier_answer_was_lost_is_lost() {
     lab.step(Next::Prove).await;
 
     let summary = lab.state.failure().map(|failure| failure.summary.clone()).unwrap_or_default();
-    assert!(summary.contains("the answer with its successor was lost"), "{summary}");
+    assert!(summary.contains("the answer with the new token was lost"), "{summary}");
 }
 
 #[tokio::test(start_paused = true)]

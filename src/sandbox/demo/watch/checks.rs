@@ -17,8 +17,8 @@ const VAULT_CALLS_A_DAY: usize = 60;
 /// The limit of vault calls per process, token and day while a person must act (promise 6).
 const WATCHED: usize = 1_500;
 
-/// The longest time that a sign-in stays buried. A sign-in is buried if a write has replaced the sign-in as the newest
-/// version. At the latest, the next proof finds and restores the sign-in.
+/// The longest time that a sign-in may stay buried. A sign-in is buried if a write has replaced the sign-in as the
+/// newest version. At the latest, the next proof finds and restores the sign-in.
 const BURIED_FOR: TimeDelta = TimeDelta::minutes(6 * 60 + 5);
 
 /// The largest delay of a beat at high speed.
@@ -54,7 +54,7 @@ impl Watch {
         let from = find(&version.0).and_then(|version| version.tags.get(tag::REDEEMED_FROM));
         let kept = from.and_then(find).is_none_or(|from| from.attributes.enabled);
         self.promises.check(Promise::NeverDropped, scene.now, kept, || {
-            "the version that was redeemed for the newest one cannot be read any more".into()
+            "the version that was redeemed for the newest version can no longer be read".into()
         });
         kept
     }
@@ -179,7 +179,7 @@ impl Watch {
     }
 }
 
-/// Whether a daemon reports no problem. A daemon that is rotating now also reports no problem.
+/// Whether a daemon reports no problem. Also true for a daemon that is rotating now.
 fn is_well(daemon: &Process, now: Timestamp) -> bool {
     match standing(daemon, now) {
         TokenState::Current => true,

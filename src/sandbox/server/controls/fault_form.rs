@@ -19,7 +19,7 @@ use crate::sandbox::world::{Distortion, Fault, FaultEffect, Hostile, Operation, 
 pub(super) struct FaultForm {
     /// The service: `entra`, `key_vault`, `partner_center` or `graph`.
     peer: String,
-    /// The operation that the fault affects, by its name in the `requests` of the state. The default is every
+    /// The operation that the fault affects, as `requests` in `/_sandbox/state` names it. The default is every
     /// operation.
     operation: Option<String>,
     /// The object that the fault affects: the name of a secret, the object id of a user, or the client id of an app.
@@ -67,7 +67,7 @@ impl FaultForm {
             None if bent => When::After,
             None => When::Before,
             Some(_) => {
-                return Err("when must be `before` or `after`; for a distortion, it must be `after`".into());
+                return Err("`when` must be `before` or `after`; with `distort`, only `after`".into());
             }
         };
         Ok(Fault {

@@ -102,7 +102,7 @@ struct FlappingForm {
 pub(super) async fn flapping(State(shared): State<Arc<SandboxState>>, body: Bytes) -> Reply {
     let FlappingForm { probability, within: Span(within) } = read(&body)?;
     if !(0.0..=1.0).contains(&probability) || within < TimeDelta::zero() {
-        return Err(wrong("probability must be between 0 and 1, and within must not be negative"));
+        return Err(wrong("`probability` must be between 0 and 1, and `within` must not be negative"));
     }
     shared.world.set_flapping(probability, within);
     Ok(Json(json!({"probability": probability, "within": within.num_seconds()})))

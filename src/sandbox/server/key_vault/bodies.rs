@@ -88,7 +88,7 @@ pub(super) fn bare(vault: &str, version: &SecretVersion) -> Response {
     Json(bundle(vault, version, true)).into_response()
 }
 
-/// Returns the answer to a backup.
+/// Returns the answer to a request for a backup.
 pub(super) fn backup(blob: &str) -> Response {
     Json(json!({"value": blob})).into_response()
 }

@@ -143,7 +143,7 @@ async fn read_key(by: &Admitted, name: &str, version: Option<&str>) -> Response 
 }
 
 async fn sign(by: Admitted, Path((name, version)): Path<(String, String)>, body: Bytes) -> Response {
-    // An unreadable body counts as an empty body, because the check for a missing key comes first.
+    // An unreadable body counts as an empty body, because Key Vault first checks whether the key exists.
     let asked = Admitted::read::<SignBody>(&body).unwrap_or_default();
     let digest = asked.digest();
     let effect = |at: &SecretAddress| {

@@ -1,7 +1,8 @@
 //! Microsoft Graph: the certificates of app registrations.
 //!
 //! A change needs a proof: a token that a registered certificate of the app has signed (docs/azure-facts.md F608). A
-//! caller with the permission can also replace the whole list without a proof (F609).
+//! caller that may change the app registration can also replace the whole list of certificates without a proof
+//! (F609).
 
 use std::collections::BTreeSet;
 

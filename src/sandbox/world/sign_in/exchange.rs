@@ -1,4 +1,4 @@
-//! Exchanges an authorization code for tokens, with the checks in the same order as Entra.
+//! Exchanges an authorization code for tokens, with the checks in Entra's order.
 
 use aws_lc_rs::digest;
 use base64::Engine as _;

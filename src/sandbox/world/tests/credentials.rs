@@ -1,4 +1,5 @@
-//! Tests of tokens of other issuers as credentials of an app, and of how a new credential reaches all front ends.
+//! Tests of apps that use another issuer's token as a credential, and of how a new credential reaches Entra's front
+//! ends.
 
 use super::*;
 use crate::token::AccessToken;
@@ -173,14 +174,14 @@ async fn credentials_that_all_front_ends_know_draw_nothing_at_random() {
     assert_ne!(one.world.fresh_id(), two.world.fresh_id());
 }
 
-/// The world draws random numbers for the spread of credentials only if a test sets a propagation time or flapping. So
-/// older seeds of the simulation still give the same results.
+/// The world draws random numbers for the propagation of credentials only if a test sets a propagation time or
+/// flapping. So the older seeds of the simulation still give the same results.
 #[tokio::test(start_paused = true)]
 async fn a_partner_draws_its_ids_and_tokens_and_nothing_else() {
     let scene = Scene::new();
     let mut rng = fastrand::Rng::with_seed(7);
-    // A partner needs six random ids: the tenant, the client, two for the app's secret, the user, and the version of
-    // the stored secret.
+    // A partner needs six random ids: two for the app's secret, and one each for the tenant, the client, the user, and
+    // the version of the stored secret.
     for _ in 0..6 {
         rng.u128(..);
     }

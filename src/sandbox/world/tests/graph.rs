@@ -355,7 +355,7 @@ async fn faults_become_the_ports_errors() {
     let cut = FaultEffect::Transport(NoResponse::Cut);
     world.inject(Fault::of(Peer::Entra, cut).on(Operation::Identity).times(1));
     assert!(matches!(list().await, Some(DirectoryError::NoToken(_))));
-    // By default, the vault's identity has no rights.
+    // By default, the vault's identity has no Graph role.
     let denied = DirectoryError::Refused { status: 403, code: "Authorization_RequestDenied".to_owned() };
     assert_eq!(list().await, Some(denied));
 }

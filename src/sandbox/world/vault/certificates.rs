@@ -1,9 +1,10 @@
 //! Key Vault's certificates. Each certificate comes with a key and a secret that have the same name, versions and
 //! attributes.
 //!
-//! The secret owns versions, attributes, tags and deletion. This module stores the certificate and the key of each
-//! version. Invariant: for each version of a managed secret (a secret of a certificate), this module has the key. Keys,
-//! certificates and signatures do not depend on the world's seed. Everything else depends only on the seed.
+//! The state of the secret contains the attributes and tags of each version, and the time of the deletion. This module
+//! adds the certificate and the key of each version. Invariant: each version of a managed secret (a secret of a
+//! certificate) has a key. Keys, certificates and signatures do not depend on the world's seed. Everything else depends
+//! only on the seed.
 
 mod content;
 mod keeping;
@@ -100,7 +101,7 @@ pub struct CertificateImport {
 pub struct CertificateVersion {
     /// The certificate's name as it was first written.
     pub name: String,
-    /// The id of the version: 32 hex digits. The versions of the secret and of the key have the same id.
+    /// The id of the version: 32 hex digits. The secret's version and the key's version have the same id.
     pub id: String,
     /// The certificate and the key's public half.
     pub certificate: PublicCertificate,
@@ -142,7 +143,7 @@ struct PendingVersion {
     key: VersionKey,
 }
 
-/// The certificates and keys of one name.
+/// A certificate's policy, with the certificate and the key of each version.
 #[derive(Clone, Debug)]
 pub(super) struct Backing {
     policy: CertificatePolicy,
@@ -261,7 +262,7 @@ impl World {
         })
     }
 
-    /// Replaces the tags of a certificate version. The versions of the secret and of the key have the same tags.
+    /// Replaces the tags of a certificate version. The secret's version and the key's version get the same tags.
     ///
     /// # Errors
     /// Returns a fault or the vault's rejection.

@@ -9,7 +9,7 @@ use super::certificates::{Backing, CertificateRequest};
 use crate::process::clock::Timestamp;
 use crate::token::tags::Tags;
 
-/// A data action that a role can allow (Key Vault, built-in roles for the data plane).
+/// A data action that a role of Key Vault can allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
     /// The right to read values.
@@ -89,7 +89,7 @@ impl Action {
 /// The state of one vault.
 #[derive(Clone, Debug)]
 pub struct VaultState {
-    /// The rights of the caller's role.
+    /// The rights that all callers have.
     pub allowed: BTreeSet<Action>,
     /// If set, the firewall blocks all callers, and the rejection names this address.
     pub firewall_refuses: Option<String>,
@@ -127,7 +127,7 @@ pub(in crate::sandbox::world) struct SecretState {
     pub(super) deleted: Option<Timestamp>,
     /// The end of a recovery that is in progress.
     pub(super) recovering_until: Option<Timestamp>,
-    /// The certificate and key of this name, if the secret belongs to a certificate.
+    /// The certificate and the key of each version, if the secret belongs to a certificate.
     pub(super) backing: Option<Backing>,
 }
 
@@ -183,7 +183,7 @@ pub struct SetRequest {
     pub tags: Tags,
 }
 
-/// A change to a version. `None` leaves a part unchanged.
+/// A change to a version. A part that is `None` stays unchanged.
 #[derive(Clone, Debug, Default)]
 pub struct UpdateRequest {
     /// Whether the version is enabled.

@@ -5,8 +5,8 @@ use std::fmt;
 use super::Action;
 use crate::token::secret::SecretAddress;
 
-/// The object id of the caller in the text of a missing role. The sandbox stores no ids of callers, so this id is
-/// always the same.
+/// The caller's object id in the text of the rejection for a missing role. The sandbox stores no ids of callers, so
+/// this id is always the same.
 const CALLER: &str = "00000000-0000-0000-0000-000000000009";
 
 /// A rejection by Key Vault.
@@ -127,7 +127,7 @@ impl VaultRefusal {
         Self::new(409, "Conflict", Some("ObjectIsBeingRecovered"), text)
     }
 
-    /// Returns the error for a backup whose secret name is in use. The text was recorded from Key Vault.
+    /// Returns the error for restoring a secret whose name is in use. The text was recorded from Key Vault.
     pub(super) fn restore_conflict(at: &SecretAddress, version: &str) -> Self {
         let text = format!(
             "There was a conflict restoring the secret '{}/secrets/{}/{version}'. This can happen if either: a second secret with the same name was created after the first secret was deleted; thus trying to restore a secret whose name is already in use. To fix this, rename the second secret to something else so that the restore works. The second probable cause of this exception is when multiple operations are performed in parallel against the secret. To avoid this error, perform operations against a secret in a sequential manner.",

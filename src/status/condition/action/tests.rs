@@ -225,7 +225,7 @@ fn a_rejected_newest_credential_is_replaced_or_registered() {
         "{secret}"
     );
     assert!(key.starts_with("register the certificate: `az ad app credential reset --id app "), "{key}");
-    assert!(key.contains("; the older version is used until Entra accepts the new one"), "{key}");
+    assert!(key.contains("Perennial uses the older version until Entra accepts the newest version"), "{key}");
 }
 
 /// The client id may be kept in the vault, and then the commands show a placeholder.

@@ -21,10 +21,10 @@ use super::words::{Flags, between, clauses, midnight, time, words};
 /// Sentences that require no action.
 const REMARKS: [&str; 13] = [
     "find out who made the secret: Entra admin center, Audit logs",
-    "the older version is used until Entra accepts the new one",
-    "other programs that read the newest version fail until then",
+    "Perennial uses the older version until Entra accepts the newest version",
+    "until then, other programs that read the newest version fail",
     "a new certificate can take 15 minutes to take effect",
-    "the command replaces this identity's permissions",
+    "the command replaces this identity's earlier permissions",
     "Perennial uses the new token ",
     "keep this process running until the new token is saved",
     "Perennial keeps the stored token until then",
@@ -105,7 +105,7 @@ impl<'a> Person<'a> {
             world.set_rules(tenant, Rules::default());
         } else if says(&consent)
             || (says("assign the user to the app") && says(&assign))
-            || (says("unblock the account or its IP address") && says(tenant))
+            || (says("unblock the account or the IP address") && says(tenant))
             || (says("dismiss or remediate it: Entra admin center, Risky users") && says(tenant))
             || says(&format!("add offline_access to the consent of app {app}"))
         {
@@ -131,7 +131,7 @@ impl<'a> Person<'a> {
             std::fs::write(&self.stage.config, changed.collect::<Vec<_>>().join("\n")).expect("our own file");
             self.must_restart = true;
         } else if says("correct scope of one (") {
-            let scope = between(clause, "one resource, such as ", " ").ok_or("no scope is named")?;
+            let scope = between(clause, "one resource only, such as ", " ").ok_or("no scope is named")?;
             let text = std::fs::read_to_string(&self.stage.config).expect("written");
             let wrong = between(clause, "scope of one (", ")").ok_or("no scope is named")?;
             std::fs::write(&self.stage.config, text.replace(wrong, scope)).expect("our own file");
