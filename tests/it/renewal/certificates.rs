@@ -27,11 +27,11 @@ use crate::support::harness::{VAULT, base};
 mod orders;
 mod simulation;
 
-type WorldCertificateRenewer = CertificateRenewer<Actor, Actor, Actor>;
+pub(super) type WorldCertificateRenewer = CertificateRenewer<Actor, Actor, Actor>;
 
 /// A partner whose app has a renewed certificate, and one of another deployment that must stay.
-struct CertificateScene {
-    world: World,
+pub(super) struct CertificateScene {
+    pub(super) world: World,
     clock: Clock,
     partner: Partner,
     at: SecretAddress,
@@ -48,7 +48,7 @@ fn certificate_policy(lifetime: TimeDelta) -> CertificatePolicy {
 }
 
 impl CertificateScene {
-    fn new(clock: Clock, seed: u64, lifetime: TimeDelta) -> Self {
+    pub(super) fn new(clock: Clock, seed: u64, lifetime: TimeDelta) -> Self {
         let world = World::new(clock.clone(), seed);
         world.share_certificate_keys();
         let partner = partner_in(&world, TimeDelta::days(300));
@@ -63,7 +63,12 @@ impl CertificateScene {
         Self { world, clock, partner, at, other }
     }
 
-    fn renewer(&self, actor: &str, policy: RenewPolicy, signs_in_vault: bool) -> WorldCertificateRenewer {
+    pub(super) fn renewer(
+        &self,
+        actor: &str,
+        policy: RenewPolicy,
+        signs_in_vault: bool,
+    ) -> WorldCertificateRenewer {
         let (at, partner) = (&self.at, &self.partner);
         let credential = if signs_in_vault {
             CredentialSource::VaultKey(at.clone())
@@ -97,12 +102,12 @@ impl CertificateScene {
     }
 
     /// The version that a token of Perennial uses.
-    fn in_use(&self) -> CertificateVersion {
+    pub(super) fn in_use(&self) -> CertificateVersion {
         let (all, now) = (self.versions(), self.world.now());
         all.iter().find(|one| shown(one).is_accepted(now)).unwrap_or(&all[0]).clone()
     }
 
-    fn newest(&self) -> CertificateVersion {
+    pub(super) fn newest(&self) -> CertificateVersion {
         self.world.certificate_of(&self.at, None).expect("the certificate exists")
     }
 

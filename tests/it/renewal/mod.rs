@@ -19,6 +19,7 @@ use crate::support::harness::VAULT;
 
 mod baselines;
 mod certificates;
+mod duration;
 mod orders;
 mod simulation;
 
