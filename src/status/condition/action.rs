@@ -109,16 +109,9 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
         (None, Kind::AppSecretExpiring) => expiring(of, &subject),
         (None, Kind::AppSecretExpiryUnknown) => expiry_unknown(of, app),
         (None, Kind::AppCertificateUnregistered) => unregistered(of, &subject),
-        (None, Kind::AppCredentialRenewalFailed) => stated.map_or_else(
-            || {
-                let is_certificate = of.grant.app.credential.is_certificate();
-                let (noun, flag) = if is_certificate { ("certificates", " --cert") } else { ("secrets", "") };
-                format!(
-                    "compare the app's {noun} with the vault: `az ad app credential list --id {app}{flag}`"
-                )
-            },
-            str::to_owned,
-        ),
+        (None, Kind::AppCredentialRenewalFailed) => {
+            stated.map_or_else(|| compare_credentials(of, app), str::to_owned)
+        }
         (None, Kind::AppCredentialUnknown) => unknown_credential(of, app),
         // If Perennial got no access token for Key Vault, the failure states another action.
         (None, Kind::EntraUnreachable) => stated.map_or_else(|| Advice::Outage.text(&subject), str::to_owned),
@@ -181,6 +174,13 @@ fn unknown_credential(of: &Snapshot, app: &str) -> String {
         "find out who made the {noun}: Entra admin center, Audit logs, activity \"Update application – Certificates and secrets management\"; if no one knows this {noun}, remove it: `az ad app credential delete --id {app}{flag} --key-id {}`; if another program needs this {noun}, add its key id to the list `known` in `renew`",
         stranger(of)
     )
+}
+
+/// The command that lists the app's secrets or certificates at Entra.
+fn compare_credentials(of: &Snapshot, app: &str) -> String {
+    let is_certificate = of.grant.app.credential.is_certificate();
+    let (noun, flag) = if is_certificate { ("certificates", " --cert") } else { ("secrets", "") };
+    format!("compare the app's {noun} with the vault: `az ad app credential list --id {app}{flag}`")
 }
 
 /// The key id of the app's first secret or certificate that Perennial does not know. A placeholder if there is none.
