@@ -327,6 +327,13 @@ pub enum SecretRole {
     RenewedCertificate,
 }
 
+impl SecretRole {
+    /// Whether the vault stores a certificate and its key under the name. Otherwise the vault stores a secret.
+    pub(crate) fn is_certificate(self) -> bool {
+        matches!(self, Self::SigningKey | Self::RenewedCertificate)
+    }
+}
+
 /// What the resource says about an access token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acceptance {

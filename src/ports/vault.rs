@@ -141,17 +141,21 @@ fn forbidden_text(why: &Forbidden) -> String {
 impl VaultError {
     /// Converts this error to a failure with its remedy and text.
     pub fn failure(&self, asked: SecretRole, at: &SecretAddress) -> Failure {
-        let about = match asked {
-            SecretRole::Own => FailureSubject::Token,
-            SecretRole::Source
-            | SecretRole::SigningKey
-            | SecretRole::RenewedSecret
-            | SecretRole::RenewedCertificate => FailureSubject::CredentialSource,
+        let is_own = asked == SecretRole::Own;
+        let about = if is_own { FailureSubject::Token } else { FailureSubject::CredentialSource };
+        let what = match self {
+            Self::NotFound if asked.is_certificate() => "there is no such certificate".to_owned(),
+            other => other.to_string(),
+        };
+        let place = if asked.is_certificate() {
+            format!("certificate {} of vault {}", at.name.as_str(), at.vault_name())
+        } else {
+            at.to_string()
         };
         let plain = |kind, remedy| Failure {
             action: self.action(asked, at).map(Into::into),
             vault: Some(at.vault.clone()),
-            ..Failure::new(kind, remedy, about, format!("{self} ({at})"))
+            ..Failure::new(kind, remedy, about, format!("{what} ({place})"))
         };
         match self {
             // DNS knows the vault's name only while the vault exists (docs/azure-facts.md F215).
@@ -177,26 +181,14 @@ impl VaultError {
             Self::NoIdentity { transient: false, .. } | Self::Unauthorized { .. } => {
                 plain(Kind::VaultIdentity, Remedy::Operator)
             }
-            Self::Forbidden(_) | Self::Deleted | Self::Rejected { .. } => {
-                plain(Kind::VaultRefused, Remedy::Operator)
-            }
-            Self::Disabled => match asked {
-                SecretRole::Own => plain(Kind::TurnedOff, Remedy::Operator),
-                SecretRole::Source
-                | SecretRole::SigningKey
-                | SecretRole::RenewedSecret
-                | SecretRole::RenewedCertificate => plain(Kind::VaultRefused, Remedy::Operator),
-            },
+            Self::Disabled if is_own => plain(Kind::TurnedOff, Remedy::Operator),
             // For a soft-deleted secret, Key Vault answers a write with 409, but a read with 404, as for a missing
             // secret (docs/azure-facts.md F213). To tell a soft-deleted secret from a missing secret by a read,
             // Perennial would need one more permission, for deleted secrets.
-            Self::NotFound => match asked {
-                SecretRole::Own => plain(Kind::NeverSignedIn, Remedy::Login),
-                SecretRole::Source
-                | SecretRole::SigningKey
-                | SecretRole::RenewedSecret
-                | SecretRole::RenewedCertificate => plain(Kind::VaultRefused, Remedy::Operator),
-            },
+            Self::NotFound if is_own => plain(Kind::NeverSignedIn, Remedy::Login),
+            Self::Forbidden(_) | Self::Deleted | Self::Rejected { .. } | Self::Disabled | Self::NotFound => {
+                plain(Kind::VaultRefused, Remedy::Operator)
+            }
             Self::InTransition => plain(Kind::VaultUnreachable, Remedy::Retry),
         }
     }
@@ -204,8 +196,7 @@ impl VaultError {
     /// What to do, with the command that fixes the failure, if there is one. `None` if a user must sign in.
     fn action(&self, asked: SecretRole, at: &SecretAddress) -> Option<String> {
         let (name, vault) = (at.name.as_str(), at.vault_name());
-        let is_certificate = matches!(asked, SecretRole::SigningKey | SecretRole::RenewedCertificate);
-        let object = if is_certificate { "certificate" } else { "secret" };
+        let object = if asked.is_certificate() { "certificate" } else { "secret" };
         Some(match self {
             Self::Forbidden(Forbidden::Rbac { caller, .. }) => give_role(asked, at, caller.as_deref()),
             Self::Forbidden(Forbidden::Other) => give_role(asked, at, None),
@@ -279,7 +270,7 @@ impl VaultError {
                 "enable the newest version of the {object}: `az keyvault {object} set-attributes --vault-name {vault} --name {name} --enabled true`"
             ),
             Self::NotFound if asked == SecretRole::Own => return None,
-            Self::NotFound if is_certificate => format!(
+            Self::NotFound if asked.is_certificate() => format!(
                 "recover the certificate: `az keyvault certificate recover --vault-name {vault} --name {name}`; if the certificate was never there or was purged, create it: `az keyvault certificate create --vault-name {vault} --name {name} --policy \"$(az keyvault certificate get-default-policy)\"`; if the name in the configuration is wrong, correct it"
             ),
             Self::NotFound => format!(

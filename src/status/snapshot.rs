@@ -312,8 +312,8 @@ impl Snapshot {
         }
     }
 
-    /// When the token expired. `None` if the token has not expired or is off, or while a new refresh token is not saved
-    /// yet.
+    /// When the token expired. `None` in three cases: the token is off, the token has not expired, or a new refresh
+    /// token is not saved yet.
     pub fn expired_at(&self, now: Timestamp) -> Option<Timestamp> {
         let counts = !matches!(self.phase, TokenState::Unsaved | TokenState::Off);
         self.expires_at.filter(|end| counts && *end <= now)

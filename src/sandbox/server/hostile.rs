@@ -194,7 +194,8 @@ mod tests {
         let bomb = bomb();
 
         assert!(bomb.len() < 1_000_000, "{}", bomb.len());
-        // The header of a block has three bits, and the space has eight. Each code for 258 bytes has thirteen bits.
+        // The gzip header has 10 bytes. The block has a header of three bits, and then a code of eight bits for the first
+        // space character. Each code for 258 further bytes has thirteen bits.
         assert_eq!(bomb.len(), 10 + (3 + 8 + 13 * (LONG_BYTES / 258)).div_ceil(8));
     }
 

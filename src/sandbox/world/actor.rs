@@ -1,4 +1,5 @@
-//! Implements the ports over the world, for the simulation.
+//! Implements the traits of `crate::ports` for the simulation. Each call goes directly to the simulated world, without
+//! HTTPS.
 //!
 //! This module owns the conversion of the world's answers to the ports' errors. The adapters convert the same answers
 //! in the same way when the answers come over HTTPS.
