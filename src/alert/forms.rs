@@ -25,8 +25,8 @@ pub use self::signing::SigningKey;
 struct Size {
     /// The maximum number of incidents shown. The other incidents are only counted.
     incidents: usize,
-    /// The maximum number of characters of the names, the summary, the owners or the action of an incident. Longer
-    /// texts are cut.
+    /// The maximum length in characters of each text about an incident: names, summary, owners and action. Longer texts
+    /// are cut.
     chars: usize,
 }
 

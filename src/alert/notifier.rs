@@ -53,7 +53,7 @@ const PACE: Duration = Duration::from_secs(5);
 /// The first wait after a failure.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
 const LONGEST_WAIT: Duration = Duration::from_secs(10 * 60);
-/// The maximum time between two checks of the board. A condition may begin without a change, because time passes.
+/// The maximum time between two checks of the board. These checks find conditions that begin only because time passes.
 const LOOK_EVERY: Duration = Duration::from_secs(5 * 60);
 /// The maximum number of times that one delivery splits a rejected message.
 const MOST_SPLITS: usize = 8;

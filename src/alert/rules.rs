@@ -1,9 +1,9 @@
 //! Alert rules: decides which notifications are due at each sink.
 //!
-//! This module owns the rules for opened, changed, reminder, flapping and resolved notifications. There is no queue. A
-//! sink's `SinkState` compares delivered notifications with the current conditions. So no queue can overflow, and a
-//! failed delivery stays due. A condition that begins and ends between two deliveries is never reported. This module is
-//! pure: `forms` formats the messages, and `notifier` delivers them.
+//! This module owns the rules for opened, changed, reminder, flapping and resolved notifications. There is no queue: a
+//! sink's `SinkState` compares delivered notifications with the current conditions. So a failed delivery stays due. A
+//! condition that begins and ends between two deliveries is never reported. This module is pure: `forms` formats the
+//! messages, and `notifier` delivers them.
 //!
 //! Perennial records each delivered incident as a mark in the tags of a few tokens (`rotation::told`). Some sinks
 //! (`PagerDuty`, `webhook`) keep incidents: they track each incident by its id. After a start, these sinks get all
@@ -130,7 +130,7 @@ pub struct SinkState {
     known: BTreeSet<Uuid>,
     /// For each incident that was reported or that ended recently: the times of its recent ends.
     flaps: BTreeMap<Uuid, Flaps>,
-    /// The indices of the tokens that need no more messages about the ends of the previous process's incidents.
+    /// The indices of the tokens that are no longer searched for incidents of the previous process.
     settled: BTreeSet<usize>,
 }
 
@@ -207,8 +207,7 @@ impl SinkState {
         due
     }
 
-    /// Limits times that a wrong clock may have moved into the future. Afterwards, no wait is longer than a wait that
-    /// begins now.
+    /// Limits each time to the latest possible value, because a wrong clock may have set a later time.
     fn correct(&mut self, now: Timestamp) {
         self.started = self.started.min(now);
         for since in self.pending.values_mut() {
@@ -283,7 +282,7 @@ impl SinkState {
     }
 
     /// Adopts an incident that the previous process reported to this sink, so that the incident is not reported again.
-    /// Sinks that keep incidents get it again.
+    /// Does nothing if the sink keeps incidents, so such a sink gets the incident again.
     fn adopt(&mut self, snapshots: &[Snapshot], condition: &Condition, now: Timestamp) {
         let id = condition.id;
         if self.sink.to.keeps_incidents() || self.known.contains(&id) || self.told.contains_key(&id) {

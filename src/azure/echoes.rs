@@ -152,7 +152,7 @@ mod tests {
         }
     }
 
-    /// Returns two texts of this many bytes without a common piece. The texts contain many pieces that are nearly
+    /// Returns two texts of this many bytes that have no piece in common. The texts contain many pieces that are nearly
     /// equal.
     fn near_misses(bytes: usize) -> (String, String) {
         let text = |last: &str| ["a".repeat(PIECE_BYTES - 2).as_str(), last].concat().repeat(bytes / 15);

@@ -266,7 +266,7 @@ impl Vault for KeyVault {
 /// The client of one vault.
 struct VaultConnection {
     client: SecretClient,
-    /// The credential for the requests that `client` does not support (`certificates`).
+    /// The credential for the requests in `certificates`, which `client` does not support.
     credential: Arc<dyn TokenCredential>,
     server: BaseUrl,
     gate: WarmUp,

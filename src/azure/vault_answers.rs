@@ -227,7 +227,7 @@ pub fn written(at: &SecretAddress, body: &[u8]) -> Result<Version, VaultError> {
 /// Parses a page of a list. Returns its versions and the link to the next page.
 ///
 /// # Errors
-/// Returns `NotUnderstood` if any version cannot be read, because this version could be a sign-in.
+/// Returns `NotUnderstood` if any version cannot be read, because a sign-in could have written this version.
 pub fn listed(at: &SecretAddress, body: &[u8]) -> Result<(Vec<Version>, Option<String>), VaultError> {
     let page: ListSecretPropertiesResult =
         serde_json::from_slice(body).map_err(|_| VaultError::NotUnderstood)?;

@@ -1,7 +1,7 @@
 //! Lets only one caller at a time use a cold vault. A vault is cold until it has accepted this process's access token.
 //!
-//! With a cold client, each caller needs a challenge and a token request. Without this module, ten callers at once
-//! would each send these requests.
+//! For a cold vault, each caller needs a challenge and a token request. Without this module, ten callers at once would
+//! each send these requests.
 //!
 //! Invariant: if the first call fails, all callers that wait for this call get the same error, and send no calls of
 //! their own.

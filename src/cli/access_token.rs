@@ -94,7 +94,8 @@ pub async fn run(args: AccessTokenArgs, global: &Global) -> Result<ExitCode, Sto
     Ok(ExitCode::Done)
 }
 
-/// Returns the failure with an action that names the command-line flag, not the configuration key that it overrides.
+/// Returns the failure with an action that names the command-line flag, not the configuration key that the flag
+/// overrides.
 fn by_flag(mut refused: StepFailure, args: &AccessTokenArgs) -> StepFailure {
     let mut name = |key: &str, flag: &str| refused.action = refused.action.replace(key, flag);
     if args.tenant.is_some() {

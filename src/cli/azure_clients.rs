@@ -120,7 +120,7 @@ impl AzureClients {
         Outbound { http: self.http.clone(), calls: self.calls.clone() }
     }
 
-    /// Returns the vaults, for commands that need them before a token exists.
+    /// Returns the client of the vaults, for commands that need them before a token exists.
     pub(super) fn vault(&self) -> &KeyVault {
         &self.vault
     }

@@ -1,9 +1,9 @@
 //! `check`: tests the setup step by step, with the action for each failure.
 //!
-//! This module owns the steps and their order. Without `--write`, the command only reads the vault. So the command
-//! skips the step that tests the right to write, because only a write can test this right. With `--write`, the command
-//! rotates each token once. The command uses the daemon's own steps, so that each rule of saving exists only once. A
-//! `strict` token is redeemed only with `--write`.
+//! This module owns the steps and their order. Without `--write`, the command writes nothing to the vault. So the
+//! command skips the step that tests the right to write, because only a write can test this right. With `--write`, the
+//! command rotates each token once. The command uses the daemon's own steps, so that the rules for saving a token are
+//! not implemented twice. A `strict` token is redeemed only with `--write`.
 
 mod report;
 mod token;
@@ -256,8 +256,8 @@ async fn rehearse(
     Ok(steps)
 }
 
-/// Tests whether Perennial could renew the app's client secret or certificate. The write right in the vault is tested only
-/// if `writes` is set.
+/// Tests whether Perennial could renew the app's client secret or certificate. The right to write to the vault is
+/// tested only if `writes` is set.
 async fn renewal(renewer: &AzureRenewer, writes: bool, here: &Deployment) -> CheckStep {
     let rehearsed = if renewer.app.credential.is_certificate() {
         let look = CertificateRenewer(renewer.clone()).rehearse(writes, rotation_id()).await;

@@ -1,5 +1,5 @@
-//! `init`: writes a first configuration. A value comes from a flag. Without the flag, the vault's content proposes a
-//! value, and at a terminal the user confirms or changes this value.
+//! `init`: writes a first configuration. Each value has a flag. Without the flag, the command proposes a value from the
+//! vault's content, and at a terminal the user confirms or changes this value.
 //!
 //! Invariant: only `--force` replaces an existing file. A configuration is parsed before it is written.
 

@@ -31,7 +31,7 @@ pub(super) fn draw<I, V, R>(rotator: &Rotator<I, V, R>, state: State) -> Snapsho
     }
     let mut periods = Periods::of(&rotator.timing);
     // A tag records a proof at most daily. So the last proof may be up to a day later than the record says. The state
-    // becomes `unknown` after twice `prove_every`, so this period is a day longer here.
+    // becomes `unknown` after twice `prove_every`, so adding half a day here allows for this day.
     periods.prove_every += (MARK_EVERY / 2).to_std().unwrap_or_default();
     // The next step is `None`, because only a daemon has a next step.
     Snapshot::of(&rotator.grant, periods, &state, None, now)

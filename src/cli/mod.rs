@@ -194,7 +194,7 @@ impl ExitCode {
     #[must_use]
     pub fn gravest(self, other: Self) -> Self {
         let gravity = |code: Self| match code {
-            // A result for a monitoring system is about the whole command, and never about one token.
+            // `Monitored` is about the whole command, so it is never compared with a token's exit code.
             Self::Done | Self::Monitored(_) => 0,
             Self::Failed => 1,
             Self::Operator => 2,

@@ -242,7 +242,7 @@ mod tests {
 
     const ID: &str = "0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab";
     const SENT: &str = "0.AXoA-sent_token.of-some-length";
-    /// An app secret that looks like a word. The next constant looks like an id.
+    /// Two app secrets: one looks like a word, the other like an id.
     const LIKE_A_WORD: &str = "AppSecretOfLettersOnly";
     const LIKE_AN_ID: &str = "c0ffee00-cafe-4bad-8bad-0ddba11feed5";
     const SUCCESSOR: &str = "0.AXoA-successor.of-some-length";

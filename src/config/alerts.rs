@@ -41,8 +41,8 @@ pub(super) const HEARTBEAT: &[&str] = &["url", "every"];
 
 /// The default interval of the heartbeat.
 const BEAT: Duration = Duration::from_secs(5 * 60);
-/// The shortest interval of the heartbeat. A receiver may drop more than five pings a minute (docs/azure-facts.md
-/// F505).
+/// The shortest interval of the heartbeat. If a receiver gets more than five pings a minute, it may drop some
+/// (docs/azure-facts.md F505).
 const SHORTEST_BEAT: Duration = Duration::from_secs(15);
 const LONGEST_BEAT: Duration = Duration::from_secs(24 * 60 * 60);
 

@@ -134,8 +134,8 @@ impl Daemon {
         self.reloads.send_modify(|times| *times += 1);
     }
 
-    /// Waits until a task ends without a stop request. Returns a text that names the kind of task. Such an end is a
-    /// bug, so the process must be restarted.
+    /// Waits until a task ends without a stop request. Such an end is a bug, so the process must be restarted. Returns
+    /// a text that names the kind of task.
     pub async fn broken(&mut self) -> String {
         let Self { tokens, renewals, notifiers, .. } = self;
         tokio::select! {

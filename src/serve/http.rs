@@ -103,8 +103,8 @@ fn routes(shared: ServeState, is_beyond_loopback: bool) -> Router {
     routes.layer(middleware::map_response(guarded)).with_state(shared)
 }
 
-/// Rejects requests for other host names. This check prevents DNS rebinding, in which a web page's host name resolves
-/// to this machine.
+/// Rejects requests whose host name does not stand for this machine. This check prevents DNS rebinding, in which a
+/// web page's host name resolves to this machine.
 async fn for_this_machine(request: Request, next: Next) -> Response {
     if server::is_for_this_machine(request.uri(), request.headers()) {
         next.run(request).await

@@ -239,7 +239,7 @@ impl StatusBoard {
         self.news.subscribe()
     }
 
-    /// Whether the status is known: every token has been tried or waits for its turn.
+    /// Whether the status is known: every token has been tried or waits because of the shared limits.
     pub fn is_ready(&self) -> bool {
         self.read(|all| all.iter().all(|of| of.was_tried() || of.in_line))
     }

@@ -65,7 +65,7 @@ pub struct Condition {
     pub runway_seconds: Option<i64>,
     /// The owners of the affected tokens.
     pub owners: Vec<String>,
-    /// The identifiers that support needs.
+    /// The identifiers to give to Microsoft's support.
     #[serde(flatten)]
     pub trace: Trace,
 }
@@ -167,7 +167,8 @@ fn of_tokens<'a>(snapshots: impl Iterator<Item = &'a Snapshot>, now: Timestamp) 
 }
 
 /// Returns the conditions about tokens that have not been tried although the process has run for longer than
-/// `TRIED_WITHIN`. Tokens that wait for their turn are not reported. `up` is how long the process has run.
+/// `TRIED_WITHIN`. Tokens that wait because of the shared limits are not reported. `up` is how long the process has
+/// run.
 pub fn untried(snapshots: &[Snapshot], up: TimeDelta, now: Timestamp) -> Vec<Condition> {
     if up <= TRIED_WITHIN {
         return Vec::new();
@@ -332,10 +333,10 @@ fn failed(failure: &Failure, since: Timestamp, of: &Snapshot, now: Timestamp) ->
     }
 }
 
-/// When the token's next step became overdue. `None` if the step is not overdue. A proof is overdue twice `prove_every`
-/// after the last proof. The first proof of a new version is overdue after 15 minutes. A rotation is overdue a day
-/// after it was due. If the last save was after the last proof, the interval counts from the save, because a save may
-/// take days. A token that waits for its turn is not overdue.
+/// When the token's next step became overdue. `None` if the step is not overdue. A proof is overdue twice
+/// `prove_every` after the last proof, or after the last save if it was later, because a save may take days. The
+/// first proof of a new version is overdue after 15 minutes. A rotation is overdue a day after it was due. A token
+/// that waits because of the shared limits is not overdue.
 fn overdue_since(of: &Snapshot, now: Timestamp) -> Option<Timestamp> {
     if of.in_line {
         return None;

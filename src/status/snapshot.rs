@@ -31,8 +31,8 @@ use self::heard::Heard;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenState {
-    /// The last proof is at most twice `prove_every` old. So is the last acceptance, if Perennial asks Partner Center.
-    /// No rejection followed. An outage of Entra or Key Vault does not change this state at once.
+    /// The last proof is at most twice `prove_every` old. If Perennial asks Partner Center, the last acceptance is
+    /// not older either. No rejection followed. An outage of Entra or Key Vault does not change this state at once.
     Current,
     /// Perennial holds a new refresh token that is not saved in the vault yet.
     Unsaved,
@@ -95,7 +95,7 @@ pub struct Snapshot {
     pub signed_in_at: Option<Timestamp>,
     /// The user's object id, set only while a disabled account causes the failure.
     pub user_oid: Option<Box<str>>,
-    /// The computed expiry. `None` if the token was redeemed after that time.
+    /// The computed expiry. `None` if the token was redeemed after the computed expiry.
     pub expires_at: Option<Timestamp>,
     /// When the token is due for rotation.
     pub rotate_at: Option<Timestamp>,
@@ -177,8 +177,8 @@ impl Snapshot {
         let was_blocked = noted.is_some_and(|noted| !noted.is_partner_centers());
         let was_refused = was_blocked || newest.is_some_and(Version::is_refused);
         let issued_at = newest.map(Version::issued_at);
-        // The expiry is only computed. If the token is redeemed after the computed expiry, the computation was wrong,
-        // so the expiry is unknown.
+        // The expiry is computed from the configured lifetime. If the token is redeemed later, the computation was
+        // wrong, so the expiry is unknown.
         let end = issued_at.map(|at| at + delta(grant.policy.lifetime));
         let is_disabled =
             state.blocked.as_ref().is_some_and(|blocked| blocked.failure.kind == Kind::AccountDisabled);
@@ -287,7 +287,7 @@ impl Snapshot {
         }
     }
 
-    /// The lifetime of the token's refresh tokens.
+    /// The configured lifetime of each refresh token.
     pub fn lifetime(&self) -> TimeDelta {
         delta(self.grant.policy.lifetime)
     }

@@ -278,7 +278,7 @@ impl Assertion<'_> {
 }
 
 /// The claims of a key proof, which shows that the sender has the private key of one of the app's certificates.
-/// Microsoft Graph requires a key proof for each change of an app's certificates (docs/azure-facts.md F608).
+/// Microsoft Graph requires a key proof to add or remove one certificate of an app (docs/azure-facts.md F608).
 #[derive(Clone, Copy, Debug)]
 pub struct KeyProof<'a> {
     /// The signing certificate.

@@ -131,7 +131,8 @@ fn a_token_that_leaves_an_incident_may_join_again() {
     assert_eq!(back, [(EventKind::Changed, Kind::EntraUnreachable)]);
 }
 
-/// Creates a token whose vault denies access. The token has an owner and an app secret that expires in `days` days.
+/// Creates the snapshot of a token whose vault denies access. The token has an owner and an app secret that expires in
+/// `days` days.
 fn refused_by_vault(name: &str, days: i64) -> Snapshot {
     let refused = "Key Vault refused to read this secret";
     let failure = Failure::new(Kind::VaultRefused, Remedy::Operator, FailureSubject::Token, refused);

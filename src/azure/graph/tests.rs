@@ -32,7 +32,7 @@ const KEY: &str = "22222222-1b4c-4a5e-8a6f-0123456789ab";
 const JSON: (&str, &str) = ("content-type", "application/json");
 const LIST: &str = "GET /v1.0/applications(appId='0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab')?$select=id,appId,displayName,passwordCredentials";
 
-/// The client of Graph under test. A file contains the secret of the vault's identity.
+/// The client of Graph under test, and the file with the secret of the vault's identity.
 struct Fixture {
     server: Loopback,
     graph: Graph,

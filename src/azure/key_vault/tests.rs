@@ -25,7 +25,7 @@ const CHALLENGE: &str = r#"Bearer authorization="https://x/t", resource="https:/
 const FIRST: &str = "0123456789abcdef0123456789abcdef";
 const JSON: (&str, &str) = ("content-type", "application/json");
 
-/// The adapter under test. A file contains the secret of the process's identity.
+/// The adapter under test, and the file with the secret of the process's identity.
 struct Fixture {
     server: Loopback,
     vault: KeyVault,

@@ -31,8 +31,8 @@ const PARTNER_CENTER: &str = "partner center";
 const UPDATE: &str = "update";
 const WRITE: &str = "write";
 
-/// Whether a step that needs the vault failed and no sign-in is needed. Such a failure may end without a further
-/// action, because a new role assignment takes effect only after some minutes.
+/// Whether a failed step may succeed later without a further action: it needs the vault, but no sign-in. For example, a
+/// new role assignment takes effect only after some minutes.
 pub(super) fn may_come_by_itself(step: &CheckStep) -> bool {
     let of_the_vault = [IDENTITY, READ, LIST, CREDENTIAL, UPDATE, WRITE].contains(&step.name);
     step.outcome == StepOutcome::Failed && of_the_vault && step.code != crate::cli::ExitCode::Login

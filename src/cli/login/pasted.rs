@@ -22,7 +22,8 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Starts reading the lines of stdin. A line that is longer than the limit is split, so no part of it is an answer.
+    /// Starts reading the lines of stdin. A line that is longer than `MAX_BYTES` is split, so no part of it is an
+    /// answer.
     ///
     /// A separate thread reads the lines, since a read of a terminal cannot be canceled. The process does not wait for
     /// this thread.

@@ -236,8 +236,8 @@ impl LoginSession {
             // The version is read even if the answer to the write was lost, since the version may have been written.
             let read = match self.rotator.vault.newest(at, self.id).await {
                 Ok(stored) if stored.has_value(&new.value) => return Ok(stored.version.id),
-                // For a moment, the vault may still return the previous version. If the version is neither the written
-                // version nor the previous version, another program has written.
+                // For a moment, the vault may still return the previous version. If the read version is neither the
+                // written nor the previous version, another program wrote it.
                 Ok(stored) if written && before != Some(&stored.version.id) => {
                     return Err(overtaken(&stored));
                 }

@@ -72,11 +72,11 @@ impl Distortion {
 /// The kind of a harmful body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hostile {
-    /// A body of a hundred megabytes, without a length in the head.
+    /// A body of a hundred megabytes, without a `Content-Length` header.
     Long,
     /// A body of a hundred megabytes that is compressed to less than one megabyte.
     Bomb,
-    /// A body that sends a byte per second for as long as the client reads.
+    /// A body of which the client receives one byte per second, without end.
     Drip,
     /// An error or a profile that contains all data of the request.
     Echo,
@@ -148,7 +148,7 @@ pub enum FaultEffect {
         /// The body of the answer.
         body: String,
     },
-    /// The answer has a harmful body. A caller that calls the world without HTTP gets only the status.
+    /// The answer has a harmful body. The simulation, which does not use HTTP, gets only the status.
     Hostile {
         /// The HTTP status.
         status: u16,
@@ -161,8 +161,8 @@ pub enum FaultEffect {
     Delay(Duration),
 }
 
-/// One injected fault. Of the faults that match a call, only the oldest delay and the oldest other fault affect the
-/// call.
+/// One injected fault. If several faults match a call, at most two affect the call: the oldest delay, and the oldest
+/// fault that is not a delay.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fault {
     /// The called service.
@@ -276,8 +276,8 @@ impl World {
         self.lock().faults.0.push(fault);
     }
 
-    /// Returns the fault, if any, that keeps an actor from getting a token for the vault. An actor does not really
-    /// request this token, so the ledger records no call. The subject of this fault is the actor's name.
+    /// Returns the fault, if any, that keeps an actor from getting a token for the vault. Actors send no request for
+    /// this token, so the ledger records no call. The subject of this fault is the actor's name.
     pub(super) fn identity_fault(&self, actor: &str) -> Option<FaultEffect> {
         let mut inner = self.lock();
         let now = inner.time.now();

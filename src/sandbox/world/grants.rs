@@ -39,7 +39,7 @@ pub struct GrantRecord {
     pub issued_at: Timestamp,
     /// The grant that was redeemed to issue this grant. `None` for the grant of a sign-in.
     pub parent: Option<usize>,
-    /// The grant of the sign-in from which this grant descends. For the grant of a sign-in, this is its own number.
+    /// The grant of the sign-in from which this grant descends. For the grant of a sign-in, this equals `id`.
     pub sign_in: usize,
     /// Whether the token was redeemed at least once.
     pub spent: bool,
@@ -62,7 +62,7 @@ pub struct Owner {
 pub(super) struct Grants {
     pub(super) records: Vec<GrantRecord>,
     by_text: BTreeMap<String, usize>,
-    /// The sign-ins that a strict issuer has revoked with all their tokens.
+    /// The sign-ins whose tokens are all revoked, because a token was redeemed twice (`World::set_strict`).
     dead_families: BTreeSet<usize>,
     /// The times of recent redemptions for each user and app.
     recent: BTreeMap<(String, String), VecDeque<Timestamp>>,

@@ -1,8 +1,8 @@
 //! Microsoft Graph: the credentials of app registrations.
 //!
 //! This module owns Graph's rules: the rights of a caller, an app's limits for new secrets, and the order of the
-//! checks. Graph's list changes as soon as a secret is added or removed. Entra's front ends learn of the change later
-//! (`credentials`).
+//! checks. Graph's list of an app's secrets changes as soon as a secret is added or removed. Entra's front ends learn
+//! of the change later (`credentials`).
 
 mod keys;
 
@@ -65,7 +65,7 @@ pub struct CredentialPolicy {
     pub longest_secret: Option<TimeDelta>,
     /// The longest validity of a new certificate.
     pub longest_certificate: Option<TimeDelta>,
-    /// Whether an authority must issue new certificates. The simulated policy trusts each authority.
+    /// Whether new self-signed certificates are forbidden. The simulated policy trusts each certificate authority.
     pub forbids_self_signed: bool,
 }
 
@@ -112,7 +112,7 @@ impl GraphRefusal {
     }
 
     /// Whether the request was rejected because the secret to remove does not exist. Only the text shows this, since
-    /// the code also has other causes.
+    /// other rejections have the same code.
     pub(super) fn is_missing_secret(&self) -> bool {
         self.text.starts_with(NO_SECRET)
     }
@@ -255,7 +255,7 @@ impl Inner {
         Ok(record)
     }
 
-    /// Finds an app registration in the caller's tenant. The caller needs any of the app roles, but need not be an
+    /// Finds an app registration in the caller's tenant. The caller needs at least one app role, but need not be an
     /// owner.
     fn registered(
         &self,

@@ -1,7 +1,7 @@
 //! Simulates two kinds of token issuers: managed identities of Azure hosts, and external issuers such as Kubernetes.
 //!
-//! The tokens of these issuers have the form of a JWT. The world records the issued tokens instead of checking
-//! signatures, and accepts no other token.
+//! The tokens of these issuers have the form of a JWT. The world does not check signatures: it records the tokens
+//! that it issues, and accepts only these tokens.
 
 use std::fmt;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::token::AccessToken;
 /// The lifetime of a managed identity's token (docs/azure-facts.md F406).
 const LASTS: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The audience of federated credentials. National clouds append their name.
+/// The audience of federated credentials. In a national cloud, the name of the cloud follows.
 const EXCHANGE: &str = "api://AzureADTokenExchange";
 
 /// The length of an RS256 signature.
@@ -73,7 +73,8 @@ impl World {
         self.lock().issuer_of(tenant)
     }
 
-    /// Issues a token of the managed identity with this client id. Without a client id, uses the only identity.
+    /// Issues a token of the managed identity with this client id. Without a client id, uses the identity if there is
+    /// exactly one.
     ///
     /// # Errors
     /// Returns a fault or the host's rejection.

@@ -1,6 +1,7 @@
 //! The ledger records every call to the world, and every write to a vault with the writer's name.
 //!
-//! This module owns the queries that tests use, such as the number of calls since a time and the writer of a version.
+//! This module owns the queries that tests use, such as the writer of a version, and the number of calls since a
+//! time.
 
 use std::fmt;
 
@@ -289,8 +290,7 @@ impl World {
         self.lock().ledger.writes.clone()
     }
 
-    /// Returns the writes except the first `number` writes, oldest first. An observer that checks after every step uses
-    /// this function.
+    /// Returns the writes except the first `number` writes, oldest first.
     pub fn writes_from(&self, number: usize) -> Vec<Write> {
         self.lock().ledger.writes.iter().skip(number).cloned().collect()
     }

@@ -1,9 +1,9 @@
 //! One in-memory world with the rules of Entra, Key Vault, Partner Center and Microsoft Graph (docs/azure-facts.md).
 //!
 //! This module owns the services' behavior, with users, apps, grants, secrets with versions, roles, faults, and a
-//! ledger of every call. The operations are synchronous. The callers are the simulation, through the ports (`actor`),
-//! and the sandbox's HTTPS server. Since both use the same world, each rule exists only once. The world does not depend
-//! on Perennial's own decisions.
+//! ledger of every call. The operations are synchronous. The callers are the simulation, through the traits of
+//! `crate::ports` (`actor`), and the sandbox's HTTPS server. Since both use the same world, each rule exists only
+//! once. The world does not depend on Perennial's own decisions.
 //!
 //! Invariants: The same seed and the same order of calls give the same world, except for keys, certificates and
 //! signatures. No type shows a secret through `Debug`.
@@ -132,7 +132,8 @@ impl World {
         })))
     }
 
-    /// Returns the ports for one instance of a program. The ledger records the instance's calls under this name.
+    /// Returns the implementation of the traits of `crate::ports` for one instance of a program. The ledger records
+    /// the instance's calls under this name.
     pub fn as_actor(&self, name: &str) -> Actor {
         Actor::new(self.clone(), name)
     }
@@ -235,8 +236,8 @@ impl World {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // If another thread has panicked, the lock is used nevertheless. The panic has already failed the test, and the
-        // world's data is consistent between statements.
+        // If another thread has panicked, the lock is used nevertheless. The panic has already failed the test, and
+        // each statement leaves the world's data consistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -271,7 +271,7 @@ impl World {
     }
 }
 
-/// Converts a version to the type that the ports use, which has no value.
+/// Returns a version without its value.
 pub(super) fn bare(version: &SecretVersion) -> Version {
     Version {
         id: VersionId(version.id.as_str().into()),

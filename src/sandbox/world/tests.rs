@@ -1,4 +1,5 @@
-//! Tests of the world's rules through the ports. This file tests faults, and rules that all services share.
+//! Tests of the world's rules through the traits of `crate::ports`. This file tests faults, and rules that all
+//! services share.
 
 mod assertions;
 mod certificates;

@@ -105,8 +105,8 @@ pub(super) fn verdict(status: &Status) -> (Look, &'static str, String) {
     (Look::Good, "All is well", format!("{each}.{next}"))
 }
 
-/// A sentence with the number of unconfirmed tokens. If some of them were proved before, the sentence also says how
-/// long ago the oldest of their last proofs was. `None` if no token is unconfirmed.
+/// A sentence with the number of unconfirmed tokens. If some of them were proved before, the sentence also gives the
+/// longest time since a token's last proof. `None` if no token is unconfirmed.
 fn unconfirmed(status: &Status) -> Option<String> {
     let count = status.tokens.len();
     let unknown = || status.tokens.iter().filter(|token| token.state == TokenState::Unknown);

@@ -113,7 +113,7 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
             stated.map_or_else(|| compare_credentials(of, app), str::to_owned)
         }
         (None, Kind::AppCredentialUnknown) => unknown_credential(of, app),
-        // If Perennial got no access token for Key Vault, the failure states another action.
+        // If Perennial got no access token for Key Vault, the failure itself states the action.
         (None, Kind::EntraUnreachable) => stated.map_or_else(|| Advice::Outage.text(&subject), str::to_owned),
         (None, Kind::EntraThrottled) => {
             stated.map_or_else(|| Advice::Throttled.text(&subject), str::to_owned)

@@ -18,7 +18,8 @@ fn second() -> TimeDelta {
     TimeDelta::seconds(1)
 }
 
-/// A proof or an acceptance that is older does not count, because each counts for twice the interval of six hours.
+/// A proof or an acceptance from before this time does not count, because each counts for twice the interval of six
+/// hours.
 fn counted_from() -> Timestamp {
     now() - TimeDelta::hours(12)
 }

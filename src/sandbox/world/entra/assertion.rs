@@ -125,8 +125,8 @@ fn check_own(
     if time(claims.exp)? - start > LONGEST {
         return Err(Refuse(700_024).into());
     }
-    // Both clocks are accepted. The times in an assertion of Microsoft's libraries come from the host's clock. In an
-    // assertion of Perennial, they come from the vault's clock, which is the world's clock.
+    // Microsoft's libraries take the times of an assertion from the host's clock. Perennial takes them from the
+    // vault's clock, which is the world's clock.
     check_time(claims, by.wall).or_else(|_| check_time(claims, by.now))
 }
 

@@ -1,4 +1,4 @@
-//! Checks the app's credential in a request, and so whether the request comes from the named app.
+//! Checks the credential with which an app proves its identity in a request.
 
 use secrecy::ExposeSecret as _;
 
@@ -29,7 +29,7 @@ impl AppProof<'_> {
 pub(super) struct FrontEnd {
     /// The number of the front end. `None` stands for a front end that knows all credentials.
     pub(super) number: Option<usize>,
-    /// The front end knows only the credentials of which it had learned by this time.
+    /// The front end knows only the credentials that reached it by this time.
     pub(super) knows: Timestamp,
     pub(super) now: Timestamp,
     /// The current time of the clock by which assertions and access tokens expire.

@@ -1,8 +1,8 @@
 //! Microsoft Graph: the certificates of app registrations.
 //!
-//! A change needs a proof: a token that a registered certificate of the app has signed (docs/azure-facts.md F608). A
-//! caller that may change the app registration can also replace the whole list of certificates without a proof
-//! (F609).
+//! Adding or removing a certificate needs a proof: a token that a registered certificate of the app has signed
+//! (docs/azure-facts.md F608). A caller that may change the app registration can also replace the whole list of
+//! certificates without a proof (F609).
 
 use std::collections::BTreeSet;
 
@@ -74,7 +74,7 @@ impl GraphRefusal {
         Self::new(400, "Request_BadRequest", format!("{NO_KEY} '{key_id}'."))
     }
 
-    /// Whether the certificate to remove does not exist.
+    /// Whether the request was rejected because the certificate to remove does not exist.
     pub(in crate::sandbox::world) fn is_missing_key(&self) -> bool {
         self.text.starts_with(NO_KEY)
     }

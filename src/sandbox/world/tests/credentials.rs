@@ -64,7 +64,7 @@ async fn a_federated_credential_matches_in_all_three_parts() {
     ] {
         assert_eq!(scene.answer_to(&token), Some(code), "{what}");
     }
-    // The error may quote the subject, since the operator has to compare the subject with the configured subject.
+    // The error may quote the token's subject, since the operator has to compare it with the configured subject.
     let other = issue(cluster, "someone", EXCHANGE);
     let answer = scene.redeem_with(&scene.partner.tenant_id, AppProof::Assertion(&other));
     let Err(Trouble::Refused(refused)) = answer else { panic!("rejected") };
@@ -174,8 +174,8 @@ async fn credentials_that_all_front_ends_know_draw_nothing_at_random() {
     assert_ne!(one.world.fresh_id(), two.world.fresh_id());
 }
 
-/// The world draws random numbers for the propagation of credentials only if a test sets a propagation time or
-/// flapping. So the older seeds of the simulation still give the same results.
+/// The world draws random numbers for the propagation of credentials only if a test sets a propagation time or calls
+/// `set_flapping`. So a seed of the simulation gives the same results as before propagation was simulated.
 #[tokio::test(start_paused = true)]
 async fn a_partner_draws_its_ids_and_tokens_and_nothing_else() {
     let scene = Scene::new();

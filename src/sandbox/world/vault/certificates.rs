@@ -1,10 +1,9 @@
 //! Key Vault's certificates. Each certificate comes with a key and a secret that have the same name, versions and
 //! attributes.
 //!
-//! The state of the secret contains the attributes and tags of each version, and the time of the deletion. This module
-//! adds the certificate and the key of each version. Invariant: each version of a managed secret (a secret of a
-//! certificate) has a key. Keys, certificates and signatures do not depend on the world's seed. Everything else depends
-//! only on the seed.
+//! The state of the secret contains the attributes and tags of each version, and the time of the deletion. This
+//! module adds the certificate and the key of each version. Invariant: each version of a managed secret (a secret of
+//! a certificate) has a key. Keys, certificates and signatures do not depend on the world's seed.
 
 mod content;
 mod keeping;

@@ -91,7 +91,7 @@ impl Action {
 pub struct VaultState {
     /// The rights that all callers have.
     pub allowed: BTreeSet<Action>,
-    /// If set, the firewall blocks all callers, and the rejection names this address.
+    /// If set, the firewall blocks all callers, and each rejection names this IP address as the caller's.
     pub firewall_refuses: Option<String>,
     /// The time that a deletion or a recovery takes.
     pub transition: TimeDelta,

@@ -61,7 +61,7 @@ fn a_token_that_was_never_tried_is_overdue_after_15_minutes_of_uptime() {
 #[test]
 fn a_step_is_overdue_after_twice_its_interval_or_a_day() {
     let grant = samples::grant("a");
-    // The exact age at which a token is rotated depends on its name.
+    // The exact age at which a token is rotated depends on the token's name.
     let rotate_after = Timing::new(&grant.policy, &grant.name, 0.0).rotate_after();
     let (proof, rotation) = (hours(12), rotate_after + TimeDelta::days(1));
     for (what, proved, rotated, age, overdue) in [

@@ -104,7 +104,7 @@ fn in_pkcs12(bytes: &[u8], password: &str) -> Option<KeysAndCertificates> {
     Some((keys.collect(), certificates.collect()))
 }
 
-/// Returns the private key, of which there must be exactly one, and the certificate that belongs to this key.
+/// If there is exactly one private key, returns this key and the certificate that belongs to it.
 fn matching(keys: Vec<Vec<u8>>, certificates: &[Vec<u8>]) -> Option<VersionKey> {
     let [private] = <[Vec<u8>; 1]>::try_from(keys).ok()?;
     let pair = rsa::KeyPair::from_pkcs8(&private).ok()?;
