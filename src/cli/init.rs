@@ -64,7 +64,7 @@ pub struct InitArgs {
     /// The name of the token
     #[arg(long, value_name = "NAME", default_value = "partner-center")]
     pub name: String,
-    /// The tenant: its id or a domain of it
+    /// The tenant: its id or one of its domains
     #[arg(long, value_name = "TENANT")]
     pub tenant: Option<String>,
     /// The app's (client) id

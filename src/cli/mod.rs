@@ -67,7 +67,7 @@ fn after_help() -> String {
 #[derive(Debug, Parser)]
 #[command(name = "perennial", max_term_width = 80, version, long_version = build_info::LONG, after_help = after_help())]
 pub struct Cli {
-    /// What every command takes.
+    /// The options that every command takes.
     #[command(flatten)]
     pub global: Global,
     /// What to do.
@@ -75,7 +75,7 @@ pub struct Cli {
     pub verb: Verb,
 }
 
-/// What every command takes.
+/// The options that every command takes.
 #[derive(Clone, Debug, Args)]
 pub struct Global {
     /// The configuration file
@@ -114,7 +114,7 @@ pub enum Verb {
     /// Redeem each token, and show its user and Partner Center's answer
     #[command(after_help = verify::EXAMPLES)]
     Verify(verify::VerifyArgs),
-    /// Show the credential of each app, or renew a client secret
+    /// Show the credential of each app, or renew it now
     #[command(after_help = credential::EXAMPLES)]
     Credential(credential::CredentialArgs),
     /// Write a first configuration from flags, from the vault and from your answers
