@@ -233,6 +233,7 @@ impl Graph {
         &self,
         caller: &Caller<'_>,
         object_id: Uuid,
+        known: &[Uuid],
         change: impl FnOnce(&mut Vec<Value>) -> bool,
         id: Uuid,
     ) -> Result<(), DirectoryError> {
@@ -241,6 +242,9 @@ impl Graph {
         list.set_query(Some("$select=id,keyCredentials"));
         let read = GraphRequest { operation: "application", method: Method::GET, url: list, body: None };
         let mut keys = answers::raw_keys(&self.call(caller, &read, id).await?.answer, object_id)?;
+        if !known.iter().all(|known| keys.iter().any(|key| answers::is_key(key, *known))) {
+            return Err(DirectoryError::NotUnderstood("it lacks certificates that were listed before"));
+        }
         if !change(&mut keys) {
             return Ok(());
         }
@@ -325,14 +329,17 @@ impl Directory for Graph {
             "type": "AsymmetricX509Cert", "usage": "Verify",
             "key": STANDARD.encode(key.der), "displayName": key.name,
         });
-        let KeyChange::Proof(proof) = change else {
-            let key_id = Uuid::new_v4();
-            credential["keyId"] = json!(key_id);
-            let add = |keys: &mut Vec<Value>| {
-                keys.push(credential);
-                true
-            };
-            return self.replace_keys(caller, object_id, add, id).await.map(|()| key_id);
+        let proof = match change {
+            KeyChange::Proof(proof) => proof,
+            KeyChange::Permission { known } => {
+                let key_id = Uuid::new_v4();
+                credential["keyId"] = json!(key_id);
+                let add = |keys: &mut Vec<Value>| {
+                    keys.push(credential);
+                    true
+                };
+                return self.replace_keys(caller, object_id, known, add, id).await.map(|()| key_id);
+            }
         };
         let proof = proof.expose_secret();
         let request = GraphRequest {
@@ -353,13 +360,16 @@ impl Directory for Graph {
         change: KeyChange<'_>,
         id: Uuid,
     ) -> Result<(), DirectoryError> {
-        let KeyChange::Proof(proof) = change else {
-            let remove = |keys: &mut Vec<Value>| {
-                let before = keys.len();
-                keys.retain(|key| !answers::is_key(key, key_id));
-                keys.len() < before
-            };
-            return self.replace_keys(caller, object_id, remove, id).await;
+        let proof = match change {
+            KeyChange::Proof(proof) => proof,
+            KeyChange::Permission { known } => {
+                let remove = |keys: &mut Vec<Value>| {
+                    let before = keys.len();
+                    keys.retain(|key| !answers::is_key(key, key_id));
+                    keys.len() < before
+                };
+                return self.replace_keys(caller, object_id, known, remove, id).await;
+            }
         };
         let request = GraphRequest {
             operation: "remove_key",

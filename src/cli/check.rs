@@ -271,8 +271,10 @@ async fn renewal(renewer: &AzureRenewer, writes: bool, here: &Deployment) -> Che
     match rehearsed {
         Ok((noun, end)) => {
             let renews_at = end.map(|end| end - renewer.target.policy.before);
-            let from =
-                renews_at.map_or_else(|| "at once".to_owned(), |at| format!("on {}", at.format("%Y-%m-%d")));
+            let from = match renews_at {
+                Some(at) if at > renewer.clock.now() => format!("on {}", at.format("%Y-%m-%d")),
+                _ => "at once".to_owned(),
+            };
             let more = if writes { "" } else { "; add --write to also test the vault's write right" };
             let told =
                 format!("Perennial can renew the app's {noun}; the daemon begins the renewal {from}{more}");

@@ -65,11 +65,10 @@ impl Polling {
                     Remedy::Retry | Remedy::Login | Remedy::Operator => return PollingTurn::Over,
                 },
             },
-            // After a timeout, exponential backoff is required (RFC 8628, 3.5). An answer that is not understood can
-            // come from a proxy, so polling continues.
-            IssuerError::Unreachable(_) | IssuerError::NotUnderstood(_) => self.ease(None),
+            // After a timeout, exponential backoff is required (RFC 8628, 3.5).
+            IssuerError::Unreachable(_) => self.ease(None),
             IssuerError::Unavailable { retry_after, .. } => self.ease(*retry_after),
-            IssuerError::NoRefreshToken => return PollingTurn::Over,
+            IssuerError::NotUnderstood(_) | IssuerError::NoRefreshToken => return PollingTurn::Over,
         }
         let next = TimeDelta::from_std(self.interval).unwrap_or(LONGEST);
         if now + next >= self.ends_at { PollingTurn::Expired } else { PollingTurn::Again(self.interval) }
@@ -152,12 +151,8 @@ mod tests {
             assert_eq!(polling.after(&said(word, None), start()), PollingTurn::Over, "{word}");
         }
         assert_eq!(polling.after(&said("invalid_grant", Some(53003)), start()), PollingTurn::Over);
-        let unread = IssuerError::NotUnderstood("x");
-        assert_eq!(
-            polling.after(&unread, start()),
-            PollingTurn::Again(seconds(10)),
-            "a proxy may have answered"
-        );
+        // The user is told at once that another server answers in place of Entra.
+        assert_eq!(polling.after(&IssuerError::NotUnderstood("x"), start()), PollingTurn::Over);
         let endless = Polling::new(seconds(5), Duration::MAX, start());
         assert_eq!(endless.ends_at, start() + LONGEST);
     }

@@ -102,12 +102,15 @@ pub struct NewKey<'a> {
 /// What allows a change of an app's certificates.
 #[derive(Clone, Copy, Debug)]
 pub enum KeyChange<'a> {
-    /// A proof that a registered certificate of the app has signed (`certificate::KeyProof`). The caller needs no
-    /// permission.
+    /// A proof that a registered certificate of the app has signed (`certificate::KeyProof`). According to the
+    /// documentation, the app itself needs no further permission.
     Proof(&'a SecretString),
     /// The caller's permission. The whole list of certificates is read and then replaced. If another program registers
     /// a certificate between these two requests, this certificate is lost.
-    Permission,
+    Permission {
+        /// The certificates that the list must contain. If it lacks one of them, the list is old, and nothing changes.
+        known: &'a [Uuid],
+    },
 }
 
 /// The credentials of app registrations. Each `id` is sent as the client request id.

@@ -10,6 +10,7 @@
 //! version. At Entra, Perennial removes only certificates of versions in the vault, and never the certificate of the
 //! newest version.
 
+mod failures;
 pub mod look;
 pub mod renewer;
 #[cfg(test)]

@@ -116,10 +116,13 @@ pub async fn renew_now<R: Renewal>(renewal: &R, stop: &CancellationToken) -> Res
         if R::is_done_by(&next, &state) {
             return Ok(());
         }
-        let failed = R::health(&state).troubles.values().next().map(|trouble| trouble.failure.clone());
+        let needs_person = |failure: &&Failure| failure.remedy == Remedy::Operator;
+        let mut failures = R::health(&state).troubles.values().map(|trouble| &trouble.failure);
         // A failure that only a person can end would keep the command waiting.
+        let stuck = failures.clone().find(needs_person);
+        let is_stuck = stuck.is_some();
+        let failed = stuck.or_else(|| failures.next()).cloned();
         let is_over = !R::is_under_way(&state) && (failed.is_some() || waits_until.is_some());
-        let is_stuck = failed.as_ref().is_some_and(|failure| failure.remedy == Remedy::Operator);
         if stop.is_cancelled() || is_over || is_stuck {
             renewal.withdraw(&mut state).await;
             return Err(failed.unwrap_or_else(stopped));
@@ -156,13 +159,15 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewal for Renewer
     }
 
     async fn withdraw(&self, state: &mut RenewalState) {
-        if let Some(RenewalAttempt::New(new)) = &state.attempt
-            && !new.was_sent
-        {
-            let removal = RenewalStep::Remove(new.key_id, Reason::NotSaved);
-            // If the removal fails, the secret is an orphan, which a later process removes.
-            let _in_time = tokio::time::timeout(REMOVED_WITHIN, Box::pin(self.step(state, &removal))).await;
-        }
+        let removal = match &state.attempt {
+            Some(RenewalAttempt::New(new)) if !new.was_sent => {
+                RenewalStep::Remove(new.key_id, Reason::NotSaved)
+            }
+            Some(RenewalAttempt::Unwanted { key_id, reason }) => RenewalStep::Remove(*key_id, *reason),
+            _ => return,
+        };
+        // If the removal fails, the secret is an orphan, which a later process removes.
+        let _in_time = tokio::time::timeout(REMOVED_WITHIN, Box::pin(self.step(state, &removal))).await;
     }
 
     fn health(state: &RenewalState) -> &RenewalHealth {

@@ -255,7 +255,15 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         state.must_look = true;
         let saved = self.vaults().write(at, &version, id).await;
         // After a rejection, the vault does not store the secret later. But an earlier save may still arrive.
-        if matches!(saved, Err(VaultError::Forbidden(_) | VaultError::Rejected { .. })) {
+        let is_rejected = matches!(
+            saved,
+            Err(VaultError::Forbidden(_)
+                | VaultError::Rejected { .. }
+                | VaultError::Deleted
+                | VaultError::Unauthorized { .. }
+                | VaultError::NoIdentity { .. })
+        );
+        if is_rejected {
             new.was_sent = was_sent;
         }
         let version = saved.map_err(|error| error.failure(SecretRole::RenewedSecret, at))?;
@@ -289,6 +297,12 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         let Some(look) = &state.look else { return Ok(()) };
         // Since the look, a person may have stored the secret again, so that it is in use.
         if !reason.is_of_attempt() && held.stored.version.id != look.newest.id {
+            state.must_look = true;
+            return Ok(());
+        }
+        // The vault may have stored the secret although its answer was a rejection.
+        if CredentialLook::key_of(&held.stored.version) == Some(key_id) {
+            state.attempt.take_if(|attempt| attempt.is_of(key_id));
             state.must_look = true;
             return Ok(());
         }

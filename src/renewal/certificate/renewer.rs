@@ -14,6 +14,7 @@ use crate::ports::directory::{Directory, DirectoryError, KeyChange, KeyRegistrat
 use crate::ports::failure::{Failure, Remedy};
 use crate::ports::{Certificates as _, Issuer, SecretRole, Vault, VaultError};
 use crate::process::clock::rfc3339;
+use crate::renewal::certificate::failures::{cannot_sign, is_about_proof, other_issuer, unusable};
 use crate::renewal::certificate::look::CertificateLook;
 use crate::renewal::certificate::schedule::CertificateStep;
 use crate::renewal::certificate::state::{CertificateState, CertificateTrial};
@@ -242,14 +243,19 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         let name = format!("{}{short}", prefix(&self.0.target.at));
         let key = NewKey { der: &loaded.der, name: &name };
         let caller = self.0.caller(&client_id, &own);
+        let known: Vec<Uuid> = look.listed.keys().copied().collect();
+        let by_list = KeyChange::Permission { known: &known };
         let add = async |change| self.0.directory.add_key(&caller, look.object_id, &key, change, id).await;
         let (added, refusal) = match look.signer() {
-            None => (add(KeyChange::Permission).await, Some(self.no_signer(&client_id, new))),
+            // A person may have removed the certificate in use from the app registration.
+            None if new.version.accepted_at().is_some() => return Err(self.no_signer(&client_id, new)),
+            None => (add(by_list).await, Some(self.no_signer(&client_id, new))),
             Some(signer) => {
                 let proof = self.key_proof(look, signer, id).await?;
                 match add(KeyChange::Proof(&proof)).await {
                     Err(error) if is_about_proof(&error) => {
-                        (add(KeyChange::Permission).await, Some(self.unregistered(&client_id, &error)))
+                        self.warn_of(&error);
+                        (add(by_list).await, Some(self.unregistered(&client_id, &error)))
                     }
                     added => (added, None),
                 }
@@ -332,16 +338,24 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         let own = self.own_proof(look, &client_id, id).await?;
         state.must_look = true;
         let caller = self.0.caller(&client_id, &own);
+        let known: Vec<Uuid> = look.listed.keys().copied().filter(|known| *known != key_id).collect();
         let remove =
             async |change| self.0.directory.remove_key(&caller, look.object_id, key_id, change, id).await;
         let removed = match remove(KeyChange::Proof(&proof)).await {
-            Err(error) if is_about_proof(&error) => remove(KeyChange::Permission).await,
+            Err(error) if is_about_proof(&error) => {
+                self.warn_of(&error);
+                remove(KeyChange::Permission { known: &known }).await
+            }
             removed => removed,
         };
         removed.map_err(|error| error.failure(&self.0.subject(&client_id)))?;
         info!(event = "certificate_removed", app = %self.0.name, %key_id);
         state.health.succeeded(Part::Removing);
         Ok(())
+    }
+
+    fn warn_of(&self, error: &DirectoryError) {
+        warn!(event = "proof_rejected", app = %self.0.name, reason = %error);
     }
 
     /// Returns the failure if Entra rejected the proof for the registration of a new version. The action tells a person
@@ -366,28 +380,4 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
             ..failure(Remedy::Operator, summary)
         }
     }
-}
-
-/// Whether a refusal can be about the proof. The code for a rejected proof is not documented (docs/azure-facts.md
-/// F608).
-fn is_about_proof(error: &DirectoryError) -> bool {
-    matches!(error.problem(), Some(GraphProblem::Token | GraphProblem::UnknownCode))
-}
-
-fn other_issuer(vault: &str, name: &str) -> Failure {
-    let summary = format!(
-        "an issuer other than vault {vault} issues certificate {name}, so Perennial creates no new version"
-    );
-    let action = format!(
-        "find the certificate's issuer: `az keyvault certificate show --vault-name {vault} --name {name} --query policy.issuerParameters`; create the new version as this issuer requires; Perennial then registers and uses the new version"
-    );
-    Failure { action: Some(action.into()), ..failure(Remedy::Operator, summary) }
-}
-
-fn cannot_sign() -> Failure {
-    unusable("the private key of the app's certificate could not sign the request".to_owned())
-}
-
-fn unusable(summary: String) -> Failure {
-    failure(Remedy::Operator, summary)
 }

@@ -69,7 +69,7 @@ async fn without_a_proof_the_list_is_replaced_and_other_entries_stay_as_they_are
         kept["key"] = Value::Null;
         kept
     };
-    let (caller, by_list) = (Caller::VaultIdentity, KeyChange::Permission);
+    let (caller, by_list) = (Caller::VaultIdentity, KeyChange::Permission { known: &[] });
 
     let added = fixture.graph.add_key(&caller, id(OBJECT), &key, by_list, Uuid::nil()).await.expect("added");
     let removed = fixture.graph.remove_key(&caller, id(OBJECT), id(OTHER), by_list, Uuid::nil()).await;
@@ -103,11 +103,23 @@ async fn a_list_that_cannot_be_read_is_never_replaced() {
         (json!([3]), "it is not an app registration"),
     ] {
         let fixture = Fixture::new(move |_| reply(200, &[JSON], entries.to_string())).await;
-        let (caller, by_list) = (Caller::VaultIdentity, KeyChange::Permission);
+        let (caller, by_list) = (Caller::VaultIdentity, KeyChange::Permission { known: &[] });
 
         let removed = fixture.graph.remove_key(&caller, id(OBJECT), id(KEY), by_list, Uuid::nil()).await;
 
         assert_eq!(removed, Err(DirectoryError::NotUnderstood(wrong)));
         assert_eq!(sent(&fixture).len(), 1, "{wrong}");
     }
+}
+
+#[tokio::test]
+async fn a_list_that_lacks_a_known_certificate_is_old_and_is_not_replaced() {
+    let fixture = with_list(vec![entry(KEY)]).await;
+    let key = NewKey { der: &[1, 2, 3], name: "perennial v/s 1" };
+    let change = KeyChange::Permission { known: &[id(KEY), id(OTHER)] };
+
+    let added = fixture.graph.add_key(&Caller::VaultIdentity, id(OBJECT), &key, change, Uuid::nil()).await;
+
+    assert!(matches!(added, Err(DirectoryError::NotUnderstood(_))), "{added:?}");
+    assert_eq!(sent(&fixture).len(), 1, "only the list was read");
 }

@@ -1,0 +1,30 @@
+//! Failures of a certificate's renewal that are not a peer's answer, and the meaning of a refused proof.
+
+use crate::ports::diagnosis::GraphProblem;
+use crate::ports::directory::DirectoryError;
+use crate::ports::failure::{Failure, Remedy};
+use crate::renewal::health::failure;
+
+/// Whether a refusal can be about the proof. The code for a rejected proof is not documented (docs/azure-facts.md
+/// F608).
+pub(super) fn is_about_proof(error: &DirectoryError) -> bool {
+    matches!(error.problem(), Some(GraphProblem::Token | GraphProblem::UnknownCode))
+}
+
+pub(super) fn other_issuer(vault: &str, name: &str) -> Failure {
+    let summary = format!(
+        "an issuer other than vault {vault} issues certificate {name}, so Perennial creates no new version"
+    );
+    let action = format!(
+        "find the certificate's issuer: `az keyvault certificate show --vault-name {vault} --name {name} --query policy.issuerParameters`; create the new version as this issuer requires; Perennial then registers and uses the new version"
+    );
+    Failure { action: Some(action.into()), ..failure(Remedy::Operator, summary) }
+}
+
+pub(super) fn cannot_sign() -> Failure {
+    unusable("the private key of the app's certificate could not sign the request".to_owned())
+}
+
+pub(super) fn unusable(summary: String) -> Failure {
+    failure(Remedy::Operator, summary)
+}
