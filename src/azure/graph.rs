@@ -6,13 +6,12 @@
 //! Invariant: A request is repeated only after a 401. A request that gets a 401 has had no effect.
 
 mod answers;
+mod key_list;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use azure_core::credentials::TokenCredential;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use chrono::SecondsFormat;
 use reqwest::{Method, Url};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -225,33 +224,6 @@ impl Graph {
     fn action(&self, object_id: Uuid, action: &str) -> Url {
         self.cloud.graph.with_path(&["v1.0", "applications", &object_id.to_string(), action])
     }
-
-    /// Reads the list of the app's certificates, changes the list, and replaces the list at Graph. Entries that
-    /// `change` does not touch are sent back as they were read (docs/azure-facts.md F609). Sends nothing if `change`
-    /// returns false.
-    async fn replace_keys(
-        &self,
-        caller: &Caller<'_>,
-        object_id: Uuid,
-        known: &[Uuid],
-        change: impl FnOnce(&mut Vec<Value>) -> bool,
-        id: Uuid,
-    ) -> Result<(), DirectoryError> {
-        let url = self.cloud.graph.with_path(&["v1.0", "applications", &object_id.to_string()]);
-        let mut list = url.clone();
-        list.set_query(Some("$select=id,keyCredentials"));
-        let read = GraphRequest { operation: "application", method: Method::GET, url: list, body: None };
-        let mut keys = answers::raw_keys(&self.call(caller, &read, id).await?.answer, object_id)?;
-        if !known.iter().all(|known| keys.iter().any(|key| answers::is_key(key, *known))) {
-            return Err(DirectoryError::NotUnderstood("it lacks certificates that were listed before"));
-        }
-        if !change(&mut keys) {
-            return Ok(());
-        }
-        let body = Some(json!({"keyCredentials": keys}));
-        let replace = GraphRequest { operation: "replace_keys", method: Method::PATCH, url, body };
-        self.call(caller, &replace, id).await.map(drop)
-    }
 }
 
 impl Directory for Graph {
@@ -275,7 +247,7 @@ impl Directory for Graph {
         ends: Timestamp,
         id: Uuid,
     ) -> Result<CreatedSecret, DirectoryError> {
-        let ends = ends.to_rfc3339_opts(SecondsFormat::Secs, true);
+        let ends = dated(ends);
         let request = GraphRequest {
             operation: "add_password",
             method: Method::POST,
@@ -325,23 +297,22 @@ impl Directory for Graph {
         change: KeyChange<'_>,
         id: Uuid,
     ) -> Result<Uuid, DirectoryError> {
-        let mut credential = json!({
-            "type": "AsymmetricX509Cert", "usage": "Verify",
-            "key": STANDARD.encode(key.der), "displayName": key.name,
-        });
         let proof = match change {
-            KeyChange::Proof(proof) => proof,
+            KeyChange::Proof(proof) => proof.expose_secret(),
             KeyChange::Permission { known } => {
                 let key_id = Uuid::new_v4();
-                credential["keyId"] = json!(key_id);
+                let mut entry = key_list::entry(key);
+                entry["keyId"] = json!(key_id);
+                entry["startDateTime"] = json!(dated(key.begins));
+                entry["endDateTime"] = json!(dated(key.ends));
                 let add = |keys: &mut Vec<Value>| {
-                    keys.push(credential);
+                    keys.push(entry);
                     true
                 };
                 return self.replace_keys(caller, object_id, known, add, id).await.map(|()| key_id);
             }
         };
-        let proof = proof.expose_secret();
+        let credential = key_list::entry(key);
         let request = GraphRequest {
             operation: "add_key",
             method: Method::POST,
@@ -382,6 +353,11 @@ impl Directory for Graph {
             Err(error) => Err(error),
         }
     }
+}
+
+/// A time in the form that Graph's requests have.
+fn dated(time: Timestamp) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 impl Answered {

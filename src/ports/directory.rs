@@ -97,6 +97,10 @@ pub struct NewKey<'a> {
     pub der: &'a [u8],
     /// The display name.
     pub name: &'a str,
+    /// The beginning of the certificate's validity.
+    pub begins: Timestamp,
+    /// The end of the certificate's validity.
+    pub ends: Timestamp,
 }
 
 /// What allows a change of an app's certificates.
@@ -220,6 +224,9 @@ pub enum DirectoryError {
         /// and `-`.
         code: String,
     },
+    /// The list to change could not be read, so nothing was changed.
+    #[error("{0}")]
+    Unchanged(Box<Self>),
 }
 
 impl DirectoryError {
@@ -228,7 +235,7 @@ impl DirectoryError {
         match self {
             Self::Unreachable(_) | Self::NotUnderstood(_) => true,
             Self::Unavailable { status, .. } => *status != 429,
-            Self::NoToken(_) | Self::Refused { .. } => false,
+            Self::NoToken(_) | Self::Refused { .. } | Self::Unchanged(_) => false,
         }
     }
 }

@@ -12,6 +12,7 @@
 
 mod failures;
 pub mod look;
+mod rehearsal;
 pub mod renewer;
 #[cfg(test)]
 pub(super) mod samples;

@@ -236,6 +236,7 @@ impl DirectoryError {
     pub fn problem(&self) -> Option<GraphProblem> {
         match self {
             Self::Refused { status, code } => Some(GraphProblem::of(*status, code)),
+            Self::Unchanged(why) => why.problem(),
             Self::Unreachable(_) | Self::Unavailable { .. } | Self::NotUnderstood(_) | Self::NoToken(_) => {
                 None
             }
@@ -254,6 +255,7 @@ impl DirectoryError {
             )
         };
         match self {
+            Self::Unchanged(why) => why.failure(of),
             Self::Unreachable(why) => plain(Remedy::Retry, network(*why, of.base())),
             Self::NotUnderstood(_) => plain(Remedy::Retry, of.intercepted()),
             Self::Unavailable { status, retry_after } => {

@@ -77,12 +77,21 @@ impl CertificateLook {
     }
 
     fn is_usable(&self, one: &ListedCertificate) -> bool {
-        one.version.enabled && one.version.expires.is_none_or(|end| end > self.at)
+        one.version.enabled && self.end_of(one).is_none_or(|end| end > self.at)
     }
 
     /// Whether a new version must be created at `now`.
     pub fn is_due(&self, policy: &RenewPolicy, now: Timestamp) -> bool {
-        self.newest.version.expires.is_some_and(|end| end - policy.before <= now)
+        self.end_of(&self.newest).is_some_and(|end| end - policy.before <= now)
+    }
+
+    /// The end of a version: in the vault or at Entra, whichever is earlier. Entra may list a certificate with an
+    /// earlier end than the certificate has.
+    fn end_of(&self, one: &ListedCertificate) -> Option<Timestamp> {
+        let same = self.listed.values().filter(|key| key.thumbprint == Some(one.thumbprint));
+        // The certificate may be registered twice.
+        let at_entra = same.map(|key| key.ends).max_by_key(|end| end.unwrap_or(Timestamp::MAX_UTC)).flatten();
+        at_entra.into_iter().chain(one.version.expires).min()
     }
 
     /// Returns the next certificate to remove at Entra. A version newer than this certificate must have had the mark

@@ -103,34 +103,11 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         Ok((client_id, look))
     }
 
-    /// Reads the vault and the app registration. Then requests the removal of a certificate that does not exist.
-    /// Entra's error shows whether this caller may manage the app's certificates, and the request changes nothing.
-    /// # Errors
-    /// Returns why a renewal would fail.
-    pub async fn rehearse(&self, writes: bool, id: Uuid) -> Result<CertificateLook, Failure> {
-        let (client_id, look) = self.look(id).await?;
-        if writes {
-            let version = &look.newest.version;
-            let written =
-                self.0.vaults().tag_certificate(&self.0.target.at, &version.id, &version.tags, id).await;
-            written.map_err(|error| self.vault(&error))?;
-        }
-        let Some(signer) = look.signer() else { return Err(self.no_signer(&client_id, &look.newest)) };
-        let proof = self.key_proof(&look, signer, id).await?;
-        let own = self.own_proof(&look, &client_id, id).await?;
-        let caller = self.0.caller(&client_id, &own);
-        let change = KeyChange::Proof(&proof);
-        match self.0.directory.remove_key(&caller, look.object_id, id, change, id).await {
-            Ok(()) | Err(DirectoryError::Refused { status: 400, .. }) => Ok(look),
-            Err(error) => Err(error.failure(&self.0.subject(&client_id))),
-        }
-    }
-
     async fn client_id(&self, id: Uuid) -> Result<String, Failure> {
         Ok(read_client_id(&self.0.vaults(), &self.0.app, &self.0.name, id).await?.0)
     }
 
-    fn vault(&self, error: &VaultError) -> Failure {
+    pub(super) fn vault(&self, error: &VaultError) -> Failure {
         error.failure(SecretRole::RenewedCertificate, &self.0.target.at)
     }
 
@@ -153,6 +130,11 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         Ok(LoadedCertificate { version: version.clone(), der, key })
     }
 
+    fn facts(&self, of: &LoadedCertificate) -> Result<CertificateFacts, Failure> {
+        CertificateFacts::of_der(&of.der)
+            .ok_or_else(|| unusable(format!("{} holds no certificate that can be parsed", self.0.target.at)))
+    }
+
     /// Signs the assertion with which the app authenticates in its home tenant. Each request needs a new assertion.
     async fn assertion(
         &self,
@@ -160,9 +142,7 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         client_id: &str,
         id: Uuid,
     ) -> Result<ClientProof, Failure> {
-        let public = CertificateFacts::of_der(&with.der).ok_or_else(|| {
-            unusable(format!("{} holds no certificate that can be parsed", self.0.target.at))
-        })?;
+        let public = self.facts(with)?;
         let audience = self.0.issuer.assertion_audience(&self.0.tenant);
         let (thumbprint, now) = (&public.thumbprint, self.0.clock.now());
         let claims = Assertion { thumbprint, audience: &audience, client_id, now, id: Uuid::new_v4() };
@@ -179,7 +159,7 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
 
     /// If the app manages its credentials itself, returns a proof that authenticates the app, signed with the version
     /// in use. Otherwise returns an empty proof.
-    async fn own_proof(
+    pub(super) async fn own_proof(
         &self,
         look: &CertificateLook,
         client_id: &str,
@@ -196,7 +176,7 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
     }
 
     /// Signs the proof for a change of the app's certificates.
-    async fn key_proof(
+    pub(super) async fn key_proof(
         &self,
         look: &CertificateLook,
         signer: &ListedCertificate,
@@ -241,7 +221,8 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         let own = self.own_proof(look, &client_id, id).await?;
         let short: String = new.version.id.0.chars().take(8).collect();
         let name = format!("{}{short}", prefix(&self.0.target.at));
-        let key = NewKey { der: &loaded.der, name: &name };
+        let CertificateFacts { begins, ends, .. } = self.facts(&loaded)?;
+        let key = NewKey { der: &loaded.der, name: &name, begins, ends };
         let caller = self.0.caller(&client_id, &own);
         let known: Vec<Uuid> = look.listed.keys().copied().collect();
         let by_list = KeyChange::Permission { known: &known };
@@ -266,9 +247,8 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
             state.must_look = true;
         }
         let key_id = added.map_err(|error| match refusal {
-            // The caller has no permission, so a person must register the version.
-            Some(refusal) if error.problem() == Some(GraphProblem::MissingRight) => refusal,
-            _ => error.failure(&self.0.subject(&client_id)),
+            Some(refusal) => self.unless_permitted(refusal, &error, &client_id),
+            None => error.failure(&self.0.subject(&client_id)),
         })?;
         info!(event = "certificate_registered", app = %self.0.name, %key_id, version = %new.version.id, name);
         state.health.succeeded(Part::Renewing);
@@ -342,7 +322,7 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         let remove =
             async |change| self.0.directory.remove_key(&caller, look.object_id, key_id, change, id).await;
         let removed = match remove(KeyChange::Proof(&proof)).await {
-            Err(error) if is_about_proof(&error) => {
+            Err(error) if error.problem() == Some(GraphProblem::Token) => {
                 self.warn_of(&error);
                 remove(KeyChange::Permission { known: &known }).await
             }
@@ -354,13 +334,27 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         Ok(())
     }
 
+    /// Returns the failure of a change that was tried without a proof. If the caller has no permission, this is
+    /// `refusal`, which says why no proof was possible: a person must register the version.
+    pub(super) fn unless_permitted(
+        &self,
+        refusal: Failure,
+        error: &DirectoryError,
+        client_id: &str,
+    ) -> Failure {
+        match error.problem() {
+            Some(GraphProblem::MissingRight) => refusal,
+            _ => error.failure(&self.0.subject(client_id)),
+        }
+    }
+
     fn warn_of(&self, error: &DirectoryError) {
         warn!(event = "proof_rejected", app = %self.0.name, reason = %error);
     }
 
     /// Returns the failure if Entra rejected the proof for the registration of a new version. The action tells a person
     /// to register the version.
-    fn unregistered(&self, client_id: &str, error: &DirectoryError) -> Failure {
+    pub(super) fn unregistered(&self, client_id: &str, error: &DirectoryError) -> Failure {
         Failure {
             action: Some(register_of_vault(client_id, &self.0.target.at).into()),
             remedy: Remedy::Operator,
@@ -370,7 +364,7 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
 
     /// Returns the failure if no version can sign the proof. If the caller has no permission, Entra accepts a change
     /// only with a proof that a registered certificate has signed.
-    fn no_signer(&self, client_id: &str, new: &ListedCertificate) -> Failure {
+    pub(super) fn no_signer(&self, client_id: &str, new: &ListedCertificate) -> Failure {
         let summary = format!(
             "no version of {} is valid and registered at app {client_id}, so no version can sign the request to register version {}",
             self.0.target.at, new.version.id

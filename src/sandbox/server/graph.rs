@@ -69,6 +69,8 @@ struct AddKeyBody {
 #[serde(rename_all = "camelCase")]
 struct NewKeyBody {
     display_name: Option<String>,
+    start_date_time: Option<Timestamp>,
+    end_date_time: Option<Timestamp>,
     /// The certificate in base64.
     key: String,
 }
@@ -84,6 +86,8 @@ struct ReplaceKeysBody {
 struct KeyEntryBody {
     key_id: Uuid,
     display_name: Option<String>,
+    start_date_time: Option<Timestamp>,
+    end_date_time: Option<Timestamp>,
     /// The certificate in base64. `None` for a registered certificate.
     key: Option<String>,
 }
@@ -161,7 +165,8 @@ async fn add_key(caller: HttpCaller, Path(id): Path<String>, body: Bytes) -> Res
     };
     // If the key is not base64, the certificate is empty, and the world rejects it.
     let der = STANDARD.decode(&credential.key).unwrap_or_default();
-    let request = KeyRequest { der, name: credential.display_name };
+    let NewKeyBody { display_name: name, start_date_time: starts, end_date_time: ends, .. } = credential;
+    let request = KeyRequest { der, name, starts, ends };
     enter(&caller, Operation::AddKey, object_id).await;
     let answer = caller.world().add_key(caller.actor(), token(&caller), object_id, &request, &proof);
     answered(&caller, answer, |added| {
@@ -188,11 +193,14 @@ async fn replace_keys(caller: HttpCaller, Path(id): Path<String>, body: Bytes) -
         Ok(asked) => asked,
         Err(refusal) => return refused(&caller, &refusal),
     };
-    let entry = |body: KeyEntryBody| match body.key {
+    let entry = |body: KeyEntryBody| match &body.key {
         None => KeyEntry::Kept(body.key_id),
         Some(key) => {
-            let der = STANDARD.decode(&key).unwrap_or_default();
-            KeyEntry::New(body.key_id, KeyRequest { der, name: body.display_name })
+            let der = STANDARD.decode(key).unwrap_or_default();
+            let KeyEntryBody {
+                key_id, display_name: name, start_date_time: starts, end_date_time: ends, ..
+            } = body;
+            KeyEntry::New(key_id, KeyRequest { der, name, starts, ends })
         }
     };
     let entries: Vec<KeyEntry> = keys.into_iter().map(entry).collect();
@@ -290,10 +298,10 @@ fn described_certificate(known: &AppCertificate, with_key: bool) -> Value {
     json!({
         "customKeyIdentifier": certificate.thumbprint(),
         "displayName": known.name,
-        "endDateTime": shown(certificate.not_after),
+        "endDateTime": shown(known.ends),
         "key": with_key.then(|| STANDARD.encode(&certificate.der)),
         "keyId": known.key_id,
-        "startDateTime": shown(certificate.not_before),
+        "startDateTime": shown(known.starts),
         "type": "AsymmetricX509Cert",
         "usage": "Verify",
     })

@@ -103,6 +103,10 @@ pub struct AppCertificate {
     pub name: String,
     /// The certificate's public half, which is registered at the app.
     pub certificate: PublicCertificate,
+    /// The beginning of the validity at Entra.
+    pub starts: Timestamp,
+    /// The end of the validity at Entra. The certificate itself may be valid for longer.
+    pub ends: Timestamp,
     /// When each front end learns of the certificate.
     pub propagation: Propagation,
     /// When each front end learns of the removal. `None` for a certificate that was not removed.
@@ -307,7 +311,17 @@ impl World {
         self.equip(client_id, |app, propagation| {
             let key_id = Uuid::new_v5(&app.object_id, certificate.thumbprint().as_bytes());
             let name = certificate.subject.clone();
-            app.certificates.push(AppCertificate { key_id, name, certificate, propagation, removal: None });
+            let (starts, ends) = (certificate.not_before, certificate.not_after);
+            let removal = None;
+            app.certificates.push(AppCertificate {
+                key_id,
+                name,
+                certificate,
+                starts,
+                ends,
+                propagation,
+                removal,
+            });
         })?;
         Some(thumbprint)
     }

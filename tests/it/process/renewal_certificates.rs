@@ -166,16 +166,23 @@ async fn without_a_proof_that_entra_accepts_the_list_of_certificates_is_replaced
         renew_now(&renewer, &CancellationToken::new()).await.expect("marked");
         let other = stage.makes_a_certificate("other", CertificatePolicy::default());
         stage.world().add_certificate(&stage.partner.client_id, &other).expect("a certificate");
-        stage.makes_a_certificate(NAME, CertificatePolicy::default());
+        // Without dates in the request, Entra would accept the certificate for a year only.
+        let lifetime = TimeDelta::days(730);
+        stage.makes_a_certificate(NAME, CertificatePolicy { lifetime, ..CertificatePolicy::default() });
         if is_registered {
-            let code = "Authentication_MissingOrMalformed".into();
-            let what = FaultEffect::Coded { status: 401, code, inner: None, retry_after: None };
-            stage.world().inject(Fault::of(Peer::Graph, what).on(Operation::AddKey));
+            for operation in [Operation::AddKey, Operation::RemoveKey] {
+                let code = "Authentication_MissingOrMalformed".into();
+                let what = FaultEffect::Coded { status: 401, code, inner: None, retry_after: None };
+                stage.world().inject(Fault::of(Peer::Graph, what).on(operation));
+            }
         } else {
             // A person removed the certificate in use, so no key can sign a proof.
             stage.world().change_app(&stage.partner.client_id, |app| drop(app.certificates.remove(0)));
         }
         let before = stage.certificates();
+        let checked = stage.run_to_end(&["check"]).await.stdout;
+        assert!(checked.contains("renew the app's certificate"), "{checked}");
+        assert!(!checked.contains("FAILED     renewal"), "{checked}");
 
         renew_now(&renewer, &CancellationToken::new()).await.expect("registered");
 
@@ -183,6 +190,9 @@ async fn without_a_proof_that_entra_accepts_the_list_of_certificates_is_replaced
         assert_eq!(after.len(), before.len() + 1, "{is_registered}");
         assert!(before.iter().all(|one| after.iter().any(|kept| kept.key_id == one.key_id)));
         assert_eq!(stage.graph_calls(Some(Operation::ReplaceKeys)), 1);
+        let newest = stage.world().certificate_of(&stage.in_vault(NAME), None).expect("created");
+        let new = after.iter().find(|key| key.certificate == newest.certificate).expect("registered");
+        assert_eq!(new.ends, newest.certificate.not_after);
         let rotated = stage.run_to_end(&["rotate", "one", "--force"]).await;
         assert_eq!(rotated.code, Some(0), "{}", rotated.stderr);
     }

@@ -12,6 +12,12 @@ fn entry(key_id: &str) -> Value {
         "type": "AsymmetricX509Cert", "usage": "Verify", "key": "MIIB", "hasExtendedValue": null})
 }
 
+fn new_key() -> NewKey<'static> {
+    let at = |text: &str| text.parse().expect("a time");
+    let (begins, ends) = (at("2026-07-09T01:02:03Z"), at("2028-07-08T01:02:03Z"));
+    NewKey { der: &[1, 2, 3], name: "perennial v/s 1", begins, ends }
+}
+
 fn list(entries: &[Value]) -> Response {
     reply(200, &[JSON], json!({"id": OBJECT.to_uppercase(), "keyCredentials": entries}).to_string())
 }
@@ -38,7 +44,7 @@ async fn a_proof_adds_and_removes_one_certificate() {
     })
     .await;
     let (proof, caller) = (SecretString::from("a.b.c"), Caller::VaultIdentity);
-    let (key, change) = (NewKey { der: &[1, 2, 3], name: "perennial v/s 1" }, KeyChange::Proof(&proof));
+    let (key, change) = (new_key(), KeyChange::Proof(&proof));
 
     let added = fixture.graph.add_key(&caller, id(OBJECT), &key, change, Uuid::nil()).await;
     let removed = fixture.graph.remove_key(&caller, id(OBJECT), id(OTHER), change, Uuid::nil()).await;
@@ -63,7 +69,7 @@ async fn a_proof_adds_and_removes_one_certificate() {
 #[tokio::test]
 async fn without_a_proof_the_list_is_replaced_and_other_entries_stay_as_they_are() {
     let fixture = with_list(vec![entry(KEY), entry(OTHER)]).await;
-    let key = NewKey { der: &[1, 2, 3], name: "perennial v/s 1" };
+    let key = new_key();
     let kept = |key_id: &str| {
         let mut kept = entry(key_id);
         kept["key"] = Value::Null;
@@ -80,7 +86,8 @@ async fn without_a_proof_the_list_is_replaced_and_other_entries_stay_as_they_are
     let replace =
         |keys: &[Value]| (format!("PATCH /v1.0/applications/{OBJECT}"), json!({"keyCredentials": keys}));
     let new = json!({"keyId": added, "type": "AsymmetricX509Cert", "usage": "Verify", "key": "AQID",
-        "displayName": "perennial v/s 1"});
+        "displayName": "perennial v/s 1", "startDateTime": "2026-07-09T01:02:03Z",
+        "endDateTime": "2028-07-08T01:02:03Z"});
     let expected = [
         read.clone(),
         replace(&[kept(KEY), kept(OTHER), new]),
@@ -107,19 +114,39 @@ async fn a_list_that_cannot_be_read_is_never_replaced() {
 
         let removed = fixture.graph.remove_key(&caller, id(OBJECT), id(KEY), by_list, Uuid::nil()).await;
 
-        assert_eq!(removed, Err(DirectoryError::NotUnderstood(wrong)));
+        let why = Box::new(DirectoryError::NotUnderstood(wrong));
+        assert_eq!(removed, Err(DirectoryError::Unchanged(why)));
+        assert!(removed.is_err_and(|error| !error.may_have_happened()), "{wrong}");
         assert_eq!(sent(&fixture).len(), 1, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn only_the_replacement_itself_may_have_happened() {
+    for (failing, may_have_happened) in [("GET ", false), ("PATCH ", true)] {
+        let fixture = Fixture::new(move |seen| {
+            if seen.line.starts_with(failing) { reply(503, &[], "") } else { list(&[entry(KEY)]) }
+        })
+        .await;
+        let change = KeyChange::Permission { known: &[id(KEY)] };
+
+        let added =
+            fixture.graph.add_key(&Caller::VaultIdentity, id(OBJECT), &new_key(), change, Uuid::nil()).await;
+
+        let error = added.expect_err(failing);
+        assert_eq!(error.may_have_happened(), may_have_happened, "{error:?}");
     }
 }
 
 #[tokio::test]
 async fn a_list_that_lacks_a_known_certificate_is_old_and_is_not_replaced() {
     let fixture = with_list(vec![entry(KEY)]).await;
-    let key = NewKey { der: &[1, 2, 3], name: "perennial v/s 1" };
+    let key = new_key();
     let change = KeyChange::Permission { known: &[id(KEY), id(OTHER)] };
 
     let added = fixture.graph.add_key(&Caller::VaultIdentity, id(OBJECT), &key, change, Uuid::nil()).await;
 
-    assert!(matches!(added, Err(DirectoryError::NotUnderstood(_))), "{added:?}");
+    let Err(DirectoryError::Unchanged(why)) = added else { panic!("{added:?}") };
+    assert!(matches!(*why, DirectoryError::NotUnderstood(_)), "{why:?}");
     assert_eq!(sent(&fixture).len(), 1, "only the list was read");
 }

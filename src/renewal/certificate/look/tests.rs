@@ -132,3 +132,25 @@ fn a_certificate_of_no_version_that_appears_later_is_unknown() {
         assert_eq!(look.strangers(&policy(), &seen).count(), usize::from(expected), "{what}");
     }
 }
+
+#[test]
+fn the_earlier_end_of_vault_and_entra_counts() {
+    let until = |day| ListedKey { ends: Some(at(day)), ..registered(1) };
+    let twice = |day| ListedKey { key_id: key(9), ..until(day) };
+    for (keys, end) in [
+        (vec![], 365),
+        (vec![registered(1)], 365),
+        (vec![until(100)], 100),
+        (vec![until(500)], 365),
+        (vec![until(100), twice(200)], 200),
+        (vec![until(100), registered(1)], 365),
+        (vec![ListedKey { thumbprint: Some([7; 20]), ..until(100) }], 365),
+    ] {
+        let look = |day| look(day, vec![version(1, 0, Some(1))], keys.clone());
+        assert!(!look(0).is_due(&policy(), at(end - 46)), "{keys:?}");
+        assert!(look(0).is_due(&policy(), at(end - 45)), "{keys:?}");
+        let is_registered = keys.iter().any(|key| key.thumbprint == Some([1; 20]));
+        assert_eq!(look(end - 1).signer().is_some(), is_registered, "{keys:?}");
+        assert_eq!(look(end).signer(), None, "{keys:?}");
+    }
+}

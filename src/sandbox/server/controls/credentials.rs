@@ -213,7 +213,7 @@ pub(super) fn shown_of(app: &App) -> (Vec<Value>, Vec<Value>) {
         let certificate = &known.certificate;
         json!({
             "thumbprint": certificate.thumbprint(), "subject": certificate.subject,
-            "expires": shown(certificate.not_after),
+            "expires": shown(known.ends),
         })
     });
     let federated = app

@@ -54,7 +54,8 @@ impl Actor {
         self.enter_graph(Operation::GetApplication, object_id).await;
         let client_id = self.world.app_with(object_id).unwrap_or_default();
         let app = self.world.registration(&self.name, token.expose(), &client_id);
-        let kept = app.map_err(directory_error)?.certificates.into_iter().map(|one| one.key_id);
+        let unchanged = |trouble| DirectoryError::Unchanged(Box::new(directory_error(trouble)));
+        let kept = app.map_err(unchanged)?.certificates.into_iter().map(|one| one.key_id);
         let mut entries: Vec<KeyEntry> = kept.map(KeyEntry::Kept).collect();
         change(&mut entries);
         self.enter_graph(Operation::ReplaceKeys, object_id).await;
@@ -127,8 +128,8 @@ impl Directory for Actor {
             key_id: known.key_id,
             name: Some(known.name.clone()),
             thumbprint: Some(thumbprint_of(&known.certificate.der)),
-            starts: Some(known.certificate.not_before),
-            ends: Some(known.certificate.not_after),
+            starts: Some(known.starts),
+            ends: Some(known.ends),
         });
         Ok(KeyRegistration { object_id: app.object_id, keys: listed.collect() })
     }
@@ -141,16 +142,18 @@ impl Directory for Actor {
         change: KeyChange<'_>,
         id: Uuid,
     ) -> Result<Uuid, DirectoryError> {
-        let request = KeyRequest { der: key.der.to_vec(), name: Some(key.name.to_owned()) };
+        let (der, name) = (key.der.to_vec(), Some(key.name.to_owned()));
         let KeyChange::Proof(proof) = change else {
             let token = self.graph_token(caller, id)?;
             let key_id = self.world.fresh_id();
+            let request = KeyRequest { der, name, starts: Some(key.begins), ends: Some(key.ends) };
             let add = |entries: &mut Vec<KeyEntry>| entries.push(KeyEntry::New(key_id, request));
             return self.replace_keys(&token, object_id, add).await.map(|()| key_id);
         };
         self.enter_graph(Operation::AddKey, object_id).await;
         let token = self.graph_token(caller, id)?;
         let proof = proof.expose_secret();
+        let request = KeyRequest { der, name, starts: None, ends: None };
         let added = self.world.add_key(&self.name, token.expose(), object_id, &request, proof);
         added.map(|added| added.key_id).map_err(directory_error)
     }

@@ -107,7 +107,7 @@ fn check_own(
         ));
     }
     let known = header.find(app, by).ok_or_else(|| bad_key("The key was not found.", header))?;
-    if known.certificate.not_after <= by.now {
+    if known.ends <= by.now {
         return Err(bad_key("The key used is expired.", header));
     }
     if !known.certificate.verifies(&header.alg, signed.as_bytes(), signature) {

@@ -26,6 +26,9 @@ const PROOF_AUDIENCE: &str = "00000002-0000-0000-c000-000000000000";
 /// The longest lifetime of a proof, in seconds.
 const PROOF_LIVES: i64 = 600;
 
+/// The validity of a certificate whose request names no end.
+const USUAL_VALIDITY: TimeDelta = TimeDelta::days(365);
+
 /// The beginning of Graph's text for a certificate that does not exist.
 const NO_KEY: &str = "No key credential found with keyId";
 
@@ -36,6 +39,10 @@ pub struct KeyRequest {
     pub der: Vec<u8>,
     /// The display name. The default is the certificate's subject.
     pub name: Option<String>,
+    /// The beginning of the validity. The default is the present time.
+    pub starts: Option<Timestamp>,
+    /// The end of the validity. The default is a year after the beginning (docs/azure-facts.md F609).
+    pub ends: Option<Timestamp>,
 }
 
 /// An entry of a list that replaces an app's certificates.
@@ -68,6 +75,10 @@ impl GraphRefusal {
 
     fn bad_proof() -> Self {
         Self::new(401, "Authentication_MissingOrMalformed", "Access Token missing or malformed.")
+    }
+
+    fn bad_dates() -> Self {
+        Self::new(400, "Request_BadRequest", "Key credential end date is invalid.")
     }
 
     fn missing_key(key_id: Uuid) -> Self {
@@ -182,10 +193,17 @@ impl Inner {
             let text = "Credential lifetime exceeds the max value allowed as per assigned policy.";
             return Err(GraphRefusal::new(400, "CredentialInvalidLifetimeAsPerAppPolicy", text));
         }
+        let starts = request.starts.unwrap_or(self.time.now().max(certificate.not_before));
+        let ends = request.ends.unwrap_or((starts + USUAL_VALIDITY).min(certificate.not_after));
+        if starts < certificate.not_before || ends > certificate.not_after || starts >= ends {
+            return Err(GraphRefusal::bad_dates());
+        }
         Ok(AppCertificate {
             key_id,
             name: request.name.clone().unwrap_or_else(|| certificate.subject.clone()),
             certificate,
+            starts,
+            ends,
             propagation: self.propagation(),
             removal: None,
         })
@@ -266,8 +284,8 @@ fn is_proof(text: &str, app: &App, now: Timestamp) -> bool {
         let known = &one.certificate;
         let is_named = header.x5t.as_ref().is_none_or(|hash| *hash == known.x5t());
         one.is_listed()
-            && known.not_before <= now
-            && now < known.not_after
+            && one.starts <= now
+            && now < one.ends
             && is_named
             && known.verifies(&header.alg, signed.as_bytes(), &signature)
     };
