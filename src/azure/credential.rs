@@ -286,7 +286,7 @@ pub(super) fn no_identity(error: &azure_core::Error) -> VaultError {
         Some(SdkError::Unreachable(why)) => refused_by_entra(IssuerError::Unreachable(*why)),
         Some(known @ SdkError::NoAssertion(_)) => advised(
             known.to_string(),
-            "make the client assertion or certificate of [vault] readable by the user that runs this process",
+            "let the user that runs this process read the client assertion or certificate of [vault]; if it can be read, replace it with a valid one",
         ),
         Some(known @ SdkError::OtherAudience) => {
             advised(known.to_string(), "set name of [cloud] to the cloud of the vault")

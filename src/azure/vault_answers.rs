@@ -101,10 +101,15 @@ struct Error {
 pub fn refused(answer: &RefusedCall<'_>) -> VaultError {
     let &RefusedCall { status, retry_after, .. } = answer;
     let body: Body = serde_json::from_slice(answer.body).unwrap_or_default();
-    // If the body has no error of Key Vault, the answer comes from a gateway or a captive portal. Then the status says
-    // nothing about the secret.
-    let known = body.error.is_some();
-    let error = body.error.unwrap_or_default();
+    let Some(error) = body.error else {
+        // The answer has no error of Key Vault, so it comes from a gateway or a captive portal. Then the status says
+        // nothing about the secret.
+        return if status >= 300 {
+            VaultError::Unavailable { status, retry_after }
+        } else {
+            VaultError::NotUnderstood
+        };
+    };
     let message = error.message.unwrap_or_default();
     let inner = error.innererror.and_then(|inner| inner.code).filter(|code| !code.is_empty());
     let code = inner.or(error.code).unwrap_or_default();
@@ -112,13 +117,10 @@ pub fn refused(answer: &RefusedCall<'_>) -> VaultError {
         401 => VaultError::Unauthorized { akv: akv_in(&message) },
         400 if code == "ForbiddenByRbac" => forbidden(&code, &message, answer.network_info),
         403 => forbidden(&code, &message, answer.network_info),
-        404 if known => VaultError::NotFound,
+        404 => VaultError::NotFound,
         409 if code == "ObjectIsDeletedButRecoverable" || says(&message, DELETED) => VaultError::Deleted,
         409 => VaultError::InTransition,
-        400 => VaultError::Rejected { status, code: word(&code) },
-        402..=499 if known && status != 408 && status != 429 => {
-            VaultError::Rejected { status, code: word(&code) }
-        }
+        400..=499 if status != 408 && status != 429 => VaultError::Rejected { status, code: word(&code) },
         300.. => VaultError::Unavailable { status, retry_after },
         _ => VaultError::NotUnderstood,
     }

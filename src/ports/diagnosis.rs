@@ -19,7 +19,7 @@ mod texts;
 pub use self::certificate::register_of_vault;
 pub use self::end_of_grant::{is_final_mark, mark_of, pick};
 pub use self::graph::{GRAPH_ROWS, GraphProblem, GraphRow, GraphSubject};
-pub use self::network::network;
+pub use self::network::{intercepted, network};
 pub use self::subject::{CredentialPlace, LoginMethod, Subject};
 pub use self::table::{ROWS, Row};
 

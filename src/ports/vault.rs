@@ -108,8 +108,14 @@ impl VaultError {
 fn unavailable_text(status: u16) -> String {
     match status {
         429 => "Key Vault throttles requests (status 429)".to_owned(),
-        status => format!("Key Vault answered with status {status}"),
+        status if is_outage(status) => format!("Key Vault answered with status {status}"),
+        status => format!("another server answered in place of Key Vault, with status {status}"),
     }
+}
+
+/// Whether a status can come from Key Vault itself although the response has no error of Key Vault.
+fn is_outage(status: u16) -> bool {
+    status >= 500 || status == 408
 }
 
 /// Describes Key Vault's error numbers for HTTP status 401 (docs/azure-facts.md F214).
@@ -144,7 +150,9 @@ impl VaultError {
         let is_own = asked == SecretRole::Own;
         let about = if is_own { FailureSubject::Token } else { FailureSubject::CredentialSource };
         let what = match self {
-            Self::NotFound if asked.is_certificate() => "there is no such certificate".to_owned(),
+            Self::NotFound | Self::Deleted | Self::InTransition if asked.is_certificate() => {
+                self.to_string().replace("secret", "certificate")
+            }
             other => other.to_string(),
         };
         let place = if asked.is_certificate() {
@@ -247,10 +255,11 @@ impl VaultError {
             Self::Unavailable { status: 429, .. } => format!(
                 "wait: Perennial retries automatically; if the throttling lasts, find what else calls the vault: Azure portal, Key vaults, {vault}, Insights"
             ),
-            Self::Unavailable { .. } | Self::NotUnderstood => format!(
+            Self::Unavailable { status, .. } if is_outage(*status) => format!(
                 "wait: Perennial retries automatically; if the problem lasts, see https://azure.status.microsoft, and check the proxy between this host and {}",
                 at.vault
             ),
+            Self::Unavailable { .. } | Self::NotUnderstood => diagnosis::intercepted(&at.vault),
             Self::NoIdentity { action: Some(action), .. } => action.clone().into(),
             Self::NoIdentity { transient: true, .. } => {
                 "wait: Perennial retries automatically; if the problem lasts, check this host's identity service, and what else requests tokens from it"

@@ -3,7 +3,7 @@
 //! This module owns the only table of Microsoft Graph's codes (docs/azure-facts.md F603, F605, F606) and the action
 //! texts. This module is pure. No command has a secret in its argument list.
 
-use super::network;
+use super::network::{intercepted, network};
 use crate::ports::VaultError;
 use crate::ports::directory::DirectoryError;
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy, Trace};
@@ -222,13 +222,6 @@ impl GraphSubject<'_> {
             self.base()
         )
     }
-
-    fn intercepted(&self) -> String {
-        format!(
-            "something else answered in place of {}: let this host reach the real server, and exempt the real server from blocking and TLS inspection by a proxy or web filter",
-            self.base()
-        )
-    }
 }
 
 impl DirectoryError {
@@ -257,12 +250,12 @@ impl DirectoryError {
         match self {
             Self::Unchanged(why) => why.failure(of),
             Self::Unreachable(why) => plain(Remedy::Retry, network(*why, of.base())),
-            Self::NotUnderstood(_) => plain(Remedy::Retry, of.intercepted()),
+            Self::NotUnderstood(_) => plain(Remedy::Retry, intercepted(of.base())),
             Self::Unavailable { status, retry_after } => {
                 let action = match status {
                     429 => of.throttled(),
                     500.. => of.outage(),
-                    _ => of.intercepted(),
+                    _ => intercepted(of.base()),
                 };
                 Failure {
                     retry_after: *retry_after,

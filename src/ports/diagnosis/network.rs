@@ -20,6 +20,13 @@ pub fn network(why: NoResponse, host: &str) -> String {
     }
 }
 
+/// Says what to fix if another server answered in place of `host`.
+pub fn intercepted(host: &str) -> String {
+    format!(
+        "something else answered in place of {host}: let this host reach the real server, and exempt the real server from blocking and TLS inspection by a proxy or web filter"
+    )
+}
+
 fn tls(fault: TlsFault, host: &str) -> String {
     match fault {
         TlsFault::Handshake => format!(

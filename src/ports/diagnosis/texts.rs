@@ -4,7 +4,7 @@
 //! condition. So each text names the object, and its commands contain the dates and set the variables that they use. No
 //! command has a secret in its argument list.
 
-use super::network::network;
+use super::network::{intercepted, network};
 use super::subject::{CredentialPlace, LoginMethod, Subject};
 use crate::ports::advice::Advice;
 use crate::token::managed::typed;
@@ -271,10 +271,7 @@ impl Advice {
             Self::Outage => of.outage(),
             Self::LookUp => of.look_up(),
             Self::Network(why) => network(why, of.authority),
-            Self::Intercepted => format!(
-                "something else answered in place of {}: let this host reach the real server, and exempt the real server from blocking and TLS inspection by a proxy or web filter",
-                of.authority
-            ),
+            Self::Intercepted => intercepted(of.authority),
         }
     }
 }

@@ -74,3 +74,37 @@ fn a_source_is_only_to_be_read() {
         assert!(told.contains(action) && !told.contains("Rotator"), "{error}: {told}");
     }
 }
+
+#[test]
+fn a_failure_of_a_certificate_never_speaks_of_a_secret() {
+    let name = SecretName::parse("app").expect("a name");
+    let at = SecretAddress { vault: "https://contoso.vault.azure.net".into(), name };
+    for error in [VaultError::NotFound, VaultError::Deleted, VaultError::InTransition, VaultError::Disabled] {
+        for asked in [SecretRole::SigningKey, SecretRole::RenewedCertificate] {
+            let Failure { summary, action, .. } = error.failure(asked, &at);
+
+            assert!(summary.contains("certificate app of vault contoso"), "{summary}");
+            assert!(
+                !summary.contains("secret") && !action.unwrap_or_default().contains("secret"),
+                "{summary}"
+            );
+        }
+    }
+}
+
+#[test]
+fn another_server_in_place_of_key_vault_is_named_as_one() {
+    for (status, is_other) in
+        [(302, true), (401, true), (403, true), (404, true), (408, false), (429, false), (503, false)]
+    {
+        let error = VaultError::Unavailable { status, retry_after: None };
+        let action = told(&error, SecretRole::Own);
+
+        assert_eq!(
+            action.contains("something else answered in place of https://contoso"),
+            is_other,
+            "{action}"
+        );
+        assert_eq!(error.to_string().contains("another server"), is_other, "{error}");
+    }
+}

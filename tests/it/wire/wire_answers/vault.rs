@@ -55,17 +55,11 @@ fn refusals() -> Vec<Answer> {
     vec![
         both("400", coded(400, "BadParameter", None), Kind::VaultRefused),
         both("401", coded(401, "Unauthorized", None), Kind::VaultIdentity),
-        both(
-            "401 without a body",
-            FaultEffect::Status { status: 401, retry_after: None },
-            Kind::VaultIdentity,
-        ),
         forbidden("403 role", "ForbiddenByRbac"),
         forbidden("403 access policy", "ForbiddenByPolicy"),
         forbidden("403 firewall", "ForbiddenByFirewall"),
         forbidden("403 private endpoint", "ForbiddenByConnection"),
         forbidden("403 of a kind nobody knows", "ForbiddenByTheMoon"),
-        both("403 as HTML", page(403, None, "<html>"), Kind::VaultRefused),
         (
             "403 disabled",
             coded(403, "Forbidden", Some("SecretDisabled")),
@@ -104,6 +98,8 @@ fn passing() -> Vec<(Answer, Option<Duration>)> {
         after("429 as text", page(429, Some("120"), "Too Many Requests"), Some(120)),
         after("429 for ten years", page(429, Some("315360000"), ""), Some(86_400)),
         after("429 for soon", page(429, Some("soon"), ""), None),
+        after("401 without a body", FaultEffect::Status { status: 401, retry_after: None }, None),
+        after("403 of a web filter", page(403, None, "<html>"), None),
         after("404 of a gateway", page(404, None, "<html>"), None),
         after("407 of a proxy", page(407, None, "<html>"), None),
         after("408", coded(408, "RequestTimeout", None), None),
