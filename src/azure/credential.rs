@@ -24,7 +24,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use uuid::Uuid;
 
 use crate::azure::identity::{Identity, IdentityHost};
-use crate::azure::sdk::{CountingTransport, SdkError};
+use crate::azure::sdk::{CountingTransport, HostReason, SdkError};
 use crate::net::address::{BaseUrl, Roots};
 use crate::net::calls::{CallTarget, Calls};
 use crate::net::http::Http;
@@ -291,7 +291,22 @@ pub(super) fn no_identity(error: &azure_core::Error) -> VaultError {
         Some(known @ SdkError::OtherAudience) => {
             advised(known.to_string(), "set name of [cloud] to the cloud of the vault")
         }
-        Some(known @ SdkError::NoTokenOfHost(400 | 401 | 403 | 405)) => advised(
+        Some(known @ SdkError::NoTokenOfHost(_, HostReason::Several)) => advised(
+            known.to_string(),
+            "set client_id of [vault] to the client id of the identity to use: `az identity list --query \"[].{name:name, clientId:clientId}\" --output table`",
+        ),
+        Some(known @ SdkError::NoTokenOfHost(_, HostReason::NoHeader)) => advised(
+            known.to_string(),
+            "let no proxy change requests to this host's identity service (NO_PROXY, network policies of the host)",
+        ),
+        Some(known @ SdkError::NoTokenOfHost(_, HostReason::NoService)) => advised(
+            known.to_string(),
+            "if this host is not in Azure, or if its network blocks 169.254.169.254, set credential of [vault] to another value",
+        ),
+        Some(
+            known @ (SdkError::NoTokenOfHost(400 | 401 | 403 | 405, HostReason::Other)
+            | SdkError::NoTokenOfHost(_, HostReason::NoIdentity)),
+        ) => advised(
             known.to_string(),
             "assign a managed identity to this host (Azure portal, Identity), or set client_id of [vault] to the client id of an identity that this host has",
         ),

@@ -8,6 +8,7 @@
 //! Invariant: the parts of an error body that are kept contain no token and no secret. Each part is a GUID, a number, a
 //! short lower-case word, or a text in which no sent value was found.
 
+mod refusal;
 mod sign_in;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
+pub use self::refusal::refused;
 pub use self::sign_in::{CodeExchange, DevicePoll};
 use crate::azure::echoes::{LEAST_SECRET_BYTES, echoes};
 use crate::azure::host_assertions::HostAssertions;
@@ -28,11 +30,7 @@ use crate::net::address::BaseUrl;
 use crate::net::calls::{CallTarget, Calls};
 use crate::net::http::{Answer, Http, exchange};
 use crate::ports::client::AppSignIn;
-use crate::ports::diagnosis::pick;
-use crate::ports::failure::Trace;
-use crate::ports::oauth_error::{OAuthError, b2c_code_in, codes_in, word};
 use crate::ports::{Issuer, IssuerError, RefreshRequest, RefreshResponse, VaultError};
-use crate::process::text::guid;
 use crate::token::claims::Claims;
 use crate::token::{AccessToken, RefreshToken};
 
@@ -149,9 +147,24 @@ impl Issuer for Entra {
 fn success<'a>(answer: &'a Answer, secrets: &[&str]) -> Result<&'a [u8], IssuerError> {
     let body = answer.body.as_deref().map(Vec::as_slice);
     match answer.status {
-        200..=299 => body.ok_or(IssuerError::NotUnderstood("it is too long")),
+        200..=299 => {
+            let body = body.ok_or(IssuerError::NotUnderstood("it is too long"))?;
+            if !has_error(body) {
+                return Ok(body);
+            }
+            match refused(answer.status, body, answer.retry_after(), secrets) {
+                refusal @ IssuerError::Refused(_) => Err(refusal),
+                _ => Ok(body),
+            }
+        }
         status => Err(refused(status, body.unwrap_or_default(), answer.retry_after(), secrets)),
     }
+}
+
+/// Whether a body can be an error that a gateway sent with the status 200. A token response is not parsed here, because
+/// the parser would leave copies of the tokens in memory.
+fn has_error(body: &[u8]) -> bool {
+    body.windows(7).any(|seven| seven == b"\"error\"" || seven.starts_with(b"AADSTS"))
 }
 
 #[derive(Deserialize)]
@@ -226,49 +239,6 @@ fn lifetime(expires_in: &Value) -> Duration {
 
 fn seconds(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
-}
-
-/// Parses an answer that is not a success. `secrets` are the values that were sent. The result must not contain a sent
-/// value.
-pub fn refused(status: u16, body: &[u8], retry_after: Option<Duration>, secrets: &[&str]) -> IssuerError {
-    let unavailable = IssuerError::Unavailable { status, retry_after };
-    let Ok(Value::Object(body)) = serde_json::from_slice(body) else { return unavailable };
-    let text = |member: &str| body.get(member).and_then(Value::as_str);
-    let Some(error) = text("error") else { return unavailable };
-    let unspoken = |text: &String| !echoes(&[text], secrets);
-    let (code, further_codes) = pick(codes(text("error_description"), body.get("error_codes")));
-    IssuerError::Refused(Box::new(OAuthError {
-        status,
-        error: word(error).filter(unspoken).unwrap_or_else(|| "unreadable".into()),
-        trace: Trace {
-            code,
-            trace_id: text("trace_id").and_then(guid).filter(unspoken),
-            correlation_id: text("correlation_id").and_then(guid).filter(unspoken),
-        },
-        further_codes,
-        b2c_code: text("error_description").and_then(b2c_code_in),
-        suberror: text("suberror").and_then(word).filter(unspoken),
-        claims: text("claims").and_then(challenge).filter(unspoken),
-        retry_after,
-    }))
-}
-
-/// Returns the numbers in the description, then the numbers of `error_codes`. Both the description and `error_codes`
-/// may contain several numbers.
-fn codes(description: Option<&str>, listed: Option<&Value>) -> impl Iterator<Item = u32> {
-    let number = |code: &Value| {
-        let plain = code.as_u64().and_then(|code| u32::try_from(code).ok());
-        plain.or_else(|| code.as_str()?.parse().ok())
-    };
-    let listed = listed.and_then(Value::as_array).into_iter().flatten().filter_map(number);
-    description.into_iter().flat_map(codes_in).chain(listed)
-}
-
-/// Returns a claims challenge: a JSON object that the next sign-in sends unchanged.
-fn challenge(text: &str) -> Option<String> {
-    let text = printable(text)?;
-    let object = serde_json::from_str(text).is_ok_and(|value: Value| value.is_object());
-    object.then(|| text.to_owned())
 }
 
 fn printable_token(text: &str) -> bool {

@@ -67,8 +67,11 @@ impl Resource for PartnerCenter {
     }
 }
 
+/// The code with which Partner Center rejects the token's audience (docs/azure-facts.md F306).
+const OTHER_AUDIENCE: u64 = 900_420;
+
 /// Finds out whether Partner Center accepts the token. Only an answer with the status 200, 401 or 403 can be a verdict.
-/// A gateway's page with the status 200 is not a verdict.
+/// A gateway's page is not a verdict.
 fn verdict(answer: &Answer, token: &AccessToken) -> Result<Acceptance, ResourceError> {
     let status = answer.status;
     let body = answer.body.as_deref().map_or(&[][..], Vec::as_slice);
@@ -86,13 +89,15 @@ fn verdict(answer: &Answer, token: &AccessToken) -> Result<Acceptance, ResourceE
                 mfa: mfa_compliant(answer, &json),
                 tenant_id: text("tenantId").and_then(guid),
                 company: text("companyName").and_then(company),
+                is_audience: false,
                 status,
             })
         }
-        401 | 403 => {
+        401 | 403 if !is_page(body) => {
             let missing = demands_mfa(answer, body, &json);
             let mfa = if missing { Some(false) } else { mfa_compliant(answer, &json) };
-            Ok(Acceptance { accepted: false, mfa, tenant_id: None, company: None, status })
+            let is_audience = code(&json) == Some(OTHER_AUDIENCE);
+            Ok(Acceptance { accepted: false, mfa, tenant_id: None, company: None, is_audience, status })
         }
         _ => Err(ResourceError::Unavailable { status }),
     }
@@ -111,11 +116,21 @@ fn mfa_compliant(answer: &Answer, json: &Value) -> Option<bool> {
 }
 
 fn demands_mfa(answer: &Answer, body: &[u8], json: &Value) -> bool {
-    let code = json.get("code");
-    let code = code.and_then(|code| code.as_u64().or_else(|| code.as_str()?.trim().parse().ok()));
     let says_so = |text: &[u8]| text.windows(3).any(|three| three == b"MFA");
     let challenge = answer.header("www-authenticate").unwrap_or_default();
-    code == Some(MFA_REQUIRED) || says_so(body) || says_so(challenge.as_bytes())
+    code(json) == Some(MFA_REQUIRED) || says_so(body) || says_so(challenge.as_bytes())
+}
+
+/// The code of an error, which is a number or a text.
+fn code(json: &Value) -> Option<u64> {
+    let code = json.get("code")?;
+    code.as_u64().or_else(|| code.as_str()?.trim().parse().ok())
+}
+
+/// Whether a body is a page of a gateway, a proxy or a web filter. Partner Center answers with JSON or with a short
+/// text.
+fn is_page(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"<")
 }
 
 fn company(name: &str) -> Option<String> {
@@ -158,7 +173,14 @@ mod tests {
         let tenant_id = Some(TENANT.to_owned());
         assert_eq!(
             acceptance,
-            Acceptance { accepted: true, mfa: Some(true), tenant_id, company, status: 200 }
+            Acceptance {
+                accepted: true,
+                mfa: Some(true),
+                tenant_id,
+                company,
+                is_audience: false,
+                status: 200
+            }
         );
     }
 
@@ -187,6 +209,18 @@ mod tests {
     }
 
     #[test]
+    fn a_rejected_audience_is_told_apart() {
+        for (body, is_audience) in [
+            (r#"{"code":900420,"description":"x"}"#, true),
+            (r#"{"code":"900420"}"#, true),
+            (r#"{"code":900421}"#, false),
+            ("", false),
+        ] {
+            assert_eq!(answer(401, None, body).expect("a verdict").is_audience, is_audience, "{body}");
+        }
+    }
+
+    #[test]
     fn only_200_401_and_403_are_verdicts() {
         let throttled = r#"{"statusCode":429,"message":"Rate limit is exceeded. Try again in 57 seconds."}"#;
         for (status, body) in [
@@ -198,6 +232,9 @@ mod tests {
             (200, "<html>signed in to the hotel</html>"),
             (200, ""),
             (200, "[]"),
+            (401, "<html>401 Authorization Required</html>"),
+            (403, " \r\n<!DOCTYPE html><p>blocked by the web filter: no MFA</p>"),
+            (407, "<html>"),
         ] {
             assert_eq!(answer(status, None, body), Err(ResourceError::Unavailable { status }), "{body}");
         }

@@ -53,9 +53,9 @@ pub(super) enum SdkError {
     /// error's JSON text has escapes.
     #[error("{0}")]
     NoToken(IssuerError),
-    /// The host's identity service rejected the token request. The number is the HTTP status.
-    #[error("{}", said_by_host(*.0))]
-    NoTokenOfHost(u16),
+    /// The host's identity service rejected the token request. The fields are the HTTP status and what the body says.
+    #[error("{}", said_by_host(*.0, *.1))]
+    NoTokenOfHost(u16, HostReason),
     /// The host's identity service did not answer.
     #[error(
         "no managed identity endpoint answers on this host ({0}); if the host is not in Azure, set credential of [vault] to another value"
@@ -66,8 +66,58 @@ pub(super) enum SdkError {
     NoAssertion(String),
 }
 
+/// The reason that the body of a host's identity service gives (docs/azure-facts.md F401).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HostReason {
+    /// The host has several identities, and the request names none of them.
+    Several,
+    /// The host does not have the identity.
+    NoIdentity,
+    /// The request arrived without the header that the service requires.
+    NoHeader,
+    /// Another program answered, because the address of the service leads nowhere on this host.
+    NoService,
+    /// The body gives none of these reasons.
+    Other,
+}
+
+impl HostReason {
+    fn of(body: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(body).to_ascii_lowercase();
+        let says = |words: &[&str]| words.iter().any(|words| text.contains(words));
+        if says(&["multiple user assigned identities"]) {
+            Self::Several
+        } else if says(&["managedidentitynotfound"]) {
+            Self::NoIdentity
+        } else if says(&["bad_request_102", "required metadata header"]) {
+            Self::NoHeader
+        } else if says(&[
+            "unreachable network",
+            "unreachable host",
+            "connection refused",
+            "restricted from accessing",
+        ]) {
+            Self::NoService
+        } else {
+            Self::Other
+        }
+    }
+}
+
 /// Returns the meaning of an answer of a host's identity service (docs/azure-facts.md F401).
-fn said_by_host(status: u16) -> &'static str {
+fn said_by_host(status: u16, reason: HostReason) -> &'static str {
+    match (status, reason) {
+        (_, HostReason::Several) => "this host has several managed identities",
+        (_, HostReason::NoHeader) => {
+            "the request reached this host's identity service without the header Metadata"
+        }
+        (_, HostReason::NoService) => "no managed identity endpoint answers on this host",
+        (_, HostReason::NoIdentity) => by_status_of_host(400),
+        (status, HostReason::Other) => by_status_of_host(status),
+    }
+}
+
+fn by_status_of_host(status: u16) -> &'static str {
     match status {
         400 => "this host has no managed identity, or none with the configured client_id",
         401 | 403 => "this host refuses to issue a token for its managed identity",
@@ -136,7 +186,7 @@ impl CountingTransport {
             // The host's identity service may pass on Entra's error about the identity.
             return Err(match entra::refused(u16::from(status), &body, None, &[]) {
                 refused @ IssuerError::Refused(_) if has_number(&refused) => SdkError::NoToken(refused),
-                _ => SdkError::NoTokenOfHost(u16::from(status)),
+                _ => SdkError::NoTokenOfHost(u16::from(status), HostReason::of(&body)),
             });
         }
         let body = if self.peer == CallTarget::IdentityHost { with_texts(body) } else { body };
@@ -224,7 +274,7 @@ fn outcome(answer: &Result<AsyncRawResponse, SdkError>) -> Result<u16, NoRespons
         Err(
             SdkError::NoToken(IssuerError::Unavailable { status, .. })
             | SdkError::TooLong(status)
-            | SdkError::NoTokenOfHost(status),
+            | SdkError::NoTokenOfHost(status, _),
         ) => Ok(*status),
         // In these cases, no request was sent, or the error contains neither a status nor a `NoResponse`.
         Err(SdkError::Astray | SdkError::OtherAudience | SdkError::NoAssertion(_) | SdkError::NoToken(_)) => {

@@ -114,13 +114,20 @@ pub fn refused(answer: &RefusedCall<'_>) -> VaultError {
     let inner = error.innererror.and_then(|inner| inner.code).filter(|code| !code.is_empty());
     let code = inner.or(error.code).unwrap_or_default();
     match status {
+        // Key Vault cannot verify tokens for a moment. Another of its servers accepts the same token.
+        401 if akv_in(&message) == Some(NO_SIGNING_KEY) => {
+            VaultError::Unavailable { status: 500, retry_after }
+        }
         401 => VaultError::Unauthorized { akv: akv_in(&message) },
-        400 if code == "ForbiddenByRbac" => forbidden(&code, &message, answer.network_info),
+        400 if code.starts_with("ForbiddenBy") => forbidden(&code, &message, answer.network_info),
         403 => forbidden(&code, &message, answer.network_info),
-        404 => VaultError::NotFound,
+        404 if code != "VaultNotFound" => VaultError::NotFound,
         409 if code == "ObjectIsDeletedButRecoverable" || says(&message, DELETED) => VaultError::Deleted,
         409 => VaultError::InTransition,
-        400..=499 if status != 408 && status != 429 => VaultError::Rejected { status, code: word(&code) },
+        400..=499 if status != 408 && status != 429 => {
+            let is_about_name = says(&message, NAME) || code == "VaultNotFound";
+            VaultError::Rejected { status, code: word(&code), is_about_name }
+        }
         300.. => VaultError::Unavailable { status, retry_after },
         _ => VaultError::NotUnderstood,
     }
@@ -130,6 +137,15 @@ fn forbidden(code: &str, message: &str, network_info: Option<&str>) -> VaultErro
     let caller = caller_in(message);
     VaultError::Forbidden(match code {
         "SecretDisabled" => return VaultError::Disabled,
+        _ if says(message, READ_ONLY) => {
+            return VaultError::Unavailable { status: 503, retry_after: None };
+        }
+        _ if code == "SecretManagedByKeyVault" || says(message, MANAGED) || says(message, OF_CERTIFICATE) => {
+            Forbidden::OfCertificate
+        }
+        "ForbiddenByNsp" => Forbidden::Perimeter,
+        _ if says(message, BY_PERIMETER) => Forbidden::Perimeter,
+        _ if says(message, DENIED) && !says(message, NOT_DENIED) => Forbidden::Denied,
         "ForbiddenByRbac" => Forbidden::Rbac { action: data_action(message), caller },
         "ForbiddenByPolicy" | "AccessDenied" => Forbidden::Policy { caller },
         "ForbiddenByFirewall" => Forbidden::Firewall {
@@ -138,21 +154,33 @@ fn forbidden(code: &str, message: &str, network_info: Option<&str>) -> VaultErro
         },
         "ForbiddenByConnection" => Forbidden::Connection,
         _ if says(message, DISABLED) => return VaultError::Disabled,
-        _ if says(message, BY_POLICY) => Forbidden::Policy { caller },
+        _ if says(message, BY_POLICY) || says(message, NO_POLICY) => Forbidden::Policy { caller },
         _ if says(message, BY_FIREWALL) => {
             Forbidden::Firewall { address: address_after(message, "Client address:") }
         }
         _ if says(message, BY_CONNECTION) => Forbidden::Connection,
         _ if says(message, BY_RBAC) => Forbidden::Rbac { action: data_action(message), caller },
-        _ => Forbidden::Other,
+        _ => Forbidden::Other { code: word(code) },
     })
 }
+
+/// The number of a 401 answer if Key Vault does not find the key that signed the token.
+const NO_SIGNING_KEY: u32 = 10046;
 
 /// Fixed phrases in Key Vault's messages, for answers without an inner code (docs/azure-facts.md F214). A message must
 /// contain every part of a phrase.
 const DISABLED: &[&str] = &["disabled secret"];
 const DELETED: &[&str] = &["deleted but recoverable"];
 const BY_POLICY: &[&str] = &["does not have", "permission"];
+const NO_POLICY: &[&str] = &["access policy"];
+const BY_PERIMETER: &[&str] = &["nsp policy"];
+const READ_ONLY: &[&str] = &["read-only mode"];
+const MANAGED: &[&str] = &["lifetime is managed by key vault"];
+const OF_CERTIFICATE: &[&str] = &["associated with a certificate"];
+/// A deny assignment is named by its id in quotation marks. Without one, the message has `null` or `(not found)`.
+const DENIED: &[&str] = &["denyassignmentid: '"];
+const NOT_DENIED: &[&str] = &["denyassignmentid: ''"];
+const NAME: &[&str] = &["name"];
 const BY_FIREWALL: &[&str] = &["client address", "not authorized"];
 const BY_CONNECTION: &[&str] = &["public network access"];
 const BY_RBAC: &[&str] = &["caller is not authorized"];

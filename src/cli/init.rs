@@ -185,7 +185,12 @@ fn unlisted(error: &VaultError, vault: Arc<str>, summary: String, missing: &[&st
     let failure = error.failure(SecretRole::Own, &SecretAddress { vault, name });
     let flags = format!("pass the values with {}", missing.join(", "));
     let action = match (error, failure.action) {
-        (VaultError::Forbidden(Forbidden::Rbac { .. } | Forbidden::Policy { .. } | Forbidden::Other), _)
+        (
+            VaultError::Forbidden(
+                Forbidden::Rbac { .. } | Forbidden::Policy { .. } | Forbidden::Other { .. },
+            ),
+            _,
+        )
         | (_, None) => format!("{flags}; or run `init` as a user who may list the vault's secrets"),
         (_, Some(action)) => format!("{action}; or {flags}"),
     };

@@ -222,7 +222,7 @@ pub(super) async fn ask(
 pub(super) fn objection(grant: &ManagedToken, said: &Acceptance) -> Option<StepFailure> {
     let refused = judge::judge_acceptance(grant, said).err()?;
     if said.objection() == Some(Kind::PartnerCenterRefused) {
-        let action = action::partner_center_refused(grant);
+        let action = action::partner_center_refused(grant, said.is_audience);
         return Some(StepFailure::new(Remedy::Operator, refused.summary, action));
     }
     Some(refused)

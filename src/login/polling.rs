@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 
 use crate::net::backoff::{doubled, heed};
 use crate::ports::IssuerError;
-use crate::ports::diagnosis::diagnose;
+use crate::ports::diagnosis::{diagnose, is_of_another_server};
 use crate::ports::failure::Remedy;
 use crate::process::clock::Timestamp;
 
@@ -34,7 +34,8 @@ pub struct Polling {
 pub enum PollingTurn {
     /// Poll again after this duration.
     Again(Duration),
-    /// Stop polling, because the response is a final rejection or cannot be used.
+    /// Stop polling, because of this response: it is a final rejection, it cannot be used, or the device code would
+    /// expire before the next poll.
     Over,
     /// Stop polling, because the device code has expired.
     Expired,
@@ -67,16 +68,31 @@ impl Polling {
             },
             // After a timeout, exponential backoff is required (RFC 8628, 3.5).
             IssuerError::Unreachable(_) => self.ease(None),
+            IssuerError::Unavailable { status, .. } if is_of_another_server(*status) => {
+                return PollingTurn::Over;
+            }
             IssuerError::Unavailable { retry_after, .. } => self.ease(*retry_after),
             IssuerError::NotUnderstood(_) | IssuerError::NoRefreshToken => return PollingTurn::Over,
         }
         let next = TimeDelta::from_std(self.interval).unwrap_or(LONGEST);
-        if now + next >= self.ends_at { PollingTurn::Expired } else { PollingTurn::Again(self.interval) }
+        if now + next < self.ends_at {
+            PollingTurn::Again(self.interval)
+        } else if is_pending(answer) {
+            PollingTurn::Expired
+        } else {
+            PollingTurn::Over
+        }
     }
 
     fn ease(&mut self, asked: Option<Duration>) {
         self.interval = heed(doubled(self.interval, SLOWEST, 1), asked, SLOWEST);
     }
+}
+
+/// Whether Entra waits for the user.
+fn is_pending(answer: &IssuerError) -> bool {
+    let IssuerError::Refused(refusal) = answer else { return false };
+    matches!(refusal.error.as_str(), "authorization_pending" | "slow_down")
 }
 
 #[cfg(test)]
@@ -147,6 +163,13 @@ mod tests {
 
         assert_eq!(polling.after(&said("authorization_pending", None), late), PollingTurn::Expired);
         assert_eq!(polling.after(&said("expired_token", Some(70019)), start()), PollingTurn::Expired);
+        // The user is told of an outage or of throttling, not of an expired code.
+        let throttled = IssuerError::Unavailable { status: 429, retry_after: Some(seconds(60)) };
+        for answer in [throttled, said("server_error", Some(90033)), said("invalid_grant", Some(50196))] {
+            assert_eq!(polling.after(&answer, late), PollingTurn::Over, "{answer}");
+        }
+        let filter = IssuerError::Unavailable { status: 403, retry_after: None };
+        assert_eq!(polling.after(&filter, start()), PollingTurn::Over);
         for word in ["authorization_declined", "access_denied", "bad_verification_code", "invalid_client"] {
             assert_eq!(polling.after(&said(word, None), start()), PollingTurn::Over, "{word}");
         }

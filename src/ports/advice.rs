@@ -31,6 +31,12 @@ pub enum Advice {
     AccountOrTenant,
     /// Change a conditional access policy.
     Policy,
+    /// Change the tenant restrictions that a proxy sets.
+    TenantRestrictions,
+    /// Change a cross-tenant access policy.
+    CrossTenantAccess,
+    /// Ask the administrator of the user's identity provider.
+    IdentityProvider,
     /// Dismiss or remediate the user's risk in Entra.
     Risk,
     /// Let an administrator consent to the app's permissions.
@@ -63,6 +69,12 @@ pub enum Advice {
     Tenant,
     /// Compare the cloud in the configuration with the tenant's cloud.
     Cloud,
+    /// Have the tenant reactivated.
+    BlockedTenant,
+    /// Allow work accounts in the app registration.
+    AccountTypes,
+    /// Allow the mapping of claims, or remove it.
+    ClaimsMapping,
     /// Correct the scope in the configuration.
     Scope,
     /// Correct the app or the scope, because the app requests a token for itself.
@@ -73,6 +85,8 @@ pub enum Advice {
     Resource,
     /// Check the configuration and the proxy, because the request was malformed.
     Request,
+    /// Exempt Entra from a proxy that changes requests.
+    ChangedByProxy,
     /// Contact Microsoft's support.
     Support,
     /// Wait, because there were too many requests.
@@ -94,11 +108,21 @@ impl Advice {
     #[must_use]
     pub fn for_an_app(self) -> Self {
         match self {
-            Self::SignIn | Self::SecondFactor | Self::NewPassword | Self::StartAgain | Self::StoredValue => {
-                Self::AppId
-            }
+            Self::SignIn
+            | Self::SecondFactor
+            | Self::NewPassword
+            | Self::StartAgain
+            | Self::StoredValue
+            | Self::AccountOrTenant
+            | Self::EnableAccount
+            | Self::UnblockAccount
+            | Self::RedirectUri
+            | Self::RedirectAsWeb
+            | Self::IdentityProvider => Self::AppId,
             Self::AcceptConsent => Self::Consent,
-            Self::Device | Self::SignInFrequency => Self::Policy,
+            Self::Device | Self::SignInFrequency | Self::CrossTenantAccess => Self::Policy,
+            Self::Scope | Self::DefaultScope | Self::TokenForItself => Self::Resource,
+            Self::PersonalAccount => Self::Outage,
             other => other,
         }
     }

@@ -19,9 +19,9 @@ mod texts;
 pub use self::certificate::register_of_vault;
 pub use self::end_of_grant::{is_final_mark, mark_of, pick};
 pub use self::graph::{GRAPH_ROWS, GraphProblem, GraphRow, GraphSubject};
-pub use self::network::{intercepted, network};
+pub use self::network::{RETRIED, intercepted, is_of_another_server, network};
 pub use self::subject::{CredentialPlace, LoginMethod, Subject};
-pub use self::table::{ROWS, Row};
+pub use self::table::{ROWS, Row, newer};
 
 use crate::ports::advice::Advice;
 use crate::ports::failure::{Kind, Remedy};
@@ -58,10 +58,34 @@ impl Diagnosis {
 /// Diagnoses a rejection by its most specific number. Without a known number, uses the suberror, then the error and the
 /// HTTP status.
 pub fn diagnose(refusal: &OAuthError) -> Diagnosis {
-    if let Some(row) = refusal.trace.code.and_then(|code| row_of(code, &refusal.error)) {
+    let found = diagnose_content(refusal);
+    // A response that a gateway has changed must be confirmed.
+    Diagnosis { is_definite: found.is_definite && !refusal.is_changed, ..found }
+}
+
+fn diagnose_content(refusal: &OAuthError) -> Diagnosis {
+    let code = refusal.newer_code.or(refusal.trace.code);
+    if let Some(row) = code.and_then(|code| row_of(code, &refusal.error)) {
         return row.diagnosis;
     }
-    by_suberror(refusal.suberror.as_deref()).unwrap_or_else(|| by_error(&refusal.error, refusal.status))
+    let by_suberror = by_suberror(refusal.suberror.as_deref());
+    by_suberror
+        .or_else(|| code.and_then(by_family))
+        .unwrap_or_else(|| by_error(&refusal.error, refusal.status))
+}
+
+/// Diagnoses an unknown number of six or seven digits like the number of its first five digits. Microsoft appends
+/// digits to name a more specific cause (docs/azure-facts.md F143). Some five-digit numbers say no more than the OAuth
+/// error; their longer numbers have other causes.
+fn by_family(code: u32) -> Option<Diagnosis> {
+    let parent = match code {
+        100_000..=999_999 => code / 10,
+        1_000_000..=9_999_999 => code / 100,
+        _ => return None,
+    };
+    let is_general = table::GENERAL.contains(&parent) || table::VAGUE.contains(&parent);
+    let row = ROWS.iter().find(|row| row.has(parent)).filter(|_| !is_general)?;
+    Some(Diagnosis { meaning: "", ends_grant: false, ..row.diagnosis })
 }
 
 /// Finds the table row of a number. The number 70002 means invalid credentials of the client or of the grant, and
@@ -70,7 +94,11 @@ pub fn row_of(code: u32, error: &str) -> Option<&'static Row> {
     if code == table::CREDENTIALS && error != "invalid_client" {
         return None;
     }
-    ROWS.iter().find(|row| row.codes.iter().any(|span| span.contains(&code)))
+    ROWS.iter().find(|row| row.has(code))
+}
+
+fn is_known(code: u32) -> bool {
+    ROWS.iter().any(|row| row.has(code))
 }
 
 /// Diagnoses a rejection by a suberror that MSAL documents (docs/azure-facts.md F121).

@@ -1,8 +1,7 @@
 //! Interfaces to the three services: the issuer, the vault, and the resource that accepts the access token. Each
 //! interface has two implementations in this program: one for Azure and one for the simulated world.
 //!
-//! This module owns the traits, their errors and the meaning of Entra's errors. The meaning of Key Vault's errors is in
-//! `vault`. Errors that need different reactions from the caller are different variants. Errors never contain a secret
+//! This module owns the traits. The errors of Entra are in `issuer_error`, and the errors of Key Vault are in `vault`. Errors that need different reactions from the caller are different variants. Errors never contain a secret
 //! or a body.
 
 use std::sync::Arc;
@@ -13,10 +12,8 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::net::no_response::NoResponse;
-use crate::ports::advice::Advice;
 use crate::ports::client::{AppSignIn, ClientProof, VaultCertificate};
-use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy, Trace};
-use crate::ports::oauth_error::OAuthError;
+use crate::ports::failure::Kind;
 use crate::process::clock::Timestamp;
 use crate::token::claims::Claims;
 use crate::token::secret::SecretAddress;
@@ -31,10 +28,12 @@ pub mod client;
 pub mod diagnosis;
 pub mod directory;
 pub mod failure;
+mod issuer_error;
 pub mod oauth_error;
 mod shared;
 mod vault;
 
+pub use self::issuer_error::IssuerError;
 pub use self::vault::{Forbidden, VaultError};
 
 /// The parameters of a redemption.
@@ -105,93 +104,6 @@ pub trait Issuer {
         &self,
         client_id: &str,
     ) -> impl Future<Output = Result<SecretString, VaultError>> + Send;
-}
-
-/// Why a request to the token endpoint failed.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum IssuerError {
-    /// There was no response.
-    #[error("no answer from Entra: {0}")]
-    Unreachable(NoResponse),
-    /// The response has no OAuth body. Such a response comes from a gateway, from a proxy, or from a service that
-    /// throttles (docs/azure-facts.md F127).
-    #[error("Entra answered with status {status}")]
-    Unavailable {
-        /// The HTTP status.
-        status: u16,
-        /// The wait that the service requested in `Retry-After`.
-        retry_after: Option<Duration>,
-    },
-    /// The response has a 2xx status but is not a valid token response.
-    #[error("Entra's answer could not be read: {0}")]
-    NotUnderstood(&'static str),
-    /// The response has no refresh token, so the redeemed token stays in use.
-    #[error("Entra returned no refresh token")]
-    NoRefreshToken,
-    /// Entra returned an OAuth error.
-    #[error("Entra refused: {}", refusal_text(.0))]
-    Refused(Box<OAuthError>),
-}
-
-/// Describes a rejection by its OAuth error and number, with the meaning in a few words.
-fn refusal_text(refusal: &OAuthError) -> String {
-    let meaning = diagnosis::diagnose(refusal).meaning;
-    match refusal.trace.code {
-        Some(code) if meaning.is_empty() => {
-            format!("{}, AADSTS{code} (a code that Perennial does not know)", refusal.error)
-        }
-        Some(code) => format!("{}, AADSTS{code} ({meaning})", refusal.error),
-        None => match refusal.b2c_code {
-            Some(code) => format!("{}, AADB2C{code}", refusal.error),
-            None => refusal.error.clone(),
-        },
-    }
-}
-
-impl IssuerError {
-    /// Converts this error to a failure with its remedy and text.
-    pub fn failure(&self) -> Failure {
-        let retry = |kind, advice| Failure {
-            advice: Some(advice),
-            ..Failure::new(kind, Remedy::Retry, FailureSubject::Grant, self.to_string())
-        };
-        match self {
-            Self::Unreachable(why) => retry(Kind::EntraUnreachable, Advice::Network(*why)),
-            Self::NotUnderstood(_) => retry(Kind::EntraUnreachable, Advice::Intercepted),
-            Self::Unavailable { status, retry_after } => {
-                let (kind, advice) = match status {
-                    429 => (Kind::EntraThrottled, Advice::Throttled),
-                    500.. => (Kind::EntraUnreachable, Advice::Outage),
-                    _ => (Kind::EntraUnreachable, Advice::Intercepted),
-                };
-                Failure {
-                    retry_after: *retry_after,
-                    trace: Trace::of(u32::from(*status)),
-                    ..retry(kind, advice)
-                }
-            }
-            Self::NoRefreshToken => {
-                let summary = self.to_string();
-                Failure::new(Kind::NoRefreshToken, Remedy::Operator, FailureSubject::Grant, summary)
-            }
-            Self::Refused(refusal) => {
-                let found = diagnosis::diagnose(refusal);
-                let about = match found.kind {
-                    Kind::AppCredentialRefused => FailureSubject::AppCredential,
-                    _ => FailureSubject::Grant,
-                };
-                Failure {
-                    advice: Some(found.advice),
-                    is_definite: found.is_definite,
-                    retry_after: refusal.wait(),
-                    trace: refusal.trace.clone(),
-                    token_condemned: refusal.condemns_token(),
-                    never_was_a_token: refusal.never_was_a_token(),
-                    ..Failure::new(found.kind, found.remedy, about, self.to_string())
-                }
-            }
-        }
-    }
 }
 
 /// A change to a version in the vault. If a field is `None`, that part of the version stays unchanged.
@@ -345,6 +257,8 @@ pub struct Acceptance {
     pub tenant_id: Option<String>,
     /// The company's name, which is only displayed.
     pub company: Option<String>,
+    /// Whether the resource rejected the audience of the access token, which follows from the configured scope.
+    pub is_audience: bool,
     /// The HTTP status of the response.
     pub status: u16,
 }
@@ -380,14 +294,21 @@ pub trait Resource {
     ) -> impl Future<Output = Result<Acceptance, ResourceError>> + Send;
 }
 
+fn unavailable_text(status: u16) -> String {
+    match status {
+        429 | 500.. if status != 511 => format!("Partner Center answered with status {status}"),
+        _ => format!("another server answered in place of Partner Center, with status {status}"),
+    }
+}
+
 /// Why the resource gave no verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ResourceError {
     /// There was no response.
     #[error("no answer from Partner Center: {0}")]
     Unreachable(NoResponse),
-    /// The resource throttled the request or had an internal error.
-    #[error("Partner Center answered with status {status}")]
+    /// The resource throttled the request or had an internal error, or another server answered in its place.
+    #[error("{}", unavailable_text(*.status))]
     Unavailable {
         /// The HTTP status.
         status: u16,

@@ -3,6 +3,7 @@
 //! This module is pure and owns the Azure CLI commands for each rejection by Key Vault (docs/azure-facts.md F204,
 //! F214).
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -34,8 +35,17 @@ pub enum Forbidden {
     },
     /// The vault accepts connections only through private endpoints.
     Connection,
+    /// The vault's network security perimeter blocks this host.
+    Perimeter,
+    /// A deny assignment forbids the access. No role assignment can allow the access.
+    Denied,
+    /// The secret belongs to a certificate of the vault, so the secret cannot be written.
+    OfCertificate,
     /// Key Vault denied access for another reason.
-    Other,
+    Other {
+        /// Key Vault's code, reduced to letters.
+        code: String,
+    },
 }
 
 /// Why a call to Key Vault failed.
@@ -92,6 +102,8 @@ pub enum VaultError {
         status: u16,
         /// Key Vault's error code, reduced to letters and digits.
         code: String,
+        /// Whether Key Vault rejected the name of the vault or of the secret.
+        is_about_name: bool,
     },
     /// Key Vault's response has a 2xx status but could not be parsed.
     #[error("Key Vault's answer could not be read")]
@@ -108,14 +120,11 @@ impl VaultError {
 fn unavailable_text(status: u16) -> String {
     match status {
         429 => "Key Vault throttles requests (status 429)".to_owned(),
-        status if is_outage(status) => format!("Key Vault answered with status {status}"),
-        status => format!("another server answered in place of Key Vault, with status {status}"),
+        status if diagnosis::is_of_another_server(status) => {
+            format!("another server answered in place of Key Vault, with status {status}")
+        }
+        status => format!("Key Vault answered with status {status}"),
     }
-}
-
-/// Whether a status can come from Key Vault itself although the response has no error of Key Vault.
-fn is_outage(status: u16) -> bool {
-    status >= 500 || status == 408
 }
 
 /// Describes Key Vault's error numbers for HTTP status 401 (docs/azure-facts.md F214).
@@ -123,6 +132,7 @@ fn unauthorized_text(akv: Option<u32>) -> String {
     match akv {
         Some(akv @ 10022) => format!("AKV{akv}: it is for another audience"),
         Some(akv @ 10032) => format!("AKV{akv}: it is from a tenant other than the vault's"),
+        Some(akv @ 10000) => format!("AKV{akv}: no token arrived"),
         Some(akv) => format!("AKV{akv}"),
         None => "status 401".to_owned(),
     }
@@ -140,7 +150,10 @@ fn forbidden_text(why: &Forbidden) -> String {
             "the vault's firewall does not allow this host's address".into()
         }
         Forbidden::Connection => "the vault accepts connections from private endpoints only".into(),
-        Forbidden::Other => "forbidden".into(),
+        Forbidden::Perimeter => "the vault's network security perimeter does not allow this host".into(),
+        Forbidden::Denied => "a deny assignment forbids this access".into(),
+        Forbidden::OfCertificate => "this secret belongs to a certificate of the vault".into(),
+        Forbidden::Other { code } => format!("forbidden ({code})"),
     }
 }
 
@@ -206,60 +219,22 @@ impl VaultError {
         let (name, vault) = (at.name.as_str(), at.vault_name());
         let object = if asked.is_certificate() { "certificate" } else { "secret" };
         Some(match self {
-            Self::Forbidden(Forbidden::Rbac { caller, .. }) => give_role(asked, at, caller.as_deref()),
-            Self::Forbidden(Forbidden::Other) => give_role(asked, at, None),
-            // An access policy applies to the whole vault, so the text also mentions rights for the token's own secret.
-            Self::Forbidden(Forbidden::Policy { caller }) => {
-                let (rights, in_words, more) = match asked {
-                    SecretRole::Own | SecretRole::RenewedSecret => {
-                        ("--secret-permissions get list set", "secret permissions get, list and set", "")
-                    }
-                    SecretRole::Source => (
-                        "--secret-permissions get",
-                        "secret permission get",
-                        "; if this vault also contains the token, add list and set to these permissions",
-                    ),
-                    SecretRole::SigningKey => (
-                        "--certificate-permissions get list --key-permissions sign",
-                        "certificate permissions get and list, and the key permission sign,",
-                        "",
-                    ),
-                    SecretRole::RenewedCertificate => (
-                        "--certificate-permissions get list create update --key-permissions sign",
-                        "certificate permissions get, list, create and update, and the key permission sign,",
-                        "",
-                    ),
-                };
-                match caller {
-                    Some(oid) => format!(
-                        "give this identity the rights by an access policy: `az keyvault set-policy --name {vault} --object-id {oid} {rights}`{more}; the command replaces this identity's earlier permissions of the same kind, so add the permissions that other programs with this identity need"
-                    ),
-                    None => format!(
-                        "give this identity the {in_words} by an access policy: Azure portal, Key vaults, {vault}, Access policies{more}"
-                    ),
-                }
-            }
-            Self::Forbidden(Forbidden::Firewall { address: Some(address) }) => format!(
-                "let this host through the vault's firewall: `az keyvault network-rule add --name {vault} --ip-address {address}`"
-            ),
-            Self::Forbidden(Forbidden::Firewall { address: None }) => format!(
-                "let this host's public address through the vault's firewall: Azure portal, Key vaults, {vault}, Networking"
-            ),
-            Self::Forbidden(Forbidden::Connection) => format!(
-                "connect through the vault's private endpoint (this host must resolve the vault's name to a private address), or allow public access: Azure portal, Key vaults, {vault}, Networking"
-            ),
+            Self::Forbidden(why) => allow(why, asked, at),
             Self::Unreachable(why) => {
-                let way = diagnosis::network(*why, &at.vault);
+                let way = diagnosis::network(*why, &at.vault, diagnosis::RETRIED);
                 format!("{way}; check that the vault exists: `az keyvault show --name {vault}`")
             }
             Self::Unavailable { status: 429, .. } => format!(
                 "wait: Perennial retries automatically; if the throttling lasts, find what else calls the vault: Azure portal, Key vaults, {vault}, Insights"
             ),
-            Self::Unavailable { status, .. } if is_outage(*status) => format!(
+            Self::NotUnderstood => diagnosis::intercepted(&at.vault),
+            Self::Unavailable { status, .. } if diagnosis::is_of_another_server(*status) => {
+                diagnosis::intercepted(&at.vault)
+            }
+            Self::Unavailable { .. } => format!(
                 "wait: Perennial retries automatically; if the problem lasts, see https://azure.status.microsoft, and check the proxy between this host and {}",
                 at.vault
             ),
-            Self::Unavailable { .. } | Self::NotUnderstood => diagnosis::intercepted(&at.vault),
             Self::NoIdentity { action: Some(action), .. } => action.clone().into(),
             Self::NoIdentity { transient: true, .. } => {
                 "wait: Perennial retries automatically; if the problem lasts, check this host's identity service, and what else requests tokens from it"
@@ -272,8 +247,14 @@ impl VaultError {
                 "set name of [cloud] to {}, the cloud of vault {vault}; if name already has this value, this host's identity service issues tokens for another audience: restart that service, or set another credential in [vault]",
                 cloud_of(&at.vault)
             ),
-            Self::Unauthorized { .. } => format!(
+            Self::Unauthorized { akv: Some(10000) } => format!(
+                "if this happens only sometimes, wait: Perennial retries automatically; otherwise, exempt vault {vault} from the proxy between this host and the vault, because the proxy removes the header Authorization"
+            ),
+            Self::Unauthorized { akv: Some(10032) } => format!(
                 "set tenant_id of [vault] to the tenant of vault {vault}: `az keyvault show --name {vault} --query properties.tenantId`"
+            ),
+            Self::Unauthorized { .. } => format!(
+                "check this host's clock (`timedatectl set-ntp true` sets it) and [vault] credential (`perennial check` tests it); during an outage of Key Vault ({vault}), wait: see https://azure.status.microsoft"
             ),
             Self::Disabled => format!(
                 "enable the newest version of the {object}: `az keyvault {object} set-attributes --vault-name {vault} --name {name} --enabled true`"
@@ -289,11 +270,87 @@ impl VaultError {
                 format!("recover the {object}: `az keyvault {object} recover --vault-name {vault} --name {name}`")
             }
             Self::InTransition => "wait a minute: Perennial retries automatically".into(),
+            Self::Rejected { is_about_name: false, .. } if asked == SecretRole::Own => format!(
+                "check the value and the tags of secret {name}: a version has at most 25 KB and 15 tags, `az keyvault secret show --vault-name {vault} --name {name} --query tags`; also check the names of vault and secret in the configuration"
+            ),
             Self::Rejected { .. } => format!(
                 "check the names of vault and {object} in the configuration: `az keyvault {object} list --vault-name {vault}`"
             ),
         })
     }
+}
+
+/// What to do if Key Vault denies access.
+fn allow(why: &Forbidden, asked: SecretRole, at: &SecretAddress) -> String {
+    let (name, vault) = (at.name.as_str(), at.vault_name());
+    match why {
+        Forbidden::Rbac { caller, .. } => give_role(asked, at, caller.as_deref()),
+        Forbidden::Other { .. } => format!(
+            "{}; if the vault uses access policies, set the permissions there",
+            give_role(asked, at, None)
+        ),
+        Forbidden::Perimeter => format!(
+            "add an inbound access rule for this host to the network security perimeter of vault {vault}: Azure portal, Network security perimeters"
+        ),
+        Forbidden::Denied => format!(
+            "find the deny assignment and exempt this identity: Azure portal, Key vaults, {vault}, Access control (IAM), Deny assignments"
+        ),
+        Forbidden::OfCertificate => format!(
+            "set another secret name in the configuration: certificate {name} of vault {vault} manages the secret {name}"
+        ),
+        // An access policy applies to the whole vault, so the text also mentions rights for the token's own secret.
+        Forbidden::Policy { caller } => {
+            let (rights, in_words, more) = match asked {
+                SecretRole::Own | SecretRole::RenewedSecret => {
+                    ("--secret-permissions get list set", "secret permissions get, list and set", "")
+                }
+                SecretRole::Source => (
+                    "--secret-permissions get",
+                    "secret permission get",
+                    "; if this vault also contains the token, add list and set to these permissions",
+                ),
+                SecretRole::SigningKey => (
+                    "--certificate-permissions get list --key-permissions sign",
+                    "certificate permissions get and list, and the key permission sign,",
+                    "",
+                ),
+                SecretRole::RenewedCertificate => (
+                    "--certificate-permissions get list create update --key-permissions sign",
+                    "certificate permissions get, list, create and update, and the key permission sign,",
+                    "",
+                ),
+            };
+            match caller {
+                Some(oid) => format!(
+                    "give this identity the rights by an access policy: `az keyvault set-policy --name {vault} --object-id {oid} {rights}`{more}; the command replaces this identity's earlier permissions of the same kind, so add the permissions that other programs with this identity need"
+                ),
+                None => format!(
+                    "give this identity the {in_words} by an access policy: Azure portal, Key vaults, {vault}, Access policies{more}"
+                ),
+            }
+        }
+        // A rule for an address accepts only public IPv4 addresses.
+        Forbidden::Firewall { address: Some(address) } if !is_public_ipv4(address) => {
+            format!(
+                "add this host's subnet to the vault's firewall (Azure portal, Key vaults, {vault}, Networking, virtual networks), or connect through a private endpoint: {address} is no public IPv4 address"
+            )
+        }
+        Forbidden::Firewall { address: Some(address) } => format!(
+            "let this host through the vault's firewall: `az keyvault network-rule add --name {vault} --ip-address {address}`"
+        ),
+        Forbidden::Firewall { address: None } => format!(
+            "let this host's public address through the vault's firewall: Azure portal, Key vaults, {vault}, Networking"
+        ),
+        Forbidden::Connection => format!(
+            "connect through the vault's private endpoint (this host must resolve the vault's name to a private address), or allow public access: Azure portal, Key vaults, {vault}, Networking"
+        ),
+    }
+}
+
+fn is_public_ipv4(address: &str) -> bool {
+    address.parse().is_ok_and(|address: Ipv4Addr| {
+        !(address.is_private() || address.is_loopback() || address.is_link_local())
+    })
 }
 
 /// The value of `[cloud] name` for the vault at this URL.

@@ -146,7 +146,14 @@ mod tests {
     fn a_rejection_by_partner_center_counts_as_the_condition_that_it_opens() {
         let counts = Counts::new(1);
         for mfa in [None, Some(false)] {
-            let said = Acceptance { accepted: false, mfa, tenant_id: None, company: None, status: 401 };
+            let said = Acceptance {
+                accepted: false,
+                mfa,
+                tenant_id: None,
+                company: None,
+                is_audience: false,
+                status: 401,
+            };
             counts.note(0, &Event::PartnerCenterRefused(Box::new(said)));
         }
 

@@ -247,6 +247,11 @@ impl Snapshot {
         self.heard.mfa
     }
 
+    /// Whether Partner Center rejects the audience of the access token.
+    pub fn is_audience_rejected(&self) -> bool {
+        self.heard.is_audience
+    }
+
     /// When Partner Center first gave its current verdict.
     pub fn verdict_since(&self) -> Option<Timestamp> {
         self.heard.since

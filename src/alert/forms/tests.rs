@@ -44,7 +44,7 @@ fn failures() -> Vec<Failure> {
         Forbidden::Policy { caller: None },
         Forbidden::Firewall { address: Some("2001:db8:ffff:ffff:ffff:ffff:ffff:ffff".into()) },
         Forbidden::Connection,
-        Forbidden::Other,
+        Forbidden::Other { code: "ForbiddenByTheMoon".into() },
     ];
     let vault = [
         VaultError::Unreachable(NoResponse::NameUnknown),
@@ -52,7 +52,7 @@ fn failures() -> Vec<Failure> {
         VaultError::Disabled,
         VaultError::NotFound,
         VaultError::Deleted,
-        VaultError::Rejected { status: 400, code: "BadParameter".into() },
+        VaultError::Rejected { status: 400, code: "BadParameter".into(), is_about_name: false },
     ];
     let vault: Vec<_> = vault.into_iter().chain(forbidden.map(VaultError::Forbidden)).collect();
     let mut all: Vec<Failure> = Kind::ALL

@@ -17,6 +17,7 @@ use crate::net::no_response::NoResponse;
 use crate::ports::client::ClientProof;
 use crate::ports::diagnosis::diagnose;
 use crate::ports::failure::{Failure, Kind};
+use crate::ports::oauth_error::OAuthError;
 use crate::token::claims::Claim;
 
 const SECRET: &str = "s~3cr+t&=";
@@ -307,4 +308,57 @@ async fn an_unknown_certificate_is_a_tls_failure_and_is_counted() {
     );
     assert!(calls.durations().contains(&CallLabels::new(CallTarget::Entra, "redeem", "tls")));
     assert!(mixed.lines().is_empty());
+}
+
+/// Gateways change the form of Entra's errors. A number in such a body is diagnosed, but it never condemns the token.
+#[test]
+fn an_error_in_another_form_is_diagnosed_but_condemns_nothing() {
+    let usual = r#"{"error":"invalid_grant","error_description":"AADSTS700082: The token"}"#;
+    assert!(refusal(400, usual).condemns_token());
+    for (status, body) in [
+        (200, usual.to_owned()),
+        (400, format!("[{usual}]")),
+        (400, r#"{"error":{"code":"invalid_grant","message":"AADSTS700082: The token"}}"#.into()),
+        (400, r#"{"error":{"code":700082,"message":"AADSTS700082: The token"}}"#.into()),
+        (400, r#"{"error_description":"AADSTS700082: The token","trace_id":""}"#.into()),
+        (400, r#"{"error_codes":[700082]}"#.into()),
+        (400, r#"{"error_uri":"https://login.microsoftonline.com/error?code=700082"}"#.into()),
+        (400, "AADSTS700082: The token".into()),
+        (400, "\"AADSTS700082: The token\"".into()),
+        (400, "<html><title>Error</title><p>AADSTS700082: The token</p>".into()),
+        (502, usual[..60].to_owned()),
+    ] {
+        let found = refusal(status, &body);
+
+        assert_eq!(found.trace.code, Some(700_082), "{status} {body}");
+        assert_eq!(diagnose(&found).kind, Kind::LoginRequired, "{status} {body}");
+        assert!(!diagnose(&found).is_definite, "{status} {body}");
+        assert!(!found.condemns_token() && !found.never_was_a_token(), "{status} {body}");
+    }
+    let marked = format!("\u{feff} {usual} \r\n");
+    assert_eq!(refusal(400, &marked), refusal(400, usual));
+}
+
+#[tokio::test]
+async fn an_error_with_the_status_of_a_success_is_a_rejection() {
+    let server = loopback::serve(|_| {
+        reply(200, &[], r#"{"error":"invalid_grant","error_description":"AADSTS53003: Blocked"}"#)
+    })
+    .await;
+
+    let refused = redeem(&server, &Arc::new(Calls::default())).await.expect_err("a rejection");
+
+    assert_eq!(refused.failure().kind, Kind::PolicyBlocked);
+}
+
+#[test]
+fn the_page_about_the_error_names_the_number_only_if_nothing_else_does() {
+    let body = |text: &str| {
+        format!(
+            r#"{{"error":"invalid_grant","error_description":"{text}","error_uri":"https://login.microsoftonline.com/error?code=700003"}}"#
+        )
+    };
+    assert_eq!(refusal(400, &body("")).trace.code, Some(700_003));
+    let named = refusal(400, &body("AADSTS50173: x"));
+    assert_eq!((named.trace.code, named.further_codes), (Some(50173), vec![]));
 }

@@ -14,7 +14,7 @@ fn error(code: &str, inner: &str, message: &str) -> String {
 #[test]
 fn rejections_are_classified_by_status_then_inner_code_then_code() {
     let unavailable = |status| VaultError::Unavailable { status, retry_after: None };
-    let rejected = |code: &str| VaultError::Rejected { status: 400, code: code.into() };
+    let rejected = |code: &str| VaultError::Rejected { status: 400, code: code.into(), is_about_name: false };
     let rbac = |caller: Option<&str>| {
         VaultError::Forbidden(Forbidden::Rbac { action: None, caller: caller.map(Into::into) })
     };
@@ -72,7 +72,11 @@ fn rejections_are_classified_by_status_then_inner_code_then_code() {
         ),
         (409, error("Conflict", "", "x is in a deleted but recoverable state"), VaultError::Deleted),
         (401, error("Unauthorized", "", "x"), VaultError::Unauthorized { akv: None }),
-        (403, error("Forbidden", "", "x"), VaultError::Forbidden(Forbidden::Other)),
+        (
+            403,
+            error("Forbidden", "", "x"),
+            VaultError::Forbidden(Forbidden::Other { code: "Forbidden".into() }),
+        ),
         (403, error("Forbidden", "SecretDisabled", "x"), VaultError::Disabled),
         (
             403,
@@ -101,11 +105,67 @@ fn rejections_are_classified_by_status_then_inner_code_then_code() {
         (204, String::new(), VaultError::NotUnderstood),
     ] {
         let means = match means {
-            VaultError::Rejected { status, code } if code.is_empty() => {
-                VaultError::Rejected { status, code: "no code".into() }
+            VaultError::Rejected { status, code, is_about_name } if code.is_empty() => {
+                VaultError::Rejected { status, code: "no code".into(), is_about_name }
             }
             means => means,
         };
+        assert_eq!(answered(status, &body), means, "{status} {body}");
+    }
+}
+
+/// These answers need another action than a role or an access policy.
+#[test]
+fn a_rejection_that_no_role_ends_is_told_apart() {
+    let unavailable = |status| VaultError::Unavailable { status, retry_after: None };
+    let forbidden = VaultError::Forbidden;
+    for (status, body, means) in [
+        (401, error("Unauthorized", "", "AKV10046: Unable to resolve the key"), unavailable(500)),
+        (400, error("ForbiddenByNsp", "", "x"), forbidden(Forbidden::Perimeter)),
+        (403, error("Forbidden", "ForbiddenByNsp", "x"), forbidden(Forbidden::Perimeter)),
+        (403, error("Forbidden", "", "Forbidden by NSP policy."), forbidden(Forbidden::Perimeter)),
+        (403, error("Forbidden", "SecretManagedByKeyVault", "x"), forbidden(Forbidden::OfCertificate)),
+        (
+            403,
+            error(
+                "Forbidden",
+                "",
+                "Operation \"set\" is not allowed on this secret, since it is associated with a certificate.",
+            ),
+            forbidden(Forbidden::OfCertificate),
+        ),
+        (403, error("Forbidden", "", "the vault is in read-only mode."), unavailable(503)),
+        (
+            403,
+            error("Forbidden", "", "Access denied. Caller was not found on any access policy."),
+            forbidden(Forbidden::Policy { caller: None }),
+        ),
+        (
+            403,
+            error("Forbidden", "ForbiddenByRbac", "DenyAssignmentId: '0c0ffee0-1111-4111-8111-111111111111'"),
+            forbidden(Forbidden::Denied),
+        ),
+        (
+            403,
+            error("Forbidden", "ForbiddenByRbac", "DenyAssignmentId: null"),
+            forbidden(Forbidden::Rbac { action: None, caller: None }),
+        ),
+        (
+            403,
+            error("Forbidden", "ForbiddenByTheMoon", "x"),
+            forbidden(Forbidden::Other { code: "ForbiddenByTheMoon".into() }),
+        ),
+        (
+            404,
+            error("VaultNotFound", "", "x"),
+            VaultError::Rejected { status: 404, code: "VaultNotFound".into(), is_about_name: true },
+        ),
+        (
+            400,
+            error("BadParameter", "", "The request URI contains an invalid name: x"),
+            VaultError::Rejected { status: 400, code: "BadParameter".into(), is_about_name: true },
+        ),
+    ] {
         assert_eq!(answered(status, &body), means, "{status} {body}");
     }
 }

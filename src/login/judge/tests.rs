@@ -215,6 +215,7 @@ fn partner_center_has_the_last_word() {
         mfa,
         tenant_id: Some(tenant.into()),
         company: None,
+        is_audience: false,
         status: if accepted { 200 } else { 403 },
     };
     let judged = |said: &Acceptance| judge_acceptance(&grant(), said);

@@ -86,12 +86,9 @@ impl Subject<'_> {
                 ..
             }
             | CredentialPlace::Vault { certificate: Some(_), .. } => self.new_certificate(),
-            CredentialPlace::App {
-                credential: CredentialSource::ManagedIdentity(_) | CredentialSource::Assertion(_),
-                ..
-            } => format!(
-                "compare issuer, subject and audience of the assertion with the federated credential: `az ad app federated-credential list --id {}`",
-                self.client_id
+            _ if self.has_foreign_assertion() => format!(
+                "compare issuer, subject and audience of the assertion with the federated credential: {}",
+                self.list_federated()
             ),
             CredentialPlace::App { .. } | CredentialPlace::Vault { .. } => format!(
                 "in {}, create a new client secret and store its value, not its id: {}",

@@ -28,13 +28,14 @@ impl OAuthError {
     /// rejection has several numbers, each number must either end the grant or be in `GENERAL`.
     pub fn condemns_token(&self) -> bool {
         self.error == "invalid_grant"
+            && !self.is_changed
             && self.trace.code.is_some_and(ends_a_grant)
             && self.further_codes.iter().all(|code| ends_a_grant(*code) || GENERAL.contains(code))
     }
 
     /// Whether the issuer could not parse the value as a token. For a revoked token, this function returns false.
     pub fn never_was_a_token(&self) -> bool {
-        self.trace.code == Some(UNREADABLE)
+        !self.is_changed && self.trace.code == Some(UNREADABLE)
     }
 }
 

@@ -3,7 +3,7 @@
 //! This module owns the only table of Microsoft Graph's codes (docs/azure-facts.md F603, F605, F606) and the action
 //! texts. This module is pure. No command has a secret in its argument list.
 
-use super::network::{intercepted, network};
+use super::network::{RETRIED, intercepted, is_of_another_server, network};
 use crate::ports::VaultError;
 use crate::ports::directory::DirectoryError;
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy, Trace};
@@ -249,13 +249,13 @@ impl DirectoryError {
         };
         match self {
             Self::Unchanged(why) => why.failure(of),
-            Self::Unreachable(why) => plain(Remedy::Retry, network(*why, of.base())),
+            Self::Unreachable(why) => plain(Remedy::Retry, network(*why, of.base(), RETRIED)),
             Self::NotUnderstood(_) => plain(Remedy::Retry, intercepted(of.base())),
             Self::Unavailable { status, retry_after } => {
                 let action = match status {
                     429 => of.throttled(),
-                    500.. => of.outage(),
-                    _ => intercepted(of.base()),
+                    _ if is_of_another_server(*status) => intercepted(of.base()),
+                    _ => of.outage(),
                 };
                 Failure {
                     retry_after: *retry_after,

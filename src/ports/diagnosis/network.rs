@@ -2,16 +2,18 @@
 
 use crate::net::no_response::{NoResponse, TlsFault};
 
-/// Says what to fix on the network between this host and `host`, which did not respond.
-pub fn network(why: NoResponse, host: &str) -> String {
+/// Says how a failed request of the daemon is repeated.
+pub const RETRIED: &str = "Perennial retries automatically";
+
+/// Says what to fix on the network between this host and `host`, which did not respond. `again` says how the request is
+/// repeated.
+pub fn network(why: NoResponse, host: &str, again: &str) -> String {
     match why {
         NoResponse::NameUnknown | NoResponse::Lookup => {
             format!("check DNS on this host and the spelling of the name: {host} cannot be resolved")
         }
         NoResponse::Connect | NoResponse::TimedOut | NoResponse::Cut => {
-            format!(
-                "check the network, firewall and proxy between this host and {host}; Perennial retries automatically"
-            )
+            format!("check the network, firewall and proxy between this host and {host}; {again}")
         }
         NoResponse::Tls(fault) => tls(fault, host),
         NoResponse::Proxy => {
@@ -25,6 +27,12 @@ pub fn intercepted(host: &str) -> String {
     format!(
         "something else answered in place of {host}: let this host reach the real server, and exempt the real server from blocking and TLS inspection by a proxy or web filter"
     )
+}
+
+/// Whether another server answered, such as a gateway, a proxy or a captive portal. The answer has this status and no
+/// error of the requested service.
+pub fn is_of_another_server(status: u16) -> bool {
+    matches!(status, 300..=407 | 409..=428 | 430..=499 | 511)
 }
 
 fn tls(fault: TlsFault, host: &str) -> String {

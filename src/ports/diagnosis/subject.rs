@@ -97,6 +97,34 @@ impl<'a> Subject<'a> {
         }
     }
 
+    /// Whether Entra rejected the identity that `[vault]` configures.
+    pub(super) fn is_of_vault(&self) -> bool {
+        matches!(self.place, CredentialPlace::Vault { .. })
+    }
+
+    /// Whether another issuer issues the assertion with which the app authenticates.
+    pub(super) fn has_foreign_assertion(&self) -> bool {
+        match self.place {
+            CredentialPlace::App { credential, .. } => {
+                matches!(credential, CredentialSource::ManagedIdentity(_) | CredentialSource::Assertion(_))
+            }
+            CredentialPlace::Vault { client_secret, certificate } => {
+                client_secret.is_none() && certificate.is_none()
+            }
+        }
+    }
+
+    /// The command that lists the federated credentials. A user-assigned identity can have federated credentials too.
+    pub(super) fn list_federated(&self) -> String {
+        let app = self.client_id;
+        match self.place {
+            CredentialPlace::App { .. } => format!("`az ad app federated-credential list --id {app}`"),
+            CredentialPlace::Vault { .. } => format!(
+                "`az ad app federated-credential list --id {app}` (of a user-assigned identity: `az identity federated-credential list --identity-name NAME --resource-group GROUP`)"
+            ),
+        }
+    }
+
     /// The configuration key that sets the app's id.
     pub(super) fn client_id_key(&self) -> String {
         match self.place {

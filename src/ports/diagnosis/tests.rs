@@ -30,7 +30,7 @@ fn no_number_is_in_two_rows_and_every_row_says_what_it_means() {
     let mut known = BTreeSet::new();
     for row in ROWS {
         assert!(!row.diagnosis.meaning.is_empty() && row.diagnosis.meaning.len() <= 60, "{row:?}");
-        for code in row.codes.iter().cloned().flatten() {
+        for code in row.numbers() {
             assert!(known.insert(code), "{code} is in two rows");
         }
     }
@@ -60,7 +60,7 @@ fn every_number_of_a_policy_is_an_operators_under_any_error() {
             }
         }
     }
-    for code in [52999, 54000, 529_999, 531_000] {
+    for code in [52999, 54001, 529_999, 541_000] {
         assert_eq!(
             diagnose(&refusal("invalid_grant", Some(code))).remedy,
             Remedy::Login,
@@ -146,5 +146,65 @@ fn each_error_and_suberror_without_a_number_has_one_meaning() {
     ] {
         let found = of("invalid_grant", Some(suberror), 400);
         assert_eq!(found, (remedy, kind, advice, is_definite), "{suberror}");
+    }
+}
+
+#[test]
+fn a_longer_number_means_what_its_first_five_digits_mean() {
+    for (code, remedy, kind, advice) in [
+        (500_342, Remedy::Operator, Kind::WrongIdentity, Advice::AccountOrTenant),
+        (500_579, Remedy::Operator, Kind::AccountDisabled, Advice::EnableAccount),
+        (650_055, Remedy::Operator, Kind::AppMisconfigured, Advice::Permission),
+        (501_051, Remedy::Operator, Kind::PolicyBlocked, Advice::AssignUser),
+        (900_029, Remedy::Operator, Kind::AppMisconfigured, Advice::Tenant),
+        (7_000_821, Remedy::Login, Kind::LoginRequired, Advice::SignIn),
+        // The first five digits are too general, or in no row.
+        (700_099, Remedy::Login, Kind::LoginRequired, Advice::SignIn),
+        (500_019, Remedy::Operator, Kind::AppMisconfigured, Advice::Resource),
+        (500_129, Remedy::Login, Kind::LoginRequired, Advice::SignIn),
+        (999_999, Remedy::Login, Kind::LoginRequired, Advice::SignIn),
+        (12_345_678, Remedy::Login, Kind::LoginRequired, Advice::SignIn),
+    ] {
+        let found = diagnose(&refusal("invalid_grant", Some(code)));
+
+        assert_eq!((found.remedy, found.kind, found.advice), (remedy, kind, advice), "{code}");
+        assert!(found.meaning.is_empty(), "the number itself is unknown: {code}");
+    }
+    // The five digits 70008 end a grant. A longer number must not.
+    let found = diagnose(&refusal("invalid_grant", Some(700_089)));
+    assert!(!found.ends_grant && found.remedy == Remedy::Login);
+}
+
+#[test]
+fn the_text_of_an_older_number_decides() {
+    for (code, text, newer_code) in [
+        (70001, "Application 'x' was not found in the directory y.", Some(700_016)),
+        (70001, "Application is disabled.", None),
+        (
+            90023,
+            "Tokens issued for the 'Single-Page Application' client-type may only be redeemed",
+            Some(9_002_327),
+        ),
+        (
+            90023,
+            "Cross-origin token redemption is permitted only for the 'Single-Page Application' client-type",
+            Some(9_002_326),
+        ),
+        (
+            70002,
+            "The request body must contain the following parameter: 'client_secret or client_assertion'.",
+            Some(7_000_218),
+        ),
+        (70002, "Error validating credentials.", None),
+        (50012, "Client assertion is not within its valid time range.", Some(700_024)),
+        (50012, "Client assertion contains an invalid signature.", Some(700_027)),
+        (50012, "Invalid client secret is provided.", None),
+        (700_016, "was not found in the directory", None),
+    ] {
+        assert_eq!(newer(code, text), newer_code, "{code} {text}");
+        assert!(newer_code.is_none_or(is_known), "{newer_code:?}");
+        let told = OAuthError { newer_code, ..refusal("invalid_client", Some(code)) };
+        let expected = newer_code.unwrap_or(code);
+        assert_eq!(diagnose(&told), diagnose(&refusal("invalid_client", Some(expected))), "{code} {text}");
     }
 }

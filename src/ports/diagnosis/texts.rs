@@ -4,6 +4,8 @@
 //! condition. So each text names the object, and its commands contain the dates and set the variables that they use. No
 //! command has a secret in its argument list.
 
+mod waits;
+
 use super::network::{intercepted, network};
 use super::subject::{CredentialPlace, LoginMethod, Subject};
 use crate::ports::advice::Advice;
@@ -72,6 +74,9 @@ impl Subject<'_> {
     fn no_client_secret(&self) -> String {
         let name = self.name;
         let app = self.client_id;
+        if self.has_foreign_assertion() {
+            return self.new_credential();
+        }
         match self.way {
             LoginMethod::DeviceCode => format!(
                 "allow the device code flow for app {app} (Entra admin center, App registrations, Authentication, Allow public client flows), or sign in by browser: `perennial login {name}`"
@@ -90,7 +95,87 @@ impl Subject<'_> {
                 self.tenant_key()
             ),
             CredentialPlace::Vault { .. } => format!(
-                "enable Azure Key Vault's service principal in {tenant}: `az ad sp update --id cfa8b339-82a2-471a-a3c9-0fc0be7a4093 --set accountEnabled=true`; if it is enabled, check whether the tenant's Azure subscription has lapsed"
+                "enable Azure Key Vault's service principal in {tenant}: `az ad sp update --id cfa8b339-82a2-471a-a3c9-0fc0be7a4093 --set accountEnabled=true`; if it is enabled, check whether the tenant's Azure subscription has lapsed, and set name of [cloud] to the cloud of the vault"
+            ),
+        }
+    }
+
+    fn assign(&self) -> String {
+        let Self { client_id: app, tenant, .. } = *self;
+        if self.is_of_vault() {
+            return format!(
+                "assign app {app} a role of the resource that the failed sign-in names ({}): Entra admin center, Enterprise applications, the resource, Users and groups",
+                self.sign_in_logs()
+            );
+        }
+        format!(
+            "assign the user to the app: Entra admin center, Enterprise applications, {app}, Users and groups, tenant {tenant}"
+        )
+    }
+
+    fn clock(&self) -> String {
+        const SET: &str = "set this host's clock: `timedatectl set-ntp true`";
+        if self.has_foreign_assertion() {
+            return format!(
+                "{SET}; if the clock is right, the assertion is too old: have its issuer write a new one"
+            );
+        }
+        SET.to_owned()
+    }
+
+    fn federated_credential(&self) -> String {
+        let app = self.client_id;
+        let (tenant, list) = (self.in_tenant(), self.list_federated());
+        format!(
+            "in {tenant}, compare issuer, subject and audience of the assertion with the federated credential: {list}; correct what differs (Entra admin center, App registrations, {app}, Certificates & secrets, Federated credentials); this can take 15 minutes to take effect"
+        )
+    }
+
+    fn tenant(&self) -> String {
+        let (tenant, key) = (self.tenant, self.tenant_key());
+        if self.is_of_vault() {
+            return format!(
+                "set {key} (now {tenant}) to the tenant of app {} (Entra admin center, Overview, Tenant ID) and set name of [cloud] to the cloud of this tenant",
+                self.client_id
+            );
+        }
+        format!(
+            "set {key} (now {tenant}) to the id of the partner tenant (Entra admin center, Overview, Tenant ID) and set name of [cloud] to the cloud of this tenant; if the error returns, sign in: {}",
+            self.login()
+        )
+    }
+
+    /// Says who can allow the access of a user of another tenant or identity provider.
+    fn access_between_tenants(&self, advice: Advice) -> String {
+        let Self { name, tenant, authority, .. } = *self;
+        match advice {
+            Advice::TenantRestrictions => format!(
+                "add tenant {tenant} to the header Restrict-Access-To-Tenants that the proxy sends (tenant restrictions), or let this host reach {authority} without this proxy"
+            ),
+            Advice::CrossTenantAccess => format!(
+                "allow this app and user in the cross-tenant access settings (Entra admin center, External Identities): outbound in the user's home tenant, inbound in tenant {tenant}; or sign in with a member account of tenant {tenant}: `perennial login {name} --replace-user`"
+            ),
+            _ => format!(
+                "find the failed sign-in in {}; have the administrator of the user's identity provider fix the error that the log names",
+                self.sign_in_logs()
+            ),
+        }
+    }
+
+    /// Says what to change in the tenant or in the app registration.
+    fn registration(&self, advice: Advice) -> String {
+        let Self { tenant, client_id: app, .. } = *self;
+        match advice {
+            Advice::BlockedTenant => format!(
+                "tenant {tenant} was blocked for inactivity or deleted: have its administrator reactivate it (https://aka.ms/TenantLifecycle), or correct {}",
+                self.tenant_key()
+            ),
+            Advice::AccountTypes => format!(
+                "allow work accounts for app {app}: Entra admin center, App registrations, {app}, Authentication, Supported account types; or correct {}",
+                self.client_id_key()
+            ),
+            _ => format!(
+                "set acceptMappedClaims to true in the manifest of app {app} (Entra admin center, App registrations, {app}, Manifest), or remove the claims mapping policy of the app"
             ),
         }
     }
@@ -108,6 +193,9 @@ impl Subject<'_> {
     fn redirect_uri(&self, advice: Advice) -> String {
         let (app, login) = (self.client_id, self.login());
         match advice {
+            Advice::AppPlatform if self.is_of_vault() => format!(
+                "make app {app} a confidential client: set Allow public client flows to No (Entra admin center, App registrations, {app}, Authentication)"
+            ),
             Advice::AppPlatform => format!(
                 "make app {app} a confidential client: register the redirect URI http://localhost under the platform Web (Entra admin center, App registrations, Authentication), not under Mobile and desktop applications, then sign in: {login}"
             ),
@@ -120,12 +208,22 @@ impl Subject<'_> {
         }
     }
 
-    fn throttled(&self) -> String {
-        format!(
-            "wait: Perennial retries automatically; if the throttling lasts, find what else signs in as {}: {}",
-            self.who(),
-            self.sign_in_logs()
-        )
+    fn request(&self) -> String {
+        let Self { name, scope, authority, .. } = *self;
+        let login = self.login();
+        if self.is_of_vault() {
+            return format!(
+                "exempt {authority} from a proxy that changes requests; also compare client_id and tenant_id of {name} with the app registration"
+            );
+        }
+        match self.way {
+            LoginMethod::Stored | LoginMethod::Import => format!(
+                "correct scope of {name} ({scope}), or exempt {authority} from a proxy that changes requests; if neither helps, the stored value is not a refresh token, so sign in: {login}"
+            ),
+            LoginMethod::Code | LoginMethod::DeviceCode => format!(
+                "start the sign-in again: {login}; if the error returns, correct scope of {name} ({scope}), or exempt {authority} from a proxy that changes requests"
+            ),
+        }
     }
 
     /// Says how to correct the scope.
@@ -153,32 +251,19 @@ impl Subject<'_> {
             }
         }
     }
-
-    fn outage(&self) -> String {
-        format!(
-            "wait for the end of the outage: Perennial retries automatically; see https://azure.status.microsoft, and if no outage is shown there, check the proxy and network between this host and {}",
-            self.authority
-        )
-    }
-
-    fn look_up(&self) -> String {
-        match self.trace.code {
-            Some(code) => format!(
-                "look the code up: {}/error?code={code}; Perennial retries automatically",
-                self.entra()
-            ),
-            None => format!(
-                "look the failed sign-in up: {}; Perennial retries automatically",
-                self.sign_in_logs()
-            ),
-        }
-    }
 }
 
 impl Advice {
     /// The action text for this advice and subject.
     pub fn text(self, of: &Subject<'_>) -> String {
-        typed(&self.words(of), of.command)
+        let words = self.words(of);
+        let text = match (self, of.page_of_unknown()) {
+            (Self::LookUp | Self::Throttled | Self::Outage | Self::Intercepted | Self::Network(_), _)
+            | (_, None) => words,
+            (Self::SignIn, Some(page)) => format!("{words}; if this does not help, look the code up: {page}"),
+            (_, Some(page)) => format!("look the code up: {page}; if the page does not help, {words}"),
+        };
+        typed(&text, of.command)
     }
 
     fn words(self, of: &Subject<'_>) -> String {
@@ -205,14 +290,20 @@ impl Advice {
                 "find out why the account is locked ({}), and unblock the account or the IP address",
                 of.sign_in_logs()
             ),
-            Self::AssignUser => format!(
-                "assign the user to the app: Entra admin center, Enterprise applications, {app}, Users and groups, tenant {tenant}"
-            ),
+            Self::AssignUser => of.assign(),
             Self::AccountOrTenant => format!(
                 "compare {} ({tenant}) with the user's own tenant; if the account was deleted, restore it (Entra admin center, Users, Deleted users, within 30 days); if the account is the wrong account or a guest in this tenant, sign in with a member account: `perennial login {name} --replace-user`",
                 of.tenant_key()
             ),
             Self::Policy => of.policy(),
+            Self::TenantRestrictions | Self::CrossTenantAccess | Self::IdentityProvider => {
+                of.access_between_tenants(self)
+            }
+            Self::Risk if of.is_of_vault() => format!(
+                "investigate the risk of app {app} and dismiss or remediate it: Entra admin center, Risky workload identities, {}; details: {}",
+                of.in_tenant(),
+                of.sign_in_logs()
+            ),
             Self::Risk => format!(
                 "investigate the user's risk and dismiss or remediate it: Entra admin center, Risky users, tenant {tenant}, or the user's home tenant if that differs; details: {}",
                 of.sign_in_logs()
@@ -238,39 +329,38 @@ impl Advice {
                 of.consent_page()
             ),
             Self::AppPlatform | Self::RedirectAsWeb | Self::RedirectUri => of.redirect_uri(self),
+            Self::Assertion if of.has_foreign_assertion() => of.federated_credential(),
             Self::Assertion => {
                 format!("{}; a new certificate can take 15 minutes to take effect", of.register_certificate())
             }
-            Self::FederatedCredential => format!(
-                "in {}, compare issuer, subject and audience of the assertion with the federated credential: `az ad app federated-credential list --id {app}`; correct what differs (Entra admin center, App registrations, {app}, Certificates & secrets, Federated credentials); this can take 15 minutes to take effect",
-                of.in_tenant()
-            ),
-            Self::Clock => "set this host's clock: `timedatectl set-ntp true`".to_owned(),
-            Self::Tenant => format!(
-                "set {} (now {tenant}) to the id of the partner tenant (Entra admin center, Overview, Tenant ID) and set name of [cloud] to the cloud of this tenant; if the error returns, sign in: {login}",
-                of.tenant_key()
-            ),
+            Self::FederatedCredential => of.federated_credential(),
+            Self::Clock => of.clock(),
+            Self::Tenant => of.tenant(),
             Self::Cloud => format!(
                 "set name of [cloud] to the cloud of tenant {tenant}: public, usgov or china; or correct {}",
                 of.tenant_key()
             ),
+            Self::BlockedTenant | Self::AccountTypes | Self::ClaimsMapping => of.registration(self),
             Self::Scope | Self::TokenForItself | Self::DefaultScope => of.scope(self),
             Self::Resource => of.resource(),
-            Self::Request => format!(
-                "correct scope of {name} ({scope}), or exempt {} from a proxy that changes requests; if neither helps, the stored value is not a refresh token, so sign in: {login}",
+            Self::Request => of.request(),
+            Self::ChangedByProxy => format!(
+                "exempt {} from the proxy or web filter between this host and Entra: it changes requests, or speaks an outdated version of TLS",
                 of.authority
             ),
             Self::Support => format!(
-                "wait: Perennial retries automatically; if the problem lasts, give Microsoft's support the trace id{}",
+                "wait: {}; if the problem lasts, give Microsoft's support the trace id{}",
+                of.again(),
                 known(of.trace.trace_id.as_deref())
             ),
             Self::Throttled => of.throttled(),
             Self::PersonalAccount => format!(
-                "wait: Perennial retries automatically; Entra's answer is about a personal Microsoft account; if the problem lasts, sign in with a work account of tenant {tenant}: `perennial login {name} --replace-user`"
+                "wait: {}; Entra's answer is about a personal Microsoft account; if the problem lasts, sign in with a work account of tenant {tenant}: `perennial login {name} --replace-user`",
+                of.again()
             ),
             Self::Outage => of.outage(),
             Self::LookUp => of.look_up(),
-            Self::Network(why) => network(why, of.authority),
+            Self::Network(why) => network(why, of.authority, &of.again()),
             Self::Intercepted => intercepted(of.authority),
         }
     }

@@ -20,7 +20,7 @@ fn every_refusal_names_what_to_type() {
             "--role \"Perennial Secret Rotator\" --assignee 0c0ffee0-1111-4111-8111-111111111111 --scope ",
         ),
         (
-            VaultError::Forbidden(Forbidden::Other),
+            VaultError::Forbidden(Forbidden::Other { code: "ForbiddenByTheMoon".into() }),
             "role \"Perennial Secret Rotator\" on secret pc-token: Azure portal",
         ),
         (

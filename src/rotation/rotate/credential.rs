@@ -7,12 +7,15 @@
 //!
 //! Invariant: a private key with which Key Vault signs never leaves Key Vault. Each signed request has a new assertion.
 
+mod failures;
+
 use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use uuid::Uuid;
 
+use self::failures::{no_app_id, no_host_assertion, no_secret, unreadable};
 use super::Rotator;
 use crate::ports::client::{AppSignIn, ClientProof, CredentialVerdict, VaultCertificate};
 use crate::ports::diagnosis::Subject;
@@ -140,7 +143,10 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let mut is_exportable = None;
         let (key, version, expires) = match &self.grant.app.credential {
             CredentialSource::Secret(source) => {
-                let (secret, version) = read_source(&self.vaults(), source, version, id).await?;
+                let read = read_source(&self.vaults(), source, version, id).await;
+                let (secret, version) = read.map_err(|failure| {
+                    no_secret(failure, source, &self.grant, &client_id, self.clock.now())
+                })?;
                 secret.expose_secret().hash(&mut hasher);
                 let expires = version.as_ref().and_then(|version| version.expires);
                 (CredentialKey::Secret(secret), version, expires)
@@ -335,16 +341,6 @@ pub(crate) async fn read_client_id(
     Ok((client_id, usize::from(version.is_some())))
 }
 
-fn no_app_id(source: &Source, app: &ManagedApp, name: &str) -> Failure {
-    let key = app.credential.key();
-    let place = local_secret::place(source);
-    let summary = format!("{place} must contain the client_id of {name}, but its value is not a GUID");
-    let action = format!(
-        "store the app's (client) id in {place}, or correct client_id of {name}: client_id may name the source of {key} by mistake"
-    );
-    Failure { action: Some(action.into()), ..unreadable(summary) }
-}
-
 async fn read_source(
     vaults: &(impl Vault + Sync),
     from: &Source,
@@ -373,27 +369,6 @@ pub(crate) fn own_scope(scope: &str) -> String {
     let first = scope.split_whitespace().next().unwrap_or_default();
     let resource = first.rsplit_once('/').map_or(first, |(resource, _)| resource);
     format!("{resource}/.default")
-}
-
-fn no_host_assertion(identity: &str, error: &VaultError) -> Failure {
-    let summary = match error {
-        VaultError::NoIdentity { why, .. } => why.clone(),
-        other => other.to_string(),
-    };
-    let is_transient = matches!(error, VaultError::NoIdentity { transient: true, .. });
-    let remedy = if is_transient { Remedy::Retry } else { Remedy::Operator };
-    let summary = format!("no token of managed identity {identity}: {summary}");
-    let action = format!(
-        "assign the user-assigned managed identity {identity} to this host (Azure portal, the host's page, Identity, User assigned), or correct managed_identity in the configuration"
-    );
-    Failure {
-        action: Some(action.into()),
-        ..Failure::new(Kind::AppCredentialRefused, remedy, FailureSubject::CredentialSource, summary)
-    }
-}
-
-pub(super) fn unreadable(summary: String) -> Failure {
-    Failure::new(Kind::AppCredentialRefused, Remedy::Operator, FailureSubject::CredentialSource, summary)
 }
 
 #[cfg(test)]

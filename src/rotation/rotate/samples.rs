@@ -309,7 +309,11 @@ impl Vault for &Peers {
         self.wait().await;
         let mut all = self.called(at, &format!("write {value}"))?;
         if new.tags.len() > MAX_TAGS {
-            return Err(VaultError::Rejected { status: 400, code: "BadParameter".into() });
+            return Err(VaultError::Rejected {
+                status: 400,
+                code: "BadParameter".into(),
+                is_about_name: false,
+            });
         }
         let mut written = stored(&format!("v{}", all.versions.len()), value, 0);
         (written.version.created, written.version.tags) = (self.clock.now(), new.tags.clone());
@@ -344,7 +348,7 @@ impl Resource for &Peers {
         all.calls.push("ask".into());
         let accepted = all.accepts.ok_or(ResourceError::Unavailable { status: 503 })?;
         let status = if accepted { 200 } else { 403 };
-        Ok(Acceptance { accepted, mfa: None, tenant_id: None, company: None, status })
+        Ok(Acceptance { accepted, mfa: None, tenant_id: None, company: None, is_audience: false, status })
     }
 }
 

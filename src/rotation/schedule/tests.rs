@@ -272,8 +272,14 @@ fn a_rotation_waits_for_a_day_with_room_for_all_pages_of_its_list_and_a_proof_do
 fn a_successor_saved_late_is_not_recorded_repeatedly() {
     let version = Version { created: at(5), ..version(&[(tag::MANAGED_BY, "perennial/0.1.0 run")]) };
     let mut state = samples::proved(version.clone(), at(0));
-    let said =
-        crate::ports::Acceptance { accepted: true, mfa: None, tenant_id: None, company: None, status: 200 };
+    let said = crate::ports::Acceptance {
+        accepted: true,
+        mfa: None,
+        tenant_id: None,
+        company: None,
+        is_audience: false,
+        status: 200,
+    };
     state.hear(&version.id, said, at(0));
 
     for _ in 0..3 {

@@ -94,7 +94,14 @@ mod tests {
         let version = newest.id.clone();
         let mut state = samples::proved(newest, now());
         if let Some((accepted, at)) = said {
-            let said = Acceptance { accepted, mfa: None, tenant_id: None, company: None, status: 200 };
+            let said = Acceptance {
+                accepted,
+                mfa: None,
+                tenant_id: None,
+                company: None,
+                is_audience: false,
+                status: 200,
+            };
             state.hear(&version, said, at);
         }
         state

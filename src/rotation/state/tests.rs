@@ -73,7 +73,14 @@ fn a_sign_in_is_expected_after_a_rejection_by_entra_or_by_partner_center() {
 }
 
 fn answer(accepted: bool, mfa: Option<bool>) -> Acceptance {
-    Acceptance { accepted, mfa, tenant_id: None, company: None, status: if accepted { 200 } else { 403 } }
+    Acceptance {
+        accepted,
+        mfa,
+        tenant_id: None,
+        company: None,
+        is_audience: false,
+        status: if accepted { 200 } else { 403 },
+    }
 }
 
 #[test]

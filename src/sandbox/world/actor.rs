@@ -265,6 +265,7 @@ impl Resource for Actor {
             mfa: (code == "900421").then_some(false),
             tenant_id: None,
             company: None,
+            is_audience: code == "900420",
             status,
         };
         match self.world.profile(&self.name, token.expose()) {
@@ -273,6 +274,7 @@ impl Resource for Actor {
                 mfa: profile.mfa_compliant,
                 tenant_id: Some(profile.tenant_id),
                 company: Some(profile.company),
+                is_audience: false,
                 status: 200,
             }),
             Err(Trouble::Refused(no)) => Ok(refused(no.status, no.code)),

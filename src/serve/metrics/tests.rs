@@ -47,7 +47,14 @@ fn current() -> State {
     let newest = samples::version("a", issued);
     let version = newest.id.clone();
     let mut state = samples::proved(newest, now());
-    let accepted = Acceptance { accepted: true, mfa: None, tenant_id: None, company: None, status: 200 };
+    let accepted = Acceptance {
+        accepted: true,
+        mfa: None,
+        tenant_id: None,
+        company: None,
+        is_audience: false,
+        status: 200,
+    };
     state.hear(&version, accepted, now());
     state
 }
@@ -139,7 +146,14 @@ fn unknown_values_are_absent_and_counters_begin_at_zero() {
 #[test]
 fn every_state_is_counted_and_a_rejected_token_has_no_runway() {
     let mut rejected = current();
-    let said = Acceptance { accepted: false, mfa: None, tenant_id: None, company: None, status: 403 };
+    let said = Acceptance {
+        accepted: false,
+        mfa: None,
+        tenant_id: None,
+        company: None,
+        is_audience: false,
+        status: 403,
+    };
     let version = rejected.newest.as_ref().expect("read").id.clone();
     rejected.hear(&version, said, now());
     let all = [("a", current()), ("b", refused()), ("c", rejected)];

@@ -24,8 +24,13 @@ pub(crate) fn of_sink(name: &str) -> String {
 }
 
 /// The action if Partner Center rejects an access token. The user may lack a role, or may have signed in without MFA.
-pub(crate) fn partner_center_refused(grant: &ManagedToken) -> String {
-    let ManagedToken { name, tenant_id, .. } = grant;
+pub(crate) fn partner_center_refused(grant: &ManagedToken, is_audience: bool) -> String {
+    let ManagedToken { name, tenant_id, scope, .. } = grant;
+    if is_audience {
+        return format!(
+            "set scope of {name} (now {scope}) to https://api.partnercenter.microsoft.com/user_impersonation, and restart Perennial"
+        );
+    }
     format!(
         "give the user of {name} the Partner Center role Admin agent (Partner Center, Settings, User management), in partner tenant {tenant_id}; if the wrong user signed in, run `perennial login {name} --replace-user`; if the user already has the role, sign in with a second factor: `perennial login {name}`"
     )
@@ -135,7 +140,7 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
         (None, Kind::SameRefreshToken) => format!(
             "set [cloud] authority to Entra's address, because Entra returns a new refresh token each time; until then, Perennial proves {name} but cannot rotate it; to test {name} now: `perennial verify {name}`"
         ),
-        (None, Kind::PartnerCenterRefused) => partner_center_refused(&of.grant),
+        (None, Kind::PartnerCenterRefused) => partner_center_refused(&of.grant, of.is_audience_rejected()),
         (None, Kind::ForeignWriter) => format!(
             "find who else writes {secret}, and stop this writer: `az keyvault secret list-versions --vault-name {} --name {}`; versions without the tag managed-by are not Perennial's",
             secret.vault_name(),

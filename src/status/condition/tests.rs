@@ -167,7 +167,7 @@ fn heard(said: Acceptance, at: Timestamp) -> State {
 }
 
 fn said(accepted: bool, mfa: Option<bool>) -> Acceptance {
-    Acceptance { accepted, mfa, tenant_id: None, company: None, status: 401 }
+    Acceptance { accepted, mfa, tenant_id: None, company: None, is_audience: false, status: 401 }
 }
 
 /// Cases: a verdict in the version's tags, its time, and the status at start-up, before Perennial calls any service.

@@ -13,6 +13,8 @@ pub(super) struct Heard {
     pub(super) accepted: Option<bool>,
     /// Whether the grant carries MFA, if known.
     pub(super) mfa: Option<bool>,
+    /// Whether Partner Center rejects the audience of the access token. False if only the vault's tags have the verdict.
+    pub(super) is_audience: bool,
     /// When Partner Center first gave this verdict.
     pub(super) since: Option<Timestamp>,
 }
@@ -29,6 +31,7 @@ impl Heard {
                     at: Some(*at),
                     accepted: stands.then_some(acceptance.accepted),
                     mfa: acceptance.mfa.filter(|_| stands),
+                    is_audience: acceptance.is_audience,
                     since: Some(*since),
                 }
             }
@@ -40,6 +43,7 @@ impl Heard {
                     Some(_) => Some(false),
                 },
                 mfa: (kind == Some(Kind::MfaRequired)).then_some(false),
+                is_audience: false,
                 since: Some(at),
             },
             (None, None) => Self::default(),

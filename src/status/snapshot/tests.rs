@@ -63,7 +63,7 @@ fn unconfirmed(mut state: State) -> State {
 /// Returns the state of a proved token. Partner Center gave this verdict at `at`.
 fn heard(accepted: bool, mfa: Option<bool>, at: Timestamp) -> State {
     let mut state = proved();
-    let said = Acceptance { accepted, mfa, tenant_id: None, company: None, status: 200 };
+    let said = Acceptance { accepted, mfa, tenant_id: None, company: None, is_audience: false, status: 200 };
     state.hear(&version().id, said, at);
     state
 }

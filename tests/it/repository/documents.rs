@@ -1,8 +1,7 @@
 //! Tests that the runbook, the reference tables, the alert rules and the dashboard agree with the code.
-use perennial::ports::diagnosis::{Diagnosis, ROWS};
+use perennial::ports::diagnosis::{Diagnosis, ROWS, Row};
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use perennial::ports::failure::Kind;
@@ -126,12 +125,10 @@ fn rules_and_dashboard_use_existing_metrics() {
 /// The documented table of codes equals the program's.
 #[test]
 fn every_code_that_the_program_knows_is_in_the_table_of_codes() {
-    let spans = |codes: &[RangeInclusive<u32>]| {
-        let span = |span: &RangeInclusive<u32>| match (span.start(), span.end()) {
-            (start, end) if start == end => start.to_string(),
-            (start, end) => format!("{start}-{end}"),
-        };
-        codes.iter().map(span).collect::<Vec<_>>().join(", ")
+    let codes = |row: &Row| {
+        let single = row.codes.iter().map(u32::to_string);
+        let ranges = row.ranges.iter().map(|range| format!("{}-{}", range.start(), range.end()));
+        single.chain(ranges).collect::<Vec<_>>().join(", ")
     };
     let known = ROWS.iter().map(|row| {
         let Diagnosis { remedy, kind, meaning, ends_grant, is_definite, .. } = row.diagnosis;
@@ -142,7 +139,7 @@ fn every_code_that_the_program_knows_is_in_the_table_of_codes() {
         };
         let kind = kind.as_str();
         let link = format!("[{kind}](runbook.md#{kind})");
-        format!("| {} | {meaning} | {} | {link} | {note} |", spans(row.codes), remedy.as_str())
+        format!("| {} | {meaning} | {} | {link} | {note} |", codes(row), remedy.as_str())
     });
     let known: BTreeSet<String> = known.collect();
     let documented = include_str!("../../../docs/codes.md").lines();

@@ -80,10 +80,14 @@ fn a_credential_without_a_certificate_is_compared_or_created_anew() {
     for of in [&identity, &assertion] {
         assert_eq!(subject(of_app(of)).new_credential(), federated);
     }
-    for place in [of_app(&secret), vault(None)] {
+    let source = file();
+    let with_secret = CredentialPlace::Vault { client_secret: Some(&source), certificate: None };
+    for place in [of_app(&secret), with_secret] {
         let text = subject(place).new_credential();
         let begins =
             "in tenant contoso.com, create a new client secret and store its value, not its id: `az ad app";
         assert!(text.starts_with(begins), "{text}");
     }
+    // An identity without a secret and without a certificate authenticates with the token of another issuer.
+    assert!(subject(vault(None)).new_credential().starts_with(federated));
 }

@@ -23,7 +23,14 @@ fn all_at(at: Timestamp) -> State {
     let failure = |remedy| Failure::new(Kind::VaultRefused, remedy, FailureSubject::Grant, "x");
     let state = samples::failed(samples::proved(version.clone(), at), failure(Remedy::Operator), at, 1);
     let mut state = samples::failed(state, failure(Remedy::Retry), at, 1);
-    let said = Acceptance { accepted: true, mfa: None, tenant_id: None, company: None, status: 200 };
+    let said = Acceptance {
+        accepted: true,
+        mfa: None,
+        tenant_id: None,
+        company: None,
+        is_audience: false,
+        status: 200,
+    };
     state.hear(&version.id, said, at);
     let facts = state.facts_of(&version.id);
     (facts.same_token_at, facts.unverified) = (Some(at), Some((Unverified::default(), at)));

@@ -96,13 +96,7 @@ pub(super) fn vault_error(trouble: Trouble<VaultRefusal>) -> VaultError {
 /// Converts an answer by its status alone. An answer without Key Vault's body comes from a gateway and says nothing
 /// about secrets.
 fn bare_status(status: u16, retry_after: Option<Duration>) -> VaultError {
-    match status {
-        401 => VaultError::Unauthorized { akv: None },
-        403 => VaultError::Forbidden(Forbidden::Other),
-        409 => VaultError::InTransition,
-        400 => VaultError::Rejected { status, code: String::new() },
-        _ => VaultError::Unavailable { status, retry_after },
-    }
+    VaultError::Unavailable { status, retry_after }
 }
 
 fn coded(status: u16, code: &str, retry_after: Option<Duration>) -> VaultError {
@@ -114,8 +108,11 @@ fn coded(status: u16, code: &str, retry_after: Option<Duration>) -> VaultError {
         (403, "ForbiddenByConnection") => VaultError::Forbidden(Forbidden::Connection),
         (404, _) => VaultError::NotFound,
         (409, "ObjectIsDeletedButRecoverable") => VaultError::Deleted,
-        (401 | 403 | 408 | 409 | 429, _) => bare_status(status, retry_after),
-        (400..=499, code) => VaultError::Rejected { status, code: code.to_owned() },
+        (401, _) => VaultError::Unauthorized { akv: None },
+        (403, code) => VaultError::Forbidden(Forbidden::Other { code: code.to_owned() }),
+        (409, _) => VaultError::InTransition,
+        (408 | 429, _) => bare_status(status, retry_after),
+        (400..=499, code) => VaultError::Rejected { status, code: code.to_owned(), is_about_name: false },
         _ => VaultError::Unavailable { status, retry_after },
     }
 }

@@ -106,7 +106,7 @@ async fn limits_on_values_and_tags_match_key_vault() {
     let large = vault.write(at, &scene.new_version(&"x".repeat(25 * 1024 + 1)), Uuid::nil()).await;
     let tagged = vault.write(at, &NewVersion { tags: many, ..scene.new_version("x") }, Uuid::nil()).await;
 
-    let bad = VaultError::Rejected { status: 400, code: "BadParameter".into() };
+    let bad = VaultError::Rejected { status: 400, code: "BadParameter".into(), is_about_name: false };
     assert_eq!(large, Err(bad.clone()));
     assert_eq!(tagged, Err(bad));
 }

@@ -72,7 +72,29 @@ const TABLE: &[Codes] = &[
         Kind::AppMisconfigured,
     ),
     (&[900_432, 90002], REQUEST, Remedy::Operator, Kind::AppMisconfigured),
-    (&[50147, 501_481, 501_491], ANY, Remedy::Operator, Kind::AppMisconfigured),
+    (&[50147, 50148, 501_481, 501_491], ANY, Remedy::Operator, Kind::AppMisconfigured),
+    (&[5_000_224, 5_000_225], GRANT, Remedy::Operator, Kind::AppMisconfigured),
+    (
+        &[90010, 90124, 90130, 900_021, 9_002_332, 90043, 90051, 900_433, 1_000_104],
+        REQUEST,
+        Remedy::Operator,
+        Kind::AppMisconfigured,
+    ),
+    (
+        &[9_002_331, 9_002_346, 50146, 501_461, 500_113, 900_971],
+        REQUEST,
+        Remedy::Operator,
+        Kind::AppMisconfigured,
+    ),
+    (&[650_053, 650_055], CLIENT, Remedy::Operator, Kind::AppMisconfigured),
+    (&[90008, 90093, 650_051], GRANT, Remedy::Operator, Kind::PolicyBlocked),
+    (&[500_341, 16003, 50178, 500_201, 500_208, 90027], GRANT, Remedy::Operator, Kind::WrongIdentity),
+    (&[500_571], GRANT, Remedy::Operator, Kind::AccountDisabled),
+    (&[50002, 50021, 50127, 90123, 54000, 501_051], GRANT, Remedy::Operator, Kind::PolicyBlocked),
+    (&[500_121], GRANT, Remedy::Login, Kind::MfaRequired),
+    (&[50129, 50187, 70044, 700_081], GRANT, Remedy::Login, Kind::LoginRequired),
+    // A proxy changed the request.
+    (&[90056, 900_561, 9_002_326, 1_002_016], REQUEST, Remedy::Operator, Kind::AppMisconfigured),
     (&[500_011, 500_014, 50001], &["invalid_resource"], Remedy::Operator, Kind::AppMisconfigured),
     (
         &[70011, 28002, 28003, 700_022, 700_023, 1_002_012],
@@ -82,7 +104,12 @@ const TABLE: &[Codes] = &[
     ),
     (&[70003], &["unsupported_grant_type"], Remedy::Operator, Kind::AppMisconfigured),
     // The app's credential or the app is rejected.
-    (&[7_000_218, 700_025, 7_000_229], CLIENT, Remedy::Operator, Kind::AppCredentialRefused),
+    (
+        &[7_000_218, 700_025, 7_000_229, 900_491, 1_000_502, 7_000_214],
+        CLIENT,
+        Remedy::Operator,
+        Kind::AppCredentialRefused,
+    ),
     (&[700_016, 700_011, 700_038], UNAUTHORIZED, Remedy::Operator, Kind::AppCredentialRefused),
     (&[70001, 7_000_112], UNAUTHORIZED, Remedy::Operator, Kind::AppCredentialRefused),
     (&[7_000_215, 7_000_222, 70002, 700_027, 700_024], CLIENT, Remedy::Operator, Kind::AppCredentialRefused),
@@ -98,7 +125,7 @@ const TABLE: &[Codes] = &[
     (&[50196], GRANT, Remedy::Retry, Kind::EntraThrottled),
     (&[90055, 50088], FAULTY, Remedy::Retry, Kind::EntraThrottled),
     (&[90033, 90024, 90006, 90012, 50033, 90090], FAULTY, Remedy::Retry, Kind::EntraUnreachable),
-    (&[90091, 50087, 50000, 5_000_224, 50134], FAULTY, Remedy::Retry, Kind::EntraUnreachable),
+    (&[90091, 50087, 50000, 50134], FAULTY, Remedy::Retry, Kind::EntraUnreachable),
     (
         &[90036, 90092, 50086, 70012],
         &["server_error", "invalid_grant"],

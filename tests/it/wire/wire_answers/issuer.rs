@@ -88,7 +88,8 @@ fn bodies() -> Vec<Row> {
         retry("200 that is empty", json(200, ""), None),
         retry("200 without an end", json(200, &grown), None),
         retry("204", json(204, ""), None),
-        retry("400 that ends half-way", json(400, &crlf[..60]), None),
+        refused("400 that ends half-way", &crlf[..60], Kind::LoginRequired, Remedy::Login, "AADSTS50173")
+            .unconfirmed(),
         retry("400 without an error", json(400, "{}"), None),
         retry("400 whose error is no word", json(400, r#"{"error":{"code":"x"}}"#), None),
         refused("parts on lines", crlf, Kind::LoginRequired, Remedy::Login, "AADSTS50173"),

@@ -52,7 +52,7 @@ fn answers() -> Vec<(&'static str, Trouble, Published)> {
         ("401 with a number for a code", page(401, r#"{"code":900421}"#), NO_SECOND_FACTOR),
         ("401 of 2020", page(401, "Unauthorized - MFA required"), NO_SECOND_FACTOR),
         ("401", coded(401, "400"), REFUSED),
-        ("401 as HTML", page(401, "<html>"), REFUSED),
+        ("401 as HTML", page(401, "<html>"), NO_VERDICT),
         ("403", coded(403, "2032"), REFUSED),
         ("404", coded(404, "1000"), NO_VERDICT),
         ("429 in its own shape", coded(429, ""), NO_VERDICT),

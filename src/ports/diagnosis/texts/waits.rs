@@ -1,0 +1,57 @@
+//! Action texts that say to wait, or to look an error up.
+
+use super::super::is_known;
+use super::super::network::RETRIED;
+use super::super::subject::{LoginMethod, Subject};
+
+/// The highest HTTP status. A failure without an AADSTS number has the status as its number.
+const HIGHEST_STATUS: u32 = 599;
+
+impl Subject<'_> {
+    /// Says how the failed request is repeated.
+    pub(super) fn again(&self) -> String {
+        match self.way {
+            LoginMethod::Stored => RETRIED.to_owned(),
+            LoginMethod::Code | LoginMethod::DeviceCode | LoginMethod::Import => {
+                format!("run {} again in a few minutes", self.login())
+            }
+        }
+    }
+
+    pub(super) fn throttled(&self) -> String {
+        let again = self.again();
+        format!(
+            "wait: {again}; if the throttling lasts, find what else signs in as {}: {}",
+            self.who(),
+            self.sign_in_logs()
+        )
+    }
+
+    pub(super) fn outage(&self) -> String {
+        let again = self.again();
+        format!(
+            "wait for the end of the outage: {again}; see https://azure.status.microsoft, and if no outage is shown there, check the proxy and network between this host and {}",
+            self.authority
+        )
+    }
+
+    pub(super) fn look_up(&self) -> String {
+        let again = self.again();
+        match self.trace.code {
+            Some(code) => format!("look the code up: {}; {again}", self.page_of(code)),
+            None => format!("look the failed sign-in up: {}; {again}", self.sign_in_logs()),
+        }
+    }
+
+    /// Entra's page about an AADSTS number.
+    pub(super) fn page_of(&self, code: u32) -> String {
+        format!("{}/error?code={code}", self.entra())
+    }
+
+    /// The page about the number, if the table does not have the number. Then the advice follows only from the OAuth
+    /// error, which is less specific.
+    pub(super) fn page_of_unknown(&self) -> Option<String> {
+        let code = self.trace.code.filter(|code| *code > HIGHEST_STATUS && !is_known(*code))?;
+        Some(self.page_of(code))
+    }
+}
