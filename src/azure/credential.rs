@@ -295,9 +295,13 @@ pub(super) fn no_identity(error: &azure_core::Error) -> VaultError {
             known.to_string(),
             "set client_id of [vault] to the client id of the identity to use: `az identity list --query \"[].{name:name, clientId:clientId}\" --output table`",
         ),
+        Some(known @ SdkError::NoTokenOfHost(_, HostReason::Audience)) => advised(
+            known.to_string(),
+            "set name of [cloud] to the cloud of the vault; if it is right, set credential of [vault] to another value",
+        ),
         Some(known @ SdkError::NoTokenOfHost(_, HostReason::NoHeader)) => advised(
             known.to_string(),
-            "let no proxy change requests to this host's identity service (NO_PROXY, network policies of the host)",
+            "let no proxy change requests to this host's identity service, and restart Perennial, because IDENTITY_HEADER may have changed",
         ),
         Some(known @ SdkError::NoTokenOfHost(_, HostReason::NoService)) => advised(
             known.to_string(),

@@ -73,6 +73,8 @@ pub(super) enum HostReason {
     Several,
     /// The host does not have the identity.
     NoIdentity,
+    /// The service issues no tokens for the requested audience.
+    Audience,
     /// The request arrived without the header that the service requires.
     NoHeader,
     /// Another program answered, because the address of the service leads nowhere on this host.
@@ -87,9 +89,15 @@ impl HostReason {
         let says = |words: &[&str]| words.iter().any(|words| text.contains(words));
         if says(&["multiple user assigned identities"]) {
             Self::Several
+        } else if says(&[
+            "audiencenotsupported",
+            "audience is not supported",
+            "not a supported msi token audience",
+        ]) {
+            Self::Audience
         } else if says(&["managedidentitynotfound"]) {
             Self::NoIdentity
-        } else if says(&["bad_request_102", "required metadata header"]) {
+        } else if says(&["bad_request_102", "required metadata header", "secret token header"]) {
             Self::NoHeader
         } else if says(&[
             "unreachable network",
@@ -109,9 +117,10 @@ fn said_by_host(status: u16, reason: HostReason) -> &'static str {
     match (status, reason) {
         (_, HostReason::Several) => "this host has several managed identities",
         (_, HostReason::NoHeader) => {
-            "the request reached this host's identity service without the header Metadata"
+            "the request reached this host's identity service without the header that the service requires"
         }
-        (_, HostReason::NoService) => "no managed identity endpoint answers on this host",
+        (_, HostReason::NoService) => "no identity service of Azure answers on this host",
+        (_, HostReason::Audience) => "this host's identity service issues no tokens for this audience",
         (_, HostReason::NoIdentity) => by_status_of_host(400),
         (status, HostReason::Other) => by_status_of_host(status),
     }
@@ -279,6 +288,35 @@ fn outcome(answer: &Result<AsyncRawResponse, SdkError>) -> Result<u16, NoRespons
         // In these cases, no request was sent, or the error contains neither a status nor a `NoResponse`.
         Err(SdkError::Astray | SdkError::OtherAudience | SdkError::NoAssertion(_) | SdkError::NoToken(_)) => {
             Err(NoResponse::Cut)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The status alone does not tell these causes apart. Each needs another action.
+    #[test]
+    fn the_body_of_a_hosts_identity_service_names_the_reason() {
+        for (body, reason) in [
+            (
+                r#"{"error_description":"Multiple user assigned identities exist, please specify the clientId"}"#,
+                HostReason::Several,
+            ),
+            (r#"{"error":"bad_request_102","error_description":"x"}"#, HostReason::NoHeader),
+            (r#"{"message":"Invalid secret token header"}"#, HostReason::NoHeader),
+            (r#"{"error":{"code":"AudienceNotSupported"}}"#, HostReason::Audience),
+            (r#"{"error":{"code":"ManagedIdentityNotFound"}}"#, HostReason::NoIdentity),
+            (
+                "connecting to 169.254.169.254:80: connectex: A socket operation was attempted to an unreachable network.",
+                HostReason::NoService,
+            ),
+            ("pod is restricted from accessing IMDS", HostReason::NoService),
+            (r#"{"error":"invalid_request","error_description":"Identity not found"}"#, HostReason::Other),
+            ("", HostReason::Other),
+        ] {
+            assert_eq!(HostReason::of(body.as_bytes()), reason, "{body}");
         }
     }
 }

@@ -343,7 +343,7 @@ pub const ROWS: &[Row] = &[
     operator(&[1_002_016], K::AppMisconfigured, A::ChangedByProxy, "outdated TLS version on the way"),
     // The failure is usually temporary.
     retry(&[50196], K::EntraThrottled, A::Throttled, "same request too often"),
-    retry(&[50088, 50166, 90055], K::EntraThrottled, A::Throttled, "too many requests"),
+    retry(&[50088, 90055], K::EntraThrottled, A::Throttled, "too many requests"),
     retry(
         &[40008, 40010, 50000, 50033, 50087, 50134, 90006, 90012, 90024, 90033, 90090, 90091],
         K::EntraUnreachable,
@@ -356,6 +356,7 @@ pub const ROWS: &[Row] = &[
         A::Outage,
         "on-premises authentication agent unavailable",
     ),
+    retry(&[50166], K::EntraUnreachable, A::Outage, "no answer from the user's or app's own token issuer"),
     retry(&[70012], K::EntraUnreachable, A::PersonalAccount, "fault in sign-in of personal accounts"),
     retry(
         &[50007, 50086, 90036, 90085, 90092],
