@@ -23,7 +23,8 @@ SIMULATION = ["simulation"]
 ORDERS = ["interleavings"]
 # For these tests, the script builds only the modules' own unit tests.
 UNITS = {"renewal::look", "renewal::schedule", "save::", "strict::tests", "end_of_grant", "schedule", "state::", "asleep", "mailbox", "clock::", "credential", "serve::http", "alert::rules", "pace",
-         "told", "status::condition", "mail::tests", "net::address", "alert::forms", "serve::metrics", "login::redirect", "check::report", "net::classify", "token::certificate", "key_vault::certificates", "certificate::look", "certificate::schedule", "graph::tests::keys", "sink_health"}
+         "told", "status::condition", "mail::tests", "net::address", "alert::forms", "serve::metrics", "login::redirect", "check::report", "net::classify", "token::certificate", "key_vault::certificates", "certificate::look", "certificate::schedule", "graph::tests::keys", "sink_health", "entra::tests", "ports::diagnosis::tests", "partner_center::tests", "vault_answers::tests",
+         "polling::tests"}
 # Both unit tests and integration tests have a module of this name.
 BOTH = {"daemon"}
 
@@ -367,21 +368,21 @@ BUGS = [
     ("an error that a gateway has changed condemns a token", "src/ports/diagnosis/end_of_grant.rs",
      'self.error == "invalid_grant"\n            && !self.is_changed\n', 'self.error == "invalid_grant"\n', ["entra::tests"]),
     ("a longer number ends a grant like its first five digits", "src/ports/diagnosis.rs",
-     'Diagnosis { meaning: "", ends_grant: false, ..row.diagnosis }', 'Diagnosis { meaning: "", ..row.diagnosis }', ["diagnosis"]),
+     'Diagnosis { meaning: "", ends_grant: false, ..row.diagnosis }', 'Diagnosis { meaning: "", ..row.diagnosis }', ["ports::diagnosis::tests"]),
     ("a page of a gateway is a verdict of Partner Center", "src/azure/partner_center.rs",
-     "401 | 403 if !is_page(body) => {", "401 | 403 => {", ["partner_center"]),
+     "401 | 403 if !is_page(body) => {", "401 | 403 => {", ["partner_center::tests"]),
     ("a page in place of Key Vault denies access", "src/azure/vault_answers.rs",
      "return if status >= 300 {", "return if status == 403 {\n            VaultError::Forbidden(Forbidden::Connection)\n        } else if status >= 300 {",
-     ["vault_answers"]),
+     ["vault_answers::tests"]),
     ("an early end of a certificate at Entra is not noticed", "src/renewal/certificate/look.rs",
-     "at_entra.into_iter().chain(one.version.expires).min()", "one.version.expires.or(at_entra)", ["certificate"]),
+     "at_entra.into_iter().chain(one.version.expires).min()", "one.version.expires.or(at_entra)", ["certificate::look"]),
     ("a certificate is registered by the list without its end", "src/azure/graph.rs",
-     '                entry["endDateTime"] = json!(dated(key.ends));\n', "", ["graph"]),
+     '                entry["endDateTime"] = json!(dated(key.ends));\n', "", ["graph::tests::keys"]),
     ("a failed read of the list counts as a registration", "src/ports/directory.rs",
      "Self::NoToken(_) | Self::Refused { .. } | Self::Unchanged(_) => false,",
-     "Self::Unchanged(_) => true,\n            Self::NoToken(_) | Self::Refused { .. } => false,", ["graph"]),
+     "Self::Unchanged(_) => true,\n            Self::NoToken(_) | Self::Refused { .. } => false,", ["graph::tests::keys"]),
     ("an outage during a sign-in by device code is told as an expired code", "src/login/polling.rs",
-     "} else if is_pending(answer) {", "} else if is_pending(answer) || true {", ["polling"]),
+     "} else if is_pending(answer) {", "} else if is_pending(answer) || true {", ["polling::tests"]),
 ]
 
 

@@ -29,7 +29,7 @@ pub struct Polling {
     ends_at: Timestamp,
 }
 
-/// How to continue after a response without tokens.
+/// How to continue after a poll that returned no tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PollingTurn {
     /// Poll again after this duration.
@@ -54,7 +54,7 @@ impl Polling {
         self.interval
     }
 
-    /// Decides how to continue after a response without tokens.
+    /// Decides how to continue after a poll that returned no tokens.
     pub fn after(&mut self, answer: &IssuerError, now: Timestamp) -> PollingTurn {
         match answer {
             IssuerError::Refused(refusal) => match refusal.error.as_str() {

@@ -128,7 +128,7 @@ mod tests {
     use super::super::authorization_request::RANDOM_BYTES;
     use super::*;
 
-    /// The `state` of this attempt: 32 zero bytes in BASE64URL.
+    /// The `state` of the authorization request in these tests: 32 zero bytes in BASE64URL.
     const STATE: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
     fn come(query: &str) -> Result<AuthorizationResponse, NotOurs> {

@@ -10,8 +10,7 @@ use std::path::PathBuf;
 use reqwest::Url;
 
 /// The base URL of a peer. The URL uses HTTPS and may have a port and a path. The URL has no user, no query, and no
-/// slash after the path. The only exception is the identity endpoint of this machine, whose URL may use plain HTTP
-/// (`of_host`).
+/// slash after the path. Only the URL of this machine's identity endpoint may use plain HTTP (`of_host`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl(Url);
 
@@ -53,8 +52,8 @@ impl BaseUrl {
         Ok(Self(url))
     }
 
-    /// Accepts the URL of the host's own identity endpoint. That endpoint uses plain HTTP and is on this host or
-    /// link-local (docs/azure-facts.md F401, F402).
+    /// Accepts the URL of this machine's identity endpoint. The endpoint uses plain HTTP at a local or link-local
+    /// address (docs/azure-facts.md F401, F402).
     pub(crate) fn of_host(text: &str) -> Option<Self> {
         let url = Url::parse(text).ok()?;
         (matches!(url.scheme(), "http" | "https") && url.has_host()).then_some(Self(url))

@@ -10,8 +10,8 @@ use tokio_rustls::rustls::CertificateError;
 use crate::net::no_response::{NoResponse, TlsFault};
 
 /// Finds out why there was no response. `error` is an error of the HTTP client, or contains such an error. If several
-/// errors are nested, the outermost error with a specific reason is used. For example, the error of a rejected tunnel
-/// can contain an error of the proxy's own DNS lookup.
+/// errors are nested, the outermost error with a specific reason is used. For example, a rejected tunnel is `Proxy`,
+/// even if the error contains a DNS error.
 pub fn classify(error: &(dyn StdError + 'static)) -> NoResponse {
     let mut connecting = false;
     let mut link = Some(error);
@@ -56,8 +56,8 @@ fn told_by_tls(error: &tokio_rustls::rustls::Error) -> TlsFault {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             TlsFault::OtherName
         }
-        // rustls has no variant for a server with a certificate authority's own certificate. Instead, rustls wraps the
-        // error of webpki.
+        // rustls has no variant for a CA certificate that a server uses as its own. Instead, rustls wraps the error of
+        // webpki.
         CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
             TlsFault::Authority
         }
@@ -154,8 +154,8 @@ mod tests {
         classify(&error)
     }
 
-    /// `openssl req -x509` creates a certificate of an authority. If this certificate is trusted, curl accepts it as a
-    /// server's certificate.
+    /// `openssl req -x509` creates a CA certificate. If this certificate is trusted, curl accepts it from a server, but
+    /// rustls rejects it.
     #[tokio::test]
     async fn a_server_with_an_authoritys_own_certificate_is_told_as_that() {
         let key = rcgen::KeyPair::generate().expect("a key");

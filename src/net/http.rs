@@ -5,8 +5,8 @@
 //!
 //! The client uses only HTTP/1.1, because `Cargo.toml` omits the feature `http2`. HTTP/2 would make the program half a
 //! megabyte larger. No test would cover HTTP/2, because the simulated services do not support it. At most 64 requests
-//! for tokens run at the same time (`rotation::pace`), so HTTP/1.1 needs few connections. Requests ask for uncompressed
-//! responses, and the Azure SDK is built without gzip and deflate.
+//! for tokens run at the same time (`rotation::pace`), so HTTP/1.1 needs few connections. Requests have no
+//! `Accept-Encoding`, so responses are uncompressed. The Azure SDK is built without gzip and deflate.
 //!
 //! Invariants: Redirects are not followed. No response body is read beyond its limit. Text from a peer is checked
 //! before it is kept.
@@ -29,7 +29,7 @@ use crate::process::clock::Timestamp;
 use crate::process::file;
 use crate::process::file::FileError;
 
-/// The maximum time for connecting. If a peer needs longer to connect, its responses would also be too slow.
+/// The maximum time for connecting. If connecting takes longer, the responses would also be too slow.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The maximum time of one request, including the response's body.
@@ -166,7 +166,7 @@ impl Http {
         pem(&self.roots)
     }
 
-    /// Requests a new client after a TLS failure or an HTTP status 401.
+    /// Marks the client for a rebuild after a TLS failure or an HTTP status 401.
     pub fn distrust(&self) {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).distrusted = true;
     }
@@ -184,7 +184,7 @@ fn pem(roots: &Roots) -> Result<Option<Vec<u8>>, HttpError> {
     }
 }
 
-/// A response whose body was read completely or up to its limit.
+/// A response and its body.
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,

@@ -2,9 +2,9 @@
 //!
 //! This module owns the accept loop and the limits on clients: connections, file descriptors, time and memory.
 //!
-//! A new connection is always accepted. If all slots are taken, the server closes the connection that has been idle
-//! longest. Without this rule, new connections would wait in the kernel, and health checks would fail while other
-//! clients keep connections open. Closing an idle connection does no harm, because an HTTP client sends its next
+//! A new connection is always accepted. At the maximum number of connections, the server closes the connection that has
+//! been idle longest. Without this rule, new connections would wait in the kernel, and health checks would fail while
+//! other clients keep connections open. Closing an idle connection does no harm, because an HTTP client sends its next
 //! request on a new connection. During `login`, the browser's connection is never closed for a new connection
 //! (`Connection::keep`).
 //!
@@ -43,7 +43,7 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// The maximum time for a TLS handshake. Normally a handshake takes milliseconds.
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
 
-/// The wait after a failed accept, for example if there are no free file descriptors.
+/// The wait after a failed accept, unless closing another connection frees a file descriptor.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// Client connections may use one fourth of the process's file descriptors. The process itself needs the rest.
@@ -59,16 +59,16 @@ pub struct ClientLimits {
     pub connections: usize,
     /// The maximum time to receive a request's head, and the maximum idle time of a connection.
     pub head_within: Duration,
-    /// The maximum size of a request's head. Only this much of a request is held in memory.
+    /// The maximum size of a request's head and of a connection's read buffer.
     pub head_bytes: usize,
-    /// The maximum lifetime of a connection, so that a client that does not read cannot keep its slot.
+    /// The maximum lifetime of a connection, so that a client that does not read its responses cannot stay connected.
     pub connection_lives: Duration,
     /// Whether a connection serves more than one request.
     pub keep_alive: bool,
 }
 
-/// Serves until `stop`, then gives responses in progress a moment to finish. `open` turns an accepted TCP connection
-/// into the stream for HTTP. `open` is either `plain` or a function that does the TLS handshake.
+/// Serves until `stop`. Responses in progress may then continue for `LAST_ANSWERS`. `open` turns an accepted TCP
+/// connection into the stream for HTTP. `open` is either `plain` or a function that does the TLS handshake.
 pub async fn serve<O, F, S>(
     listeners: Vec<TcpListener>,
     open: O,
@@ -122,8 +122,8 @@ async fn accept_all(listener: &TcpListener, slots: &Slots, serve: impl Fn(TcpStr
             Err(error) if is_shortage(&error) && slots.free_one() => {}
             Err(_) => tokio::time::sleep(ACCEPT_AGAIN).await,
         }
-        // Yielding lets the new connection start before the next accept. Yielding also lets the task of a connection
-        // that has lost its slot close this connection.
+        // Yielding lets the new connection start before the next accept. Yielding also lets a connection that has lost
+        // its slot close.
         tokio::task::yield_now().await;
     }
 }
@@ -335,8 +335,8 @@ pub fn is_for_this_machine(uri: &Uri, headers: &HeaderMap) -> bool {
     target.into_iter().chain(named).all(|host| names_this_machine(host, None))
 }
 
-/// Whether a host, with or without a port, is `localhost` or a loopback address. If `wanted` is set and the host has a
-/// port, the two ports must be equal.
+/// Whether a host, with or without a port, is `localhost` or a loopback address. If `wanted` is set, a port in `host`
+/// must be equal to `wanted`.
 pub fn names_this_machine(host: &str, wanted: Option<u16>) -> bool {
     let (name, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, rest)) => match address.parse::<Ipv6Addr>() {

@@ -61,7 +61,7 @@ pub enum Advice {
     RedirectUri,
     /// Compare the certificate or key of the client assertion with the app registration.
     Assertion,
-    /// Compare issuer, subject and audience with the federated credential.
+    /// Compare the assertion's issuer, subject and audience with the federated credential.
     FederatedCredential,
     /// Set this host's clock.
     Clock,
@@ -104,7 +104,7 @@ pub enum Advice {
 }
 
 impl Advice {
-    /// Adapts the advice for an app that authenticates as itself. For such an app, no user can sign in.
+    /// Adapts the advice for a sign-in of the app itself, without a user.
     #[must_use]
     pub fn for_an_app(self) -> Self {
         match self {
@@ -127,8 +127,8 @@ impl Advice {
         }
     }
 
-    /// Whether a rejection with this advice may only mean that some of Entra's servers do not know a new credential yet
-    /// (docs/azure-facts.md F115).
+    /// Whether a rejection with this advice may be temporary, because some of Entra's servers do not know a new
+    /// credential yet (docs/azure-facts.md F115).
     pub fn may_be_propagation(self) -> bool {
         matches!(self, Self::ClientSecret | Self::Assertion | Self::FederatedCredential)
     }

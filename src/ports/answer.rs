@@ -7,10 +7,10 @@
 //! - If one of the two tokens names another value than the configuration, the response is rejected. Saving a foreign
 //!   token is worse than stopping with an alert.
 //! - If at least one of the two tokens names the configured value and none names another value, the response matches.
-//! - If a claim is present only in a form that cannot be compared, the response is rejected.
-//! - If a value is configured and neither token names one, the value is unverified. The value is also unverified if no
-//!   value is configured and the two tokens disagree. The condition `identity_unverified` reports an unverified value.
-//!   The successor is saved nevertheless, because a token that is never rotated expires.
+//! - If the tokens name a value only in a form that cannot be compared, the response is rejected.
+//! - If a value is configured and neither token names a value, the value is unverified. The value is also unverified if
+//!   no value is configured and the two tokens disagree. The condition `identity_unverified` reports an unverified
+//!   value. The successor is saved nevertheless, because a token that is never rotated expires.
 
 use std::fmt;
 

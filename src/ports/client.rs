@@ -44,7 +44,7 @@ impl ClientProof {
         }
     }
 
-    /// Returns the fields of the proof in a token request.
+    /// Returns the names and values of the proof's fields in a token request.
     pub fn fields(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let (key, kind) = match self {
             Self::Secret(_) => ("client_secret", None),
@@ -121,8 +121,7 @@ pub struct VaultCertificate {
     pub version: Version,
     /// The certificate in DER form.
     pub der: Vec<u8>,
-    /// Whether the private key can be read from the vault. `None` if Key Vault's answer does not say whether the key is
-    /// exportable.
+    /// Whether the private key can be read from the vault. `None` if Key Vault's answer does not say.
     pub is_exportable: Option<bool>,
     /// The time of the answer, by the vault's clock.
     pub read_at: Option<Timestamp>,

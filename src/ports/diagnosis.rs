@@ -40,8 +40,7 @@ pub struct Diagnosis {
     pub meaning: &'static str,
     /// Whether the rejection ends the grant, so that the refresh token can never be redeemed again.
     pub ends_grant: bool,
-    /// Whether one rejection is enough to open a condition. Otherwise a second rejection must confirm the first before
-    /// an alert is sent.
+    /// Whether one rejection is enough to open a condition. Otherwise a second rejection must confirm the first.
     pub is_definite: bool,
 }
 

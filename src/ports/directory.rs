@@ -106,13 +106,14 @@ pub struct NewKey<'a> {
 /// What allows a change of an app's certificates.
 #[derive(Clone, Copy, Debug)]
 pub enum KeyChange<'a> {
-    /// A proof that a registered certificate of the app has signed (`certificate::KeyProof`). According to the
-    /// documentation, the app itself needs no further permission.
+    /// A proof that a registered certificate of the app has signed (`certificate::KeyProof`). With a proof, the app
+    /// itself needs no permission, according to Microsoft's documentation.
     Proof(&'a SecretString),
     /// The caller's permission. The whole list of certificates is read and then replaced. If another program registers
     /// a certificate between these two requests, this certificate is lost.
     Permission {
-        /// The certificates that the list must contain. If it lacks one of them, the list is old, and nothing changes.
+        /// The certificates that the list must contain. If the list lacks one of them, it is outdated and is not
+        /// replaced.
         known: &'a [Uuid],
     },
 }

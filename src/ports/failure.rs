@@ -74,7 +74,7 @@ pub enum Kind {
     Overdue,
     /// Entra's response was for another tenant, app or user.
     WrongIdentity,
-    /// Entra's response does not name the tenant, app or user.
+    /// Entra's response does not confirm the tenant, the app or the user.
     IdentityUnverified,
     /// Entra's response had no refresh token.
     NoRefreshToken,
@@ -92,7 +92,7 @@ pub enum Kind {
     VaultIdentity,
     /// An alert could not be delivered.
     AlertUndeliverable,
-    /// The computed expiry of the token has passed, and no redemption has succeeded.
+    /// The computed expiry of the token has passed without a successful redemption.
     TokenExpired,
     /// Entra throttles the requests.
     EntraThrottled,
@@ -333,8 +333,7 @@ pub struct Failure {
     pub advice: Option<Advice>,
     /// What to do, as text, if the general text for this kind does not fit this failure.
     pub action: Option<Box<str>>,
-    /// Whether one rejection is enough to open a condition. Otherwise a second rejection must confirm the first before
-    /// an alert is sent.
+    /// Whether one rejection is enough to open a condition. Otherwise a second rejection must confirm the first.
     pub is_definite: bool,
     /// The vault that was called, if any. The app's secret may be in another vault than the token.
     pub vault: Option<Arc<str>>,

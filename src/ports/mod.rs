@@ -79,8 +79,8 @@ pub trait Issuer {
     /// (docs/azure-facts.md F109). An issuer with strict rotation invalidates the redeemed token (`rotation::strict`).
     ///
     /// # Errors
-    /// If there is no response, or for the statuses 5xx and 429, the error has the remedy Retry. For a rejection,
-    /// `diagnosis` chooses the remedy. A successful response without a successor is an error with the remedy Operator.
+    /// Without a usable response, the error has the remedy Retry. For an OAuth error, `diagnosis` chooses the remedy. A
+    /// successful response without a successor is an error with the remedy Operator.
     fn redeem(
         &self,
         what: &RefreshRequest<'_>,
@@ -240,7 +240,7 @@ pub enum SecretRole {
 }
 
 impl SecretRole {
-    /// Whether the vault stores a certificate and its key under the name. Otherwise the vault stores a secret.
+    /// Whether the vault object in this role is a certificate with its key. Otherwise it is a secret.
     pub(crate) fn is_certificate(self) -> bool {
         matches!(self, Self::SigningKey | Self::RenewedCertificate)
     }
@@ -281,8 +281,8 @@ impl Acceptance {
 
 /// Partner Center, the service that receives the access token.
 pub trait Resource {
-    /// Checks whether the resource accepts the token, and whether the resource recognizes MFA. Idempotent. The
-    /// implementation limits how long a check takes.
+    /// Asks the resource whether it accepts the token, and whether the sign-in used MFA. Idempotent. The implementation
+    /// limits how long a check takes.
     ///
     /// # Errors
     /// The resource gives no verdict if it does not respond, throttles or returns a 5xx status. Rotation continues

@@ -46,7 +46,7 @@ pub fn word(text: &str) -> Option<String> {
     (fits && clean).then(|| text.to_owned())
 }
 
-/// Extracts the numbers from a description, such as 50173 from `AADSTS50173: …`.
+/// Extracts all AADSTS numbers from a description, such as 50173 from `AADSTS50173: …`.
 pub fn codes_in(description: &str) -> impl Iterator<Item = u32> {
     numbers_after("AADSTS", description)
 }

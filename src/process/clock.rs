@@ -12,8 +12,8 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
-/// The largest difference from the vault's time that the clock ignores, in real time. Latency and the whole seconds of
-/// a `Date` header cause such differences.
+/// The clock ignores a difference of at most this much real time between its own time and the vault's time. Latency and
+/// the whole seconds of a `Date` header cause such differences.
 const UNNOTICED: Duration = Duration::from_secs(2);
 
 /// The clock reports a jump of more than this limit, so that a wait can end early. A smaller jump delays nothing
@@ -63,8 +63,8 @@ struct Reading {
 struct Anchor {
     time: Timestamp,
     run: TimeDelta,
-    /// The host's clock at that moment. If the difference between `wall` and the source's `run` changes, the host's
-    /// clock has jumped.
+    /// The host's clock at that moment. If `wall` minus `run` is different in a later reading, the host's clock has
+    /// moved.
     wall: Timestamp,
 }
 

@@ -1,6 +1,6 @@
 //! Reads regular files up to a size limit.
 //!
-//! This module owns the file type check and the size limit. Pipes are rejected, because opening a pipe could block the
+//! This module owns the checks of a file's type and size. Pipes are rejected, because opening a pipe could block the
 //! whole program, and the content of a pipe can be read only once. Devices are rejected, because the content of a
 //! device such as `/dev/zero` never ends.
 

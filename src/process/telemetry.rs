@@ -99,7 +99,7 @@ impl<'a> MakeWriter<'a> for Captured {
     }
 }
 
-/// Returns the filter of `RUST_LOG` or the default filter, and whether `RUST_LOG` could be parsed.
+/// Returns the filter of `RUST_LOG` or the default filter. The `bool` is false if `RUST_LOG` cannot be parsed.
 fn filter() -> (Targets, bool) {
     let wanted = std::env::var("RUST_LOG").ok().filter(|directives| !directives.trim().is_empty());
     match wanted.as_deref().map(str::parse) {

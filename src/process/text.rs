@@ -20,7 +20,7 @@ const MAX_SCOPE_CHARS: usize = 128;
 /// The maximum number of scopes in one text.
 const MAX_SCOPES: usize = 100;
 
-/// The maximum length of any other displayed text.
+/// `shown` cuts a text after this many characters.
 const MAX_SHOWN_CHARS: usize = 128;
 
 /// Characters that are invisible or change how neighboring characters are displayed. Examples are soft hyphens,

@@ -118,7 +118,7 @@ pub async fn renew_now<R: Renewal>(renewal: &R, stop: &CancellationToken) -> Res
         }
         let needs_person = |failure: &&Failure| failure.remedy == Remedy::Operator;
         let mut failures = R::health(&state).troubles.values().map(|trouble| &trouble.failure);
-        // A failure that only a person can end would keep the command waiting.
+        // A failure that only a person can fix ends the command, because waiting does not help.
         let stuck = failures.clone().find(needs_person);
         let is_stuck = stuck.is_some();
         let failed = stuck.or_else(|| failures.next()).cloned();

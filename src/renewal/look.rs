@@ -199,7 +199,7 @@ impl CredentialLook {
         others.filter(|(key_id, _)| lasts(key_id)).nth(enough - 1).map(|(_, version)| version)
     }
 
-    /// Whether Perennial created a listed secret for this vault secret, according to the secret's name.
+    /// Whether the name of a listed secret shows that Perennial created it for this vault secret.
     pub(super) fn is_ours(one: &ListedSecret, at: &SecretAddress) -> bool {
         begins_with(one, &prefix(at))
     }
@@ -247,8 +247,9 @@ impl CredentialLook {
     }
 
     /// Returns the app's secrets of unknown origin. Perennial did not create them, no version carries them, and they
-    /// appeared after Perennial had created its first secret for the app. `first_seen` are the secrets of the first
-    /// look of this process.
+    /// appeared after Perennial had created its first secret for the app. If one of these times is unknown, any secret
+    /// that is not in `first_seen` counts as new. `first_seen` are the secrets that the first look of this process
+    /// found.
     pub fn strangers<'a>(
         &'a self,
         at: &SecretAddress,

@@ -203,7 +203,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         }
     }
 
-    /// Tries a credential with a request for a token of the app itself. The request redeems no refresh token.
+    /// Tries a credential with a request for an access token of the app itself. The request redeems no refresh token.
+    /// Also returns the failure if the request failed.
     pub(super) async fn verdict(
         &self,
         client_id: &str,
@@ -309,7 +310,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         let object_id = look.object_id;
         let proof = ClientProof::Secret(held.stored.value);
         let caller = self.caller(&held.client_id, &proof);
-        // After a failure, another look shows whether the secret is gone.
+        // If the removal fails, the next look shows whether the secret is gone.
         state.must_look = true;
         let removed = self.directory.remove_secret(&caller, object_id, key_id, id).await;
         removed.map_err(|error| error.failure(&self.subject(&held.client_id)))?;

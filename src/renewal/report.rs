@@ -66,7 +66,7 @@ pub struct UnacceptedVersion {
     pub newest: VersionId,
     /// The version that the tokens use.
     pub used: VersionId,
-    /// When the delay became longer than usual.
+    /// The time `REPORTED_AFTER` after the creation of the newest version.
     pub since: Timestamp,
 }
 

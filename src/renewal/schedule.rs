@@ -153,7 +153,7 @@ impl RenewalState {
                     None => None,
                 }
             }
-            // The list does not show the secret. If a later list shows the secret, it is treated as an orphan.
+            // If a later list of Entra shows the secret nevertheless, the secret is treated as an orphan.
             Some(RenewalAttempt::Unwanted { key_id, .. }) if look.listed(key_id).is_none() => None,
             Some(RenewalAttempt::New(new)) if look.carries(new.key_id) => {
                 self.health.succeeded(Part::Renewing);

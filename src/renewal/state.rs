@@ -30,7 +30,7 @@ pub struct RenewalState {
     pub health: RenewalHealth,
 }
 
-/// A secret that is not in the vault yet.
+/// A new secret that is not in the vault.
 #[derive(Debug)]
 pub enum RenewalAttempt {
     /// Perennial requested the creation of a secret, and the answer was lost.

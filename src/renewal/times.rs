@@ -16,8 +16,8 @@ pub const PROBE_EVERY: TimeDelta = TimeDelta::seconds(60);
 /// Perennial removes the secret, or reports the certificate version.
 pub const GIVE_UP_AFTER: TimeDelta = TimeDelta::hours(1);
 
-/// A new secret is saved within this time or not at all. This time is much shorter than `ORPHAN_AGE`. So no instance
-/// saves a secret while another instance removes the same secret as an orphan.
+/// A new secret is saved within this time after its creation, or not at all. This time is much shorter than
+/// `ORPHAN_AGE`. So no instance saves a secret while another instance removes the same secret as an orphan.
 pub const SAVED_WITHIN: TimeDelta = TimeDelta::hours(12);
 
 /// If Perennial created a secret and no version in the vault carries it, Perennial removes the secret at this age.
@@ -34,7 +34,7 @@ pub const LOOK_EVERY: TimeDelta = TimeDelta::hours(6);
 /// version by itself. Until Perennial has registered this version, programs that read the newest version fail.
 pub const CERTIFICATE_LOOK_EVERY: TimeDelta = TimeDelta::hours(1);
 
-/// If a new version of a certificate is not in use after this time, Perennial reports the version.
+/// If a new version of a certificate is not in use this long after its creation, Perennial reports the version.
 pub const REPORTED_AFTER: TimeDelta = TimeDelta::hours(2);
 
 /// Before Perennial changes anything at Entra or in the vault, the last look must be at most this old.

@@ -37,7 +37,7 @@ impl Stepped {
 pub enum Event {
     /// The first read shows the newest version, or a later read shows that the newest version has changed.
     VersionSeen(VersionId),
-    /// The issuer redeemed the token in this version. The `Uuid` is the rotation's id.
+    /// The issuer redeemed the token in this version. The `Uuid` is the step's id, which the log calls `rotation_id`.
     Proved(VersionId, Uuid),
     /// A rotation is saved. The first version was redeemed. The second version contains the successor, and the vault
     /// shows the second version. The `Uuid` is the rotation's id.
@@ -63,7 +63,7 @@ pub enum Event {
     PartnerCenterRefused(Box<Acceptance>),
     /// Partner Center did not say whether it accepts the access token. The text is the reason.
     PartnerCenterUnknown(String),
-    /// These facts about the token could not be verified: tenant, app or user.
+    /// The tenant, app or user of the token could not be verified. The value says which of them.
     IdentityUnverified(Unverified),
     /// A version's token belongs to another user than the version's tag says.
     UserChanged(VersionId),

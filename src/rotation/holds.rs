@@ -23,9 +23,9 @@ pub enum Stake {
     Successor,
 }
 
-/// The time that a stop waits for the answer to a redemption. Most answers arrive sooner, and then the successor can be
-/// saved. A lost answer does no harm, since Entra leaves the redeemed token valid. A `strict` token has the stake
-/// `Successor` even before its redemption, from the moment when its version is marked.
+/// The longest time that a stop waits for the answer to a redemption. Most answers arrive sooner, and then the
+/// successor can be saved. A lost answer does no harm, since Entra leaves the redeemed token valid. A `strict` token
+/// already has the stake `Successor` when its version is marked, before its redemption.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// The stakes of all tasks in a process. Cloning is cheap.

@@ -1,8 +1,8 @@
 //! Rotation: decides which step each token needs, and carries it out.
 //!
-//! The modules `state`, `schedule`, `save`, `strict` and `pace` make the decisions and are pure. `turns` orders the
-//! tokens, `rotate` acts through the ports, and `daemon` is the loop of one token. A successor that must be saved is in
-//! one place only (`state::Phase::Unsaved`).
+//! The modules `state`, `schedule`, `save`, `strict` and `pace` make the decisions and are pure. `turns` decides the
+//! order of the tokens, `rotate` acts through the ports, and `daemon` is the loop of one token. A successor that must
+//! be saved is in one place only (`state::Phase::Unsaved`).
 
 pub mod state;
 pub mod schedule;

@@ -16,7 +16,8 @@ use crate::token::managed::ManagedToken;
 use crate::token::secret::ConfigValue;
 use crate::token::version::{Version, tag};
 
-/// A limited resource. Names are hashed to keep the keys small. Two names with the same hash share a limit.
+/// A limited resource. Vaults, users and apps are given as hashes, to keep the keys small. Two names with the same hash
+/// share a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Limited {
     /// Steps in progress. Each step makes one request at a time.
@@ -82,7 +83,8 @@ pub const LOOP_SPAN: Duration = Duration::from_secs(5 * 60);
 /// The maximum number of new versions within `VAULT_SPAN`: two thirds of Key Vault's own limit of 300
 /// (docs/azure-facts.md F216).
 const NEW_VERSIONS: usize = 200;
-/// The maximum number of other requests within `VAULT_SPAN`: two thirds of Key Vault's own limit of 4,000.
+/// The maximum number of requests within `VAULT_SPAN`, except writes of new versions: two thirds of Key Vault's own
+/// limit of 4,000.
 const CALLS: usize = 2_666;
 /// The span in which a vault counts requests.
 const VAULT_SPAN: Duration = Duration::from_secs(10);

@@ -43,8 +43,8 @@ impl<V> Paced<'_, V> {
         self.turns.note(Limited::Calls(hash(&at.vault)), further_pages(versions));
     }
 
-    /// Applies a pause that the vault requests. Until the end of the pause, only tokens with a held successor begin a
-    /// step in that vault.
+    /// Applies a pause that the vault requests. Until the pause ends, a token of that vault begins a step only if the
+    /// token has a held successor.
     fn heeded<T>(&self, at: &SecretAddress, answer: Result<T, VaultError>) -> Result<T, VaultError> {
         if let Err(VaultError::Unavailable { retry_after: Some(after), .. }) = &answer {
             self.turns.pause(Limited::Vault(hash(&at.vault)), (*after).min(schedule::LONGEST));

@@ -208,7 +208,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Schedules a full check, because of a SIGHUP or a jump of the host's clock.
+    /// Makes a proof or a save due now, because of a SIGHUP or a jump of the host's clock.
     pub fn reload(&self, mut state: State) -> State {
         let due_at = self.clock.now();
         schedule::ask_again(&mut state);
@@ -219,7 +219,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         state
     }
 
-    /// Writes tags to the newest version. If the write fails, only a record is lost.
+    /// Writes tags to the newest version. If the write fails, the next attempt is `MARK_AGAIN_AFTER` later.
     async fn update_tags(&mut self, mut state: State, tags: Tags) -> Stepped {
         let now = self.clock.now();
         let mut events = Vec::new();

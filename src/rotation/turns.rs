@@ -144,7 +144,7 @@ impl Turns {
         Some(turns.take_in_line(what, urgent).await)
     }
 
-    /// Waits for a permit for at most this time. The request takes precedence over all requests that are not urgent.
+    /// Waits at most `span` for a permit. The request takes precedence over all requests that are not urgent.
     ///
     /// # Errors
     /// Returns an error if no permit became free in time.
@@ -163,7 +163,7 @@ impl Turns {
         }
     }
 
-    /// Gives permits only to urgent requests for this long, because the service has requested a pause.
+    /// For `span`, gives permits only to urgent requests, because the service has asked for a pause.
     pub fn pause(&self, what: Limited, span: Duration) {
         if let Some(turns) = &self.0 {
             turns.lock().usage.pause(what, turns.now().saturating_add(span));
@@ -200,8 +200,8 @@ impl TurnsState {
         let _first = line.lock().await;
         loop {
             let mut freed = std::pin::pin!(place.queue.freed.notified());
-            // The registration for returned permits comes before the check. So no permit that is returned between the
-            // check and the wait is missed.
+            // The token registers for returned permits before it looks for a free one. So it misses no permit that is
+            // returned before it waits.
             freed.as_mut().enable();
             let wait = match self.look(what, urgent, &place.queue) {
                 Ok(permit) => return permit,
@@ -234,7 +234,7 @@ impl TurnsState {
     }
 }
 
-/// A place in a queue. Dropping this value leaves the queue.
+/// A place in a queue. When this value is dropped, the token leaves the queue.
 struct Waiting {
     turns: Arc<TurnsState>,
     what: Limited,
@@ -250,7 +250,7 @@ impl Drop for Waiting {
         }
         let mut shared = self.turns.lock();
         // The map and this value have one reference each, and each other waiting token has one more. With two
-        // references, this token is the last one, so the queue is removed.
+        // references, no other token waits, so the queue is removed.
         if Arc::strong_count(&self.queue) == 2 {
             shared.queues.remove(&self.what);
         }

@@ -59,7 +59,7 @@ pub fn is_final_mark(text: &str) -> bool {
     text == NOT_A_TOKEN || code.is_some_and(|code| ends_a_grant(code) || code == UNREADABLE)
 }
 
-/// Picks the most specific number of a response and returns this number and all others.
+/// Returns the most specific number of a response, and the other numbers.
 pub fn pick(codes: impl IntoIterator<Item = u32>) -> (Option<u32>, Vec<u32>) {
     let mut further: Vec<u32> = Vec::new();
     for code in codes {

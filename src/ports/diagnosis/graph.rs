@@ -26,7 +26,7 @@ pub enum GraphProblem {
     MissingRight,
     /// The caller's tenant has no app registration with this client id.
     NoRegistration,
-    /// A policy forbids this credential: client secrets, or certificates that no trusted authority issued.
+    /// A policy forbids client secrets, or certificates that no trusted authority issued.
     ForbiddenByPolicy,
     /// A policy caps the lifetime of client secrets or certificates.
     LifetimeTooLong,
@@ -104,7 +104,8 @@ pub struct GraphSubject<'a> {
 }
 
 impl GraphProblem {
-    /// Finds the problem that a rejection names. For a code that is in no row, the HTTP status decides.
+    /// Finds the problem that a rejection names. For a code in no row, the suffix `AsPerAppPolicy` decides, or else the
+    /// HTTP status.
     pub fn of(status: u16, code: &str) -> Self {
         match (row_of(code), status) {
             (Some(row), _) => row.problem,
@@ -188,7 +189,7 @@ impl GraphSubject<'_> {
     }
 
     /// The command that makes the caller an owner of the app and gives the caller the permission. The command adds the
-    /// owner first. A repeated command succeeds in adding the owner, but fails at a permission that already exists.
+    /// owner first, because only this step succeeds again if the command is repeated.
     fn give_right(&self) -> String {
         let (app, graph) = (self.client_id, self.base());
         let caller = match self.identity {
@@ -264,7 +265,7 @@ impl DirectoryError {
                 }
             }
             // An app cannot sign in like a user, so a `Login` remedy becomes an `Operator` remedy. An outage of Entra
-            // also opens a condition of another kind. This failure is only about the renewal, which is retried.
+            // opens its own condition, so this failure is only about the renewal.
             Self::NoToken(found) => Failure {
                 kind: Kind::AppCredentialRenewalFailed,
                 remedy: match found.remedy {
@@ -299,8 +300,8 @@ impl DirectoryError {
 }
 
 impl VaultError {
-    /// Converts this error to a failure that is not about a vault. The error comes from a request for a Microsoft Graph
-    /// access token, which the identity that reads the vault has sent.
+    /// Converts this error to a failure that is not about a vault. The identity that reads the vault got no access
+    /// token for Microsoft Graph.
     pub fn identity_failure(&self) -> Failure {
         let plain = |remedy, summary: String| {
             Failure::new(Kind::VaultIdentity, remedy, FailureSubject::CredentialSource, summary)

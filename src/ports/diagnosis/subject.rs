@@ -146,7 +146,7 @@ impl<'a> Subject<'a> {
             None => format!("app {}", self.client_id),
         };
         // Entra lists a redemption only under the non-interactive sign-ins. The first tab of the page shows only
-        // browser sign-ins.
+        // interactive sign-ins.
         let tab = match (self.place, self.way) {
             (CredentialPlace::Vault { .. }, _) => "Service principal sign-ins",
             (CredentialPlace::App { .. }, LoginMethod::Code | LoginMethod::DeviceCode) => {

@@ -92,13 +92,13 @@ impl Row {
         Self { ranges, ..self }
     }
 
-    /// Marks the row's numbers as an end of the grant.
+    /// Marks the row: its numbers mean the end of the grant.
     const fn ends_grant(self) -> Self {
         Self { diagnosis: Diagnosis { ends_grant: true, ..self.diagnosis }, ..self }
     }
 
-    /// Marks the row as unconfirmed: a second rejection must confirm the first. Entra has been seen to send such a
-    /// number for a token and to redeem the same token a minute later.
+    /// Marks the row as unconfirmed: a second rejection must confirm the first. Entra sometimes rejects a token with
+    /// such a number and redeems the same token a minute later.
     const fn unconfirmed(self) -> Self {
         Self { diagnosis: Diagnosis { is_definite: false, ..self.diagnosis }, ..self }
     }

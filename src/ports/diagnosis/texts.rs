@@ -1,7 +1,8 @@
-//! Action texts for people. Each text has one or two sentences and names a command to type or a page to open.
+//! Action texts for people. Each text has one or two sentences. If possible, it names a command to type or a page to
+//! open.
 //!
 //! This module owns the texts for Entra's rejections. An operator who follows an action must be able to end the
-//! condition. So each text names the object, and its commands contain the dates and set the variables that they use. No
+//! condition. So each text names the object to change, and each command contains its dates and sets its variables. No
 //! command has a secret in its argument list.
 
 mod waits;

@@ -1,12 +1,12 @@
-//! Failures of a certificate's renewal that are not a peer's answer, and the meaning of a refused proof.
+//! Failures of a certificate's renewal that Perennial finds itself, and the errors that may mean a rejected proof.
 
 use crate::ports::diagnosis::GraphProblem;
 use crate::ports::directory::DirectoryError;
 use crate::ports::failure::{Failure, Remedy};
 use crate::renewal::health::failure;
 
-/// Whether a refusal can be about the proof. The code for a rejected proof is not documented (docs/azure-facts.md
-/// F608).
+/// Whether this error may mean that Entra rejected the proof. The code for a rejected proof is not documented
+/// (docs/azure-facts.md F608).
 pub(super) fn is_about_proof(error: &DirectoryError) -> bool {
     matches!(error.problem(), Some(GraphProblem::Token | GraphProblem::UnknownCode))
 }

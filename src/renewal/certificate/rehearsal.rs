@@ -11,9 +11,10 @@ use crate::renewal::certificate::look::CertificateLook;
 use crate::renewal::certificate::renewer::CertificateRenewer;
 
 impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> CertificateRenewer<I, V, D> {
-    /// Reads the vault and the app registration. Then requests the removal of a certificate that does not exist.
-    /// Entra's error shows whether this caller may manage the app's certificates, and the request changes nothing. If
-    /// `writes` is set, also writes the tags of the newest version back unchanged.
+    /// Reads the vault and the app registration. If `writes` is set, writes the tags of the newest version again,
+    /// unchanged. Then requests the removal of a certificate or secret that does not exist. Entra's error shows whether
+    /// this caller may manage the app's credentials, and the request changes nothing.
+    ///
     /// # Errors
     /// Returns why a renewal would fail.
     pub async fn rehearse(&self, writes: bool, id: Uuid) -> Result<CertificateLook, Failure> {

@@ -352,8 +352,8 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         warn!(event = "proof_rejected", app = %self.0.name, reason = %error);
     }
 
-    /// Returns the failure if Entra rejected the proof for the registration of a new version. The action tells a person
-    /// to register the version.
+    /// Returns the failure for this case: Entra rejected the proof for the registration of a new version. The action
+    /// tells a person to register the version.
     pub(super) fn unregistered(&self, client_id: &str, error: &DirectoryError) -> Failure {
         Failure {
             action: Some(register_of_vault(client_id, &self.0.target.at).into()),
@@ -362,8 +362,8 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         }
     }
 
-    /// Returns the failure if no version can sign the proof. If the caller has no permission, Entra accepts a change
-    /// only with a proof that a registered certificate has signed.
+    /// Returns the failure for this case: no version can sign the proof. If the caller has no permission, Entra accepts
+    /// a change only with a proof that a registered certificate has signed.
     pub(super) fn no_signer(&self, client_id: &str, new: &ListedCertificate) -> Failure {
         let summary = format!(
             "no version of {} is valid and registered at app {client_id}, so no version can sign the request to register version {}",

@@ -136,8 +136,9 @@ fn strangers_are_secrets_that_appeared_later_and_belong_to_nobody_known() {
 }
 
 proptest! {
-    /// Tests any lists of secrets and versions. Perennial must never remove the secret that the newest version carries
-    /// or a secret that may be the held one. It must also never remove a secret of a person or of another deployment.
+    /// Tests random lists of secrets and versions. Perennial must never remove the secret that the newest version
+    /// carries or a secret that may be the held one. It must also never remove a secret of a person or of another
+    /// deployment.
     #[test]
     fn a_removal_never_hits_what_must_stay(
         carried in proptest::collection::vec(proptest::option::of(0u8..5), 1..4),
@@ -246,7 +247,8 @@ fn only_an_enabled_version_whose_secret_lasts_shows_another_writer() {
     assert!(!of(vec![newest.clone(), older.clone()], at(135)), "it is due");
     assert!(!of(vec![newest, off], at(2)));
     assert!(!of(vec![older], at(2)), "it is the newest one");
-    // A person may restore an older secret once or twice. So two such versions do not show another writer.
+    // A person may restore an older secret once or twice. So two such versions do not prove that another writer
+    // replaces the secrets.
     let named = |count: u8| {
         let versions = [version("v9", Some(key(9)), 9)].into_iter();
         let versions = versions.chain((0..count).map(|nth| version(&format!("v{nth}"), Some(key(nth)), 1)));

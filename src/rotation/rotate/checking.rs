@@ -2,11 +2,11 @@
 //!
 //! This module owns which secrets a check reads, and which answers show a change. A check redeems nothing.
 //!
-//! A check reads the newest version. It lists the versions only if the last list failed. A list costs one request per
-//! 25 versions, has no order, and may contain several versions with the same creation time. The newest version is also
-//! the version that other programs read. A read of the newest version always costs one request and needs only
-//! permissions that a proof also needs. A `strict` token may be redeemed only if Perennial can write, so a check also
-//! tests the writes for such a token.
+//! To check the token, a check reads the newest version. It lists the versions only if the last list failed. A list
+//! costs one request per 25 versions, has no order, and may contain several versions with the same creation time. The
+//! newest version is also the version that other programs read. A read of the newest version always costs one request
+//! and needs only permissions that a proof also needs. A `strict` token may be redeemed only if Perennial can write. If
+//! a write was impossible, the check tests the writes instead.
 
 use uuid::Uuid;
 
@@ -50,7 +50,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 self.token_changed(&mut state, id).await
             }
         };
-        // `may_save` counts its own calls, except its first read.
+        // `may_save` counts its own writes. Its first read is not counted.
         if about != FailureSubject::Saving {
             state.note_vault_calls(calls.unsigned_abs() as usize, now);
         }

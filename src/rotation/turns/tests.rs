@@ -90,8 +90,8 @@ async fn without_limits_no_token_waits() {
     }
 }
 
-/// A turn does not take a permit that it already has. If the turn had the last permit and took another one, the turn
-/// would wait for itself.
+/// A turn does not take a permit that it already has. If a turn had the last permit and asked for another one, the
+/// turn would wait for itself.
 #[tokio::test(start_paused = true)]
 async fn a_turn_takes_only_the_permits_that_it_lacks() {
     let redeemer = Redeemer::of(&crate::rotation::samples::grant("a"), None, None);

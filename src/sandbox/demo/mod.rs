@@ -148,7 +148,7 @@ impl Demo {
         self.watch.look(&self.stage, &self.daemon, self.second.as_ref(), &mut self.voice);
     }
 
-    /// Lets time pass until a condition holds, for at most `within`.
+    /// Lets time pass until `holds` returns true. Returns an error if this takes longer than `within`.
     async fn until(
         &mut self,
         what: &str,
@@ -165,7 +165,7 @@ impl Demo {
         Ok(())
     }
 
-    /// Lets time pass until a day of the story begins.
+    /// Lets time pass until this day of the story begins.
     async fn until_day(&mut self, day: i64) -> Result<(), Stuck> {
         let at = self.stage.since + TimeDelta::days(day);
         let left = (at - self.now()).max(TimeDelta::zero()) + TimeDelta::days(1);

@@ -1,4 +1,4 @@
-//! The promises (docs/promises.md). For each promise, the demo counts its checks and records its violations.
+//! The promises (docs/promises.md). The demo counts the checks of each promise and records the violations.
 
 use crate::process::clock::Timestamp;
 
@@ -97,7 +97,7 @@ impl Promises {
         self.checks[promise as usize] += u64::try_from(times).unwrap_or(u64::MAX);
     }
 
-    /// Stops checking the promises. After the story, the user may cause any failure.
+    /// Ignores all later violations, since the user may cause any failure after the story.
     pub(super) fn close(&mut self) {
         self.closed = true;
     }

@@ -1,4 +1,4 @@
-//! The part of the story about the app's secret: Perennial renews the secret, so that it does not expire again.
+//! The part of the story in which Perennial renews the app's secret.
 
 use chrono::TimeDelta;
 
@@ -48,7 +48,7 @@ impl Demo {
         newest.is_some_and(|version| version.tags.contains(tag::KEY_ID))
     }
 
-    /// Ends the process, and starts it again.
+    /// Restarts the daemon.
     pub(super) fn start_again(&mut self) -> Result<(), Stuck> {
         self.daemon = self.stage.start(self.starts)?;
         self.stage.show(&self.daemon)?;

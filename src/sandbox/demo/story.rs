@@ -140,7 +140,7 @@ impl Demo {
         Ok(())
     }
 
-    /// Kills the process and starts another one.
+    /// Kills the daemon and starts another one.
     async fn restart(&mut self) -> Result<(), Stuck> {
         self.until("an open condition before the restart", TimeDelta::days(10), |demo| {
             demo.is_open(Kind::AppSecretExpiring)
@@ -212,7 +212,7 @@ impl Demo {
         Ok(())
     }
 
-    /// Returns the time of the next planned rotation, or the current time if the daemon does not know it yet.
+    /// Returns the time of the next planned rotation, or the current time if the daemon has not planned one yet.
     pub(super) fn rotate_at(&self) -> Timestamp {
         let now = self.now();
         self.daemon.board().read(|all| all.first().and_then(|snapshot| snapshot.rotate_at)).unwrap_or(now)

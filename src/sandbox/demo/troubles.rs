@@ -174,8 +174,8 @@ impl Demo {
         self.tell(Tone::Plain, "", &text);
     }
 
-    /// A user signs in while Perennial writes a rotated token. The rotated token then replaces the sign-in as the
-    /// newest version.
+    /// A user signs in while Perennial saves a successor. The successor then replaces the sign-in as the newest
+    /// version.
     pub(super) async fn rival_sign_in(&mut self) -> Result<(), Stuck> {
         self.until_day(130).await?;
         self.until("a rotation ahead", TimeDelta::days(3), |demo| {

@@ -68,7 +68,7 @@ impl Voice {
         (self.say)(text);
     }
 
-    /// Prints an event or a finding.
+    /// Prints an event with its day.
     pub(super) fn dated(&mut self, at: Timestamp, tone: Tone, head: &str, text: &str) {
         let day = format!("day {:>3}", (at - self.since).num_days());
         for (nth, line) in wrapped(text, WIDTH - TEXT_AT).iter().enumerate() {
@@ -82,7 +82,7 @@ impl Voice {
         }
     }
 
-    /// Returns a word in the color of its tone.
+    /// Returns `word` in the color of `tone`.
     pub(super) fn coloured(&self, tone: Tone, word: &str) -> String {
         if self.colours { format!("\u{1b}[{}m{word}\u{1b}[0m", tone.code()) } else { word.to_owned() }
     }

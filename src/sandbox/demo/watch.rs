@@ -55,11 +55,11 @@ pub(super) struct Watch {
     pub(super) counts: DemoCounts,
     /// Whether a user's sessions were revoked and no user has signed in since.
     pub(super) revoked: bool,
-    /// Whether a daemon has just started, so that its first state is not shown as a change.
+    /// Whether the daemon has started but has not shown the state `current` yet.
     pub(super) fresh: bool,
     /// Whether a second daemon is running and has already acted.
     pub(super) two: bool,
-    /// The time at which the issuer last redeemed the story's token.
+    /// The time of the last successful redemption.
     pub(super) redeemed_at: Option<Timestamp>,
     log: Captured,
     secrets: Secrets,
@@ -107,7 +107,7 @@ impl Watch {
         }
     }
 
-    /// Observes everything, narrates the changes, and runs the checks.
+    /// Observes the services and the daemons, prints the changes, and runs the checks.
     pub(super) fn look(
         &mut self,
         stage: &Stage,
@@ -138,7 +138,7 @@ impl Watch {
         self.ends.push(at);
     }
 
-    /// Makes the last observation, and searches the output since the last search.
+    /// Makes the last observation, and searches the remaining output for secrets.
     pub(super) fn finish(&mut self, stage: &Stage, daemon: &Process, voice: &mut Voice) {
         self.search_at = stage.clock.now();
         self.look(stage, daemon, None, voice);

@@ -173,9 +173,9 @@ fn requests(world: &World) -> BTreeMap<&'static str, BTreeMap<&'static str, usiz
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ClockForm {
-    /// The time by which the world is ahead of the host.
+    /// The time by which the world's clock is ahead of the host's clock.
     offset: Option<Span>,
-    /// The time by which the world's time advances.
+    /// The time by which the world's clock jumps forward.
     advance: Option<Span>,
     /// The new speed of the world's time.
     speed: Option<f64>,

@@ -1,4 +1,4 @@
-//! The answers of injected faults.
+//! The answers to calls that an injected fault affects.
 
 use std::time::Duration;
 

@@ -163,7 +163,7 @@ async fn add_key(caller: HttpCaller, Path(id): Path<String>, body: Bytes) -> Res
         Ok(asked) => asked,
         Err(refusal) => return refused(&caller, &refusal),
     };
-    // If the key is not base64, the certificate is empty, and the world rejects it.
+    // A key that is not base64 becomes an empty certificate, which the world rejects.
     let der = STANDARD.decode(&credential.key).unwrap_or_default();
     let NewKeyBody { display_name: name, start_date_time: starts, end_date_time: ends, .. } = credential;
     let request = KeyRequest { der, name, starts, ends };

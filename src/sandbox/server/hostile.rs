@@ -105,7 +105,7 @@ impl Bits {
 
 /// The data that a caller has sent.
 struct SentText {
-    /// The longest form field. If no form field is longer than 20 bytes, the bearer token.
+    /// The longest form field, or the bearer token if no form field is longer than 20 bytes.
     longest: String,
     /// The bearer token, the raw body and `parts`.
     all: String,
@@ -194,8 +194,8 @@ mod tests {
         let bomb = bomb();
 
         assert!(bomb.len() < 1_000_000, "{}", bomb.len());
-        // The gzip header has 10 bytes. The block has a header of three bits, and then a code of eight bits for the first
-        // space character. Each code for 258 further bytes has thirteen bits.
+        // The gzip header has 10 bytes. The block has a header of three bits, and then a code of eight bits for the
+        // first space character. Each code for 258 further bytes has thirteen bits.
         assert_eq!(bomb.len(), 10 + (3 + 8 + 13 * (LONG_BYTES / 258)).div_ceil(8));
     }
 

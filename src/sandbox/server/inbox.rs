@@ -1,7 +1,7 @@
 //! The inbox receives alerts and shows them in the form in which people would read them.
 //!
-//! The inbox accepts heartbeats and the posts of the sinks `teams`, `slack`, `webhook` and `pagerduty`, and shows their
-//! texts. The inbox checks only the form of a post, and writes nothing to disk.
+//! The inbox accepts heartbeats and the messages of the sinks `teams`, `slack`, `webhook` and `pagerduty`. The inbox
+//! checks only the form of a message, and writes nothing to disk.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};

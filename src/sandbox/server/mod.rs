@@ -59,7 +59,7 @@ const LIMITS: ClientLimits = ClientLimits {
     keep_alive: true,
 };
 
-/// How long a partner's app secret is still valid when the sandbox adds the partner.
+/// The lifetime of a partner's app secret, counted from when the sandbox adds the partner.
 const APP_SECRET_LASTS: TimeDelta = TimeDelta::days(180);
 
 /// A running sandbox. Dropping this value stops the sandbox.
@@ -133,7 +133,8 @@ struct SandboxState {
     vault_identity: VaultIdentity,
     /// The signer of ID tokens.
     signer: signing::Signer,
-    /// The value of the header `X-IDENTITY-HEADER` in requests to `/msi/token`. App Service also requires this header.
+    /// The value of the header `X-IDENTITY-HEADER` in requests to `/msi/token`. The real App Service requires the
+    /// same header.
     identity_header: SecretString,
     /// The received alerts.
     inbox: inbox::Inbox,
@@ -198,8 +199,8 @@ impl Sandbox {
         &self.shared.world
     }
 
-    /// Also serves the identity service of an Azure host, until the sandbox stops. As on real hosts, the service uses
-    /// plain HTTP. The service of a virtual machine is below `/metadata/`, and the service of App Service is at
+    /// Serves the identity service of an Azure host until the sandbox stops. As on real hosts, the service uses plain
+    /// HTTP. The service of a virtual machine is below `/metadata/`, and the service of App Service is at
     /// `/msi/token`.
     ///
     /// # Errors

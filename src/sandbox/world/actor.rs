@@ -81,7 +81,6 @@ impl Actor {
     }
 }
 
-/// Yields once to the executor.
 async fn yield_once() {
     let mut yielded = false;
     poll_fn(|context| {

@@ -244,9 +244,9 @@ impl World {
         self.lock().assertions.authority = Some(base_url.trim_end_matches('/').to_owned());
     }
 
-    /// Sets the longest time that a new secret, certificate or federated credential takes to reach all of Entra's front
-    /// ends. The removal of a secret takes at most the same time. The default is zero. Existing credentials are not
-    /// affected.
+    /// Sets the longest time that a new secret, certificate or federated credential takes to reach all of Entra's
+    /// front ends. The removal of a secret or certificate takes at most the same time. The default is zero. Existing
+    /// credentials are not affected.
     pub fn set_propagation(&self, most: TimeDelta) {
         self.lock().assertions.spread = most;
     }

@@ -254,8 +254,8 @@ impl Inner {
             Some(Distortion::OtherUser) => Some(Owner { user: self.fresh_id().to_string(), ..own.clone() }),
             _ => None,
         };
-        // A stranger's refresh token does not descend from the redeemed token. So a test notices if Perennial saves the
-        // stranger's token by mistake.
+        // If the answer is for another tenant, app or user, its refresh token does not descend from the redeemed
+        // token. So a test notices if Perennial saves this refresh token by mistake.
         let refresh_token = match &stranger {
             Some(stranger) => self.issue(stranger.clone(), issue.mfa, None),
             None => self.issue(issue.owner.clone(), issue.mfa, issue.parent),
@@ -316,15 +316,15 @@ impl Inner {
     }
 }
 
-/// Checks whether a grant's user may redeem the grant in this tenant.
+/// Checks whether this tenant accepts redemptions for the grant's user.
 fn admit(tenant: &Tenant, grant: &GrantRecord) -> Result<(), Refuse> {
     let at_home = tenant.id == grant.owner.tenant;
     let as_partner = tenant.partner.as_ref() == Some(&grant.owner.tenant);
     if at_home || as_partner { Ok(()) } else { Err(Refuse(50034)) }
 }
 
-/// Returns the granted scope: the first requested scope that belongs to a resource. Entra grants all requested scopes
-/// of the first resource.
+/// Returns the granted scope: the first requested scope that belongs to a resource. The real Entra grants all
+/// requested scopes of the first resource.
 pub(super) fn granted(asked: &str) -> Result<String, Refuse> {
     let scope = asked.split_whitespace().find(|scope| !OPENID_SCOPES.contains(scope));
     let scope = scope.unwrap_or(DEFAULT_SCOPE);

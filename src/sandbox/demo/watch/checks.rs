@@ -26,7 +26,7 @@ const BEAT_IS_LATE: TimeDelta = TimeDelta::hours(1);
 
 impl Watch {
     /// Checks promises 2 and 3. The written version must be a successor that a redemption has returned for the right
-    /// user and app. The redeemed version must still be readable.
+    /// tenant, user and app. The redeemed version must still be readable.
     pub(super) fn check_write(&mut self, scene: &Scene<'_>, write: &Write) {
         let (world, partner) = (&scene.stage.world, &scene.stage.partner);
         let grant = world.grant(write.value.expose());
@@ -108,8 +108,8 @@ impl Watch {
         }
     }
 
-    /// Checks promise 9. If a daemon shows the state `current`, the token must have been redeemed within twice
-    /// `prove_every`, and must not have been dead for longer than that.
+    /// Checks promise 9. A daemon must not show the state `current` if the token has been dead for more than twice
+    /// `prove_every`, or was not redeemed in this time.
     fn check_green(&mut self, scene: &Scene<'_>, daemon: &Process) {
         let fresh_for = delta(2 * scene.stage.grant().policy.prove_every) + BEAT_IS_LATE;
         let late = |at: Option<Timestamp>| at.is_none_or(|at| at + fresh_for < scene.now);
@@ -120,8 +120,7 @@ impl Watch {
         });
     }
 
-    /// Runs the checks that need to run only a few times a day. Checks promise 6 against the world's ledger, and
-    /// promises 3 and 8.
+    /// Checks promises 3, 6 and 8. These checks need to run only a few times a day.
     pub(super) fn now_and_then(&mut self, scene: &Scene<'_>) {
         self.count_calls(scene);
         if let Some(newest) = scene.stage.world.newest_version(&scene.stage.partner.refresh_token) {
@@ -179,7 +178,7 @@ impl Watch {
     }
 }
 
-/// Whether a daemon reports no problem. Also true for a daemon that is rotating now.
+/// Whether a daemon reports no problem. A rotation in progress is no problem.
 fn is_well(daemon: &Process, now: Timestamp) -> bool {
     match standing(daemon, now) {
         TokenState::Current => true,
@@ -193,7 +192,7 @@ fn is_well(daemon: &Process, now: Timestamp) -> bool {
     }
 }
 
-/// Whether a daemon holds a successor that the vault has not accepted.
+/// Whether a daemon still holds a successor after a failed save.
 fn holds_successor(daemon: &Process) -> bool {
     let failing = daemon.board().read(|all| all.first().is_some_and(|snapshot| snapshot.failure().is_some()));
     failing && standing(daemon, Timestamp::MIN_UTC) == TokenState::Unsaved

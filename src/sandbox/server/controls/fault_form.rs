@@ -24,7 +24,8 @@ pub(super) struct FaultForm {
     operation: Option<String>,
     /// The object that the fault affects: the name of a secret, the object id of a user, or the client id of an app.
     subject: Option<String>,
-    /// Whether the call fails `before` or `after` its effect. The default is `before`, and `after` for `distort`.
+    /// Whether the call fails `before` or `after` its effect. The default is `after` for `distort`, and `before` for
+    /// the other failures.
     when: Option<String>,
     /// The connection ends without an answer.
     #[serde(default)]

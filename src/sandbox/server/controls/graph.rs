@@ -67,7 +67,7 @@ struct PolicyForm {
     longest_secret: Option<Span>,
     /// The longest validity of a new certificate. The default is no limit.
     longest_certificate: Option<Span>,
-    /// Whether an authority must issue new certificates.
+    /// Whether a certificate authority must issue new certificates.
     #[serde(default)]
     forbids_self_signed: bool,
 }

@@ -1,5 +1,5 @@
-//! Key Vault's answers to requests that the sandbox does not serve: other paths and methods, and deleted certificates
-//! (docs/azure-facts.md F224).
+//! Key Vault's answers to requests that the sandbox does not serve: requests with other paths or methods, or for
+//! deleted certificates (docs/azure-facts.md F224).
 
 use axum::http::Method;
 

@@ -44,7 +44,7 @@ impl Actor {
 }
 
 impl Actor {
-    /// Reads the list of an app's certificates, and replaces the list with a changed one.
+    /// Reads the list of an app's certificates, applies `change`, and writes the list back.
     async fn replace_keys(
         &self,
         token: &AccessToken,
