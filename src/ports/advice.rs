@@ -29,6 +29,8 @@ pub enum Advice {
     AssignUser,
     /// Sign in with an account of the configured tenant, or correct the tenant in the configuration.
     AccountOrTenant,
+    /// Sign in with a work account of the configured tenant.
+    WorkAccount,
     /// Change a conditional access policy.
     Policy,
     /// Change the tenant restrictions that a proxy sets.
@@ -114,6 +116,7 @@ impl Advice {
             | Self::StartAgain
             | Self::StoredValue
             | Self::AccountOrTenant
+            | Self::WorkAccount
             | Self::EnableAccount
             | Self::UnblockAccount
             | Self::RedirectUri

@@ -93,7 +93,9 @@ impl ErrorBody {
             _ if codes(&description, &members).next().is_some() => {
                 Some(Self { description, members, ..Self::default() })
             }
-            _ => None,
+            _ => Self::of_text(
+                members.values().filter_map(Value::as_str).collect::<Vec<_>>().join(" ").as_bytes(),
+            ),
         }
     }
 

@@ -324,6 +324,7 @@ fn an_error_in_another_form_is_diagnosed_but_condemns_nothing() {
         (400, r#"{"error_codes":[700082]}"#.into()),
         (400, r#"{"error_uri":"https://login.microsoftonline.com/error?code=700082"}"#.into()),
         (400, "AADSTS700082: The token".into()),
+        (400, r#"{"Error":"invalid_grant","ErrorDescription":"AADSTS700082: The token"}"#.into()),
         (400, "\"AADSTS700082: The token\"".into()),
         (400, "<html><title>Error</title><p>AADSTS700082: The token</p>".into()),
         (502, usual[..60].to_owned()),

@@ -102,6 +102,11 @@ impl<'a> Subject<'a> {
         matches!(self.place, CredentialPlace::Vault { .. })
     }
 
+    /// Whether Entra rejected a managed identity. The configuration names no tenant for such an identity.
+    pub(super) fn is_managed_identity(&self) -> bool {
+        self.is_of_vault() && self.tenant.is_empty()
+    }
+
     /// Whether another issuer issues the assertion with which the app authenticates.
     pub(super) fn has_foreign_assertion(&self) -> bool {
         match self.place {

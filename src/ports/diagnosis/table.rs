@@ -43,6 +43,7 @@ const OLDER: &[(u32, &str, u32)] = &[
     (CREDENTIALS, "'client_assertion' or 'client_secret'", 7_000_218),
     (90014, "client_secret or client_assertion", 7_000_218),
     (90014, "'client_assertion' or 'client_secret'", 7_000_218),
+    (70000, "abuse mode", 50053),
     (50012, "not within its valid time range", 700_024),
     (50012, "assertion", 700_027),
 ];
@@ -173,7 +174,7 @@ pub const ROWS: &[Row] = &[
     operator(
         &[90027, 500_201, 500_207, 500_208],
         K::WrongIdentity,
-        A::AccountOrTenant,
+        A::WorkAccount,
         "personal account instead of a work account",
     ),
     operator(&[50105], K::PolicyBlocked, A::AssignUser, "user not assigned to the app"),
@@ -211,6 +212,12 @@ pub const ROWS: &[Row] = &[
         "blocked by a cross-tenant access policy",
     ),
     operator(
+        &[1_000_104],
+        K::PolicyBlocked,
+        A::CrossTenantAccess,
+        "guest whose home tenant does not allow this cloud",
+    ),
+    operator(
         &[20001, 20012, 20033, 40009, 40015, 90123],
         K::PolicyBlocked,
         A::IdentityProvider,
@@ -238,7 +245,7 @@ pub const ROWS: &[Row] = &[
     operator(&[7_000_218], K::AppCredentialRefused, A::NoClientSecret, "no client secret sent"),
     operator(&[700_025], K::AppCredentialRefused, A::AppPlatform, "app is a public client"),
     operator(
-        &[50013, 50027, 50048, 700_021, 700_027, 700_030, 900_384, 1_000_502, 7_000_214],
+        &[50013, 50027, 50048, 700_021, 700_027, 700_030, 900_384, 1_000_502, 7_000_213, 7_000_214],
         K::AppCredentialRefused,
         A::Assertion,
         "client assertion not accepted",
@@ -255,7 +262,8 @@ pub const ROWS: &[Row] = &[
     ),
     // The app is missing, disabled or not the app of the token.
     operator(&[700_011, 700_016, 700_038], K::AppCredentialRefused, A::AppId, "no such app in this tenant"),
-    operator(&[70001, 1_000_031, 7_000_112], K::AppCredentialRefused, A::EnableApp, "app disabled"),
+    operator(&[70001, 7_000_112], K::AppCredentialRefused, A::EnableApp, "app disabled"),
+    operator(&[1_000_031], K::AppCredentialRefused, A::EnableApp, "app not accessible in this tenant"),
     operator(
         &[900_491, 7_000_229],
         K::AppCredentialRefused,
@@ -293,7 +301,7 @@ pub const ROWS: &[Row] = &[
         "app needs the address of its own tenant",
     ),
     operator(
-        &[50049, 90038, 90043, 90044, 90051, 900_382, 900_432, 900_433, 900_439, 1_000_104],
+        &[50049, 90038, 90043, 90044, 90051, 900_382, 900_432, 900_433, 900_439],
         K::AppMisconfigured,
         A::Cloud,
         "tenant is in another cloud",
@@ -325,8 +333,8 @@ pub const ROWS: &[Row] = &[
     ),
     operator(
         &[
-            50050, 50147, 50148, 70003, 70005, 70007, 90004, 90005, 90007, 90013, 90014, 90015, 90023, 90100,
-            90101, 90102, 90107, 90117, 90121, 501_481, 501_491, 900_144,
+            50050, 50147, 50148, 70003, 70005, 70007, 90004, 90005, 90007, 90013, 90015, 90023, 90100, 90101,
+            90102, 90107, 90117, 90121, 165_900, 501_481, 501_491,
         ],
         K::AppMisconfigured,
         A::Request,
@@ -339,6 +347,12 @@ pub const ROWS: &[Row] = &[
         K::AppMisconfigured,
         A::ChangedByProxy,
         "request changed on its way",
+    ),
+    operator(
+        &[90014, 900_144],
+        K::AppMisconfigured,
+        A::ChangedByProxy,
+        "part of the request missing on arrival",
     ),
     operator(&[1_002_016], K::AppMisconfigured, A::ChangedByProxy, "outdated TLS version on the way"),
     // The failure is usually temporary.

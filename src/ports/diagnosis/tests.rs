@@ -199,6 +199,7 @@ fn the_text_of_an_older_number_decides() {
         (50012, "Client assertion is not within its valid time range.", Some(700_024)),
         (50012, "Client assertion contains an invalid signature.", Some(700_027)),
         (50012, "Invalid client secret is provided.", None),
+        (70000, "User account is found to be in service abuse mode.", Some(50053)),
         (700_016, "was not found in the directory", None),
     ] {
         assert_eq!(newer(code, text), newer_code, "{code} {text}");

@@ -5,12 +5,16 @@
 //! condition. So each text names the object to change, and each command contains its dates and sets its variables. No
 //! command has a secret in its argument list.
 
+mod tenants;
 mod waits;
 
 use super::network::{intercepted, network};
 use super::subject::{CredentialPlace, LoginMethod, Subject};
 use crate::ports::advice::Advice;
 use crate::token::managed::typed;
+
+/// The app id of Partner Center in every tenant.
+const PARTNER_CENTER: &str = "fa3d9a0c-3fb0-42cc-9193-47c7ecd2edbd";
 
 impl Subject<'_> {
     fn sign_in(&self) -> String {
@@ -92,11 +96,40 @@ impl Subject<'_> {
         let (scope, tenant) = (self.scope, self.in_tenant());
         match self.place {
             CredentialPlace::App { .. } => format!(
-                "enable the resource of scope {scope} in {tenant} if it is disabled or missing (Entra admin center, Enterprise applications, filter Application type = All applications), or renew the tenant's lapsed subscription; if this tenant is not the partner tenant, correct {}",
+                "enable the resource of scope {scope} in {tenant} if it is disabled (Entra admin center, Enterprise applications, filter Application type = All applications); if it is missing, create it (for Partner Center: `az ad sp create --id {PARTNER_CENTER}`); or renew the tenant's lapsed subscription; if this tenant is not the partner tenant, correct {}",
                 self.tenant_key()
             ),
             CredentialPlace::Vault { .. } => format!(
                 "enable Azure Key Vault's service principal in {tenant}: `az ad sp update --id cfa8b339-82a2-471a-a3c9-0fc0be7a4093 --set accountEnabled=true`; if it is enabled, check whether the tenant's Azure subscription has lapsed, and set name of [cloud] to the cloud of the vault"
+            ),
+        }
+    }
+
+    /// Says what to do about a managed identity, which has no app registration. `None` if the usual text is right.
+    fn managed_identity(&self, advice: Advice) -> Option<String> {
+        match advice {
+            Advice::EnableApp => Some(
+                "enable this host's managed identity: Entra admin center, Enterprise applications, filter Application type = Managed identities; its name is in the Azure portal, the host's page, Identity"
+                    .to_owned(),
+            ),
+            Advice::Throttled
+            | Advice::Outage
+            | Advice::Intercepted
+            | Advice::Network(_)
+            | Advice::LookUp
+            | Advice::Support
+            | Advice::ChangedByProxy
+            | Advice::Request
+            | Advice::Cloud
+            | Advice::Clock
+            | Advice::Resource => None,
+            Advice::Policy | Advice::Risk => {
+                let words = advice.words(self);
+                Some(words.replace(&format!("app {}", self.client_id), "this identity"))
+            }
+            _ => Some(
+                "check that this host's managed identity still exists: Azure portal, the host's page, Identity; if it was deleted, assign an identity again, give it the role at the vault, and set client_id of [vault] to its client id if it is user-assigned"
+                    .to_owned(),
             ),
         }
     }
@@ -140,45 +173,14 @@ impl Subject<'_> {
                 self.client_id
             );
         }
+        let then = match self.way {
+            LoginMethod::Stored | LoginMethod::Import => "if the error returns, sign in",
+            LoginMethod::Code | LoginMethod::DeviceCode => "then start the sign-in again",
+        };
         format!(
-            "set {key} (now {tenant}) to the id of the partner tenant (Entra admin center, Overview, Tenant ID) and set name of [cloud] to the cloud of this tenant; if the error returns, sign in: {}",
+            "set {key} (now {tenant}) to the id of the partner tenant (Entra admin center, Overview, Tenant ID) and set name of [cloud] to the cloud of this tenant; {then}: {}",
             self.login()
         )
-    }
-
-    /// Says who can allow the access of a user of another tenant or identity provider.
-    fn access_between_tenants(&self, advice: Advice) -> String {
-        let Self { name, tenant, authority, .. } = *self;
-        match advice {
-            Advice::TenantRestrictions => format!(
-                "add tenant {tenant} to the header Restrict-Access-To-Tenants that the proxy sends (tenant restrictions), or let this host reach {authority} without this proxy"
-            ),
-            Advice::CrossTenantAccess => format!(
-                "allow this app and user in the cross-tenant access settings (Entra admin center, External Identities): outbound in the user's home tenant, inbound in tenant {tenant}; or sign in with a member account of tenant {tenant}: `perennial login {name} --replace-user`"
-            ),
-            _ => format!(
-                "find the failed sign-in in {}; have the administrator of the user's identity provider fix the error that the log names",
-                self.sign_in_logs()
-            ),
-        }
-    }
-
-    /// Says what to change in the tenant or in the app registration.
-    fn registration(&self, advice: Advice) -> String {
-        let Self { tenant, client_id: app, .. } = *self;
-        match advice {
-            Advice::BlockedTenant => format!(
-                "tenant {tenant} was blocked for inactivity or deleted: have its administrator reactivate it (https://aka.ms/TenantLifecycle), or correct {}",
-                self.tenant_key()
-            ),
-            Advice::AccountTypes => format!(
-                "allow work accounts for app {app}: Entra admin center, App registrations, {app}, Authentication, Supported account types; or correct {}",
-                self.client_id_key()
-            ),
-            _ => format!(
-                "set acceptMappedClaims to true in the manifest of app {app} (Entra admin center, App registrations, {app}, Manifest), or remove the claims mapping policy of the app"
-            ),
-        }
     }
 
     fn compare_app_id(&self) -> String {
@@ -257,7 +259,8 @@ impl Subject<'_> {
 impl Advice {
     /// The action text for this advice and subject.
     pub fn text(self, of: &Subject<'_>) -> String {
-        let words = self.words(of);
+        let words = if of.is_managed_identity() { of.managed_identity(self) } else { None };
+        let words = of.then_again(words.unwrap_or_else(|| self.words(of)));
         let text = match (self, of.page_of_unknown()) {
             (Self::LookUp | Self::Throttled | Self::Outage | Self::Intercepted | Self::Network(_), _)
             | (_, None) => words,
@@ -296,6 +299,9 @@ impl Advice {
                 "compare {} ({tenant}) with the user's own tenant; if the account was deleted, restore it (Entra admin center, Users, Deleted users, within 30 days); if the account is the wrong account or a guest in this tenant, sign in with a member account: `perennial login {name} --replace-user`",
                 of.tenant_key()
             ),
+            Self::WorkAccount => format!(
+                "sign in with a work account of tenant {tenant}: `perennial login {name} --replace-user`"
+            ),
             Self::Policy => of.policy(),
             Self::TenantRestrictions | Self::CrossTenantAccess | Self::IdentityProvider => {
                 of.access_between_tenants(self)
@@ -320,17 +326,16 @@ impl Advice {
             Self::ClientSecret => of.new_credential(),
             Self::NoClientSecret => of.no_client_secret(),
             Self::AppId => of.compare_app_id(),
-            Self::EnableApp => {
-                format!(
-                    "enable the app: `az ad sp update --id {app} --set accountEnabled=true`, in tenant {tenant}"
-                )
-            }
+            Self::EnableApp => of.enable_app(),
             Self::ServicePrincipal => format!(
                 "create the app's service principal in tenant {tenant}: `az ad sp create --id {app}`, or have an administrator consent there: {}",
                 of.consent_page()
             ),
             Self::AppPlatform | Self::RedirectAsWeb | Self::RedirectUri => of.redirect_uri(self),
-            Self::Assertion if of.has_foreign_assertion() => of.federated_credential(),
+            Self::Assertion if of.has_foreign_assertion() => format!(
+                "check that the issuer signs the assertion with a valid key or certificate; {}",
+                of.federated_credential()
+            ),
             Self::Assertion => {
                 format!("{}; a new certificate can take 15 minutes to take effect", of.register_certificate())
             }

@@ -43,6 +43,15 @@ impl Subject<'_> {
         }
     }
 
+    /// Adds that a person must start the sign-in again, if the text does not say so.
+    pub(super) fn then_again(&self, words: String) -> String {
+        let is_sign_in = matches!(self.way, LoginMethod::Code | LoginMethod::DeviceCode);
+        if !is_sign_in || words.contains("perennial login") {
+            return words;
+        }
+        format!("{words}; then start the sign-in again: {}", self.login())
+    }
+
     /// Entra's page about an AADSTS number.
     pub(super) fn page_of(&self, code: u32) -> String {
         format!("{}/error?code={code}", self.entra())

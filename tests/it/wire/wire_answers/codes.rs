@@ -75,7 +75,7 @@ const TABLE: &[Codes] = &[
     (&[50147, 50148, 501_481, 501_491], ANY, Remedy::Operator, Kind::AppMisconfigured),
     (&[5_000_224, 5_000_225], GRANT, Remedy::Operator, Kind::AppMisconfigured),
     (
-        &[90010, 90124, 90130, 900_021, 9_002_332, 90043, 90051, 900_433, 1_000_104],
+        &[90010, 90124, 90130, 900_021, 9_002_332, 90043, 90051, 900_433],
         REQUEST,
         Remedy::Operator,
         Kind::AppMisconfigured,
@@ -90,7 +90,7 @@ const TABLE: &[Codes] = &[
     (&[90008, 90093, 650_051], GRANT, Remedy::Operator, Kind::PolicyBlocked),
     (&[500_341, 16003, 50178, 500_201, 500_208, 90027], GRANT, Remedy::Operator, Kind::WrongIdentity),
     (&[500_571], GRANT, Remedy::Operator, Kind::AccountDisabled),
-    (&[50002, 50021, 50127, 90123, 54000, 501_051], GRANT, Remedy::Operator, Kind::PolicyBlocked),
+    (&[50002, 50021, 50127, 90123, 54000, 501_051, 1_000_104], GRANT, Remedy::Operator, Kind::PolicyBlocked),
     (&[500_121], GRANT, Remedy::Login, Kind::MfaRequired),
     (&[50129, 50187, 70044, 700_081], GRANT, Remedy::Login, Kind::LoginRequired),
     // A proxy changed the request.
