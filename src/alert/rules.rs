@@ -128,7 +128,8 @@ pub struct SinkState {
     pending: BTreeMap<Uuid, Timestamp>,
     /// Incidents that this process has already reported.
     known: BTreeSet<Uuid>,
-    /// For each incident that was reported or that ended recently: the times of its recent ends.
+    /// An incident can begin and end repeatedly. For each incident that was reported or has ended recently: when it
+    /// ended.
     flaps: BTreeMap<Uuid, Flaps>,
     /// The indices of the tokens that are no longer searched for incidents of the previous process.
     settled: BTreeSet<usize>,

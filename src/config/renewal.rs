@@ -89,10 +89,10 @@ fn is_renewable(section: &Section<'_>, credential: &CredentialSource) -> Checked
         | CredentialSource::Certificate(Source::Secret(_))
         | CredentialSource::VaultKey(_) => return Ok(()),
         CredentialSource::Secret(Source::File(_) | Source::Env(_) | Source::Credential(_)) => {
-            "needs a client secret in a vault, where the new secret is stored: client_secret = { secret = \"name\" }"
+            "needs a client secret in a vault, such as client_secret = { secret = \"name\" }, because a renewal stores the new secret there"
         }
         CredentialSource::Certificate(Source::File(_) | Source::Env(_) | Source::Credential(_)) => {
-            "needs a certificate in a vault, where the new version is created: client_certificate = { key = \"name\" }; without `renew`, Perennial only warns before the certificate expires"
+            "needs a certificate in a vault, such as client_certificate = { key = \"name\" }, because a renewal creates the new version there; without `renew`, Perennial only warns before the certificate expires"
         }
         CredentialSource::ManagedIdentity(_) | CredentialSource::Assertion(_) => {
             "is only for client secrets and certificates: remove `renew`, since Perennial cannot renew an assertion"

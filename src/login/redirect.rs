@@ -13,7 +13,7 @@ use crate::ports::oauth_error;
 use crate::ports::oauth_error::OAuthError;
 use crate::process::text;
 
-/// The maximum size of a redirect. Authorization codes have one to two thousand characters.
+/// The maximum size of a redirect. Authorization codes have 1,000 to 2,000 characters.
 pub const MAX_BYTES: usize = 16 * 1024;
 
 /// The response to an authorization request.

@@ -1,7 +1,7 @@
 //! URLs that Perennial may contact, and the root certificates that it trusts.
 //!
-//! This module owns the types `BaseUrl` and `TargetUrl`. The TLS rules are checked once, when a URL is parsed. So
-//! Perennial may contact every URL of these two types.
+//! This module owns the types `BaseUrl` and `TargetUrl`. The TLS rules are checked once, when a URL is parsed. So a
+//! value of these two types is always a URL that Perennial may contact.
 
 use std::fmt;
 use std::net::IpAddr;

@@ -138,7 +138,7 @@ impl CertificateState {
         }
         trial.since = up;
         let summary = format!(
-            "after an hour, Entra still accepts version {} of the certificate only sometimes or never; the previous version stays in use",
+            "for an hour, Entra has rejected all or some of the tries with version {} of the certificate; the previous version stays in use",
             trial.version
         );
         self.health.failed(Part::Renewing, failure(Remedy::Operator, summary), now, up);

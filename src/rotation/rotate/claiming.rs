@@ -23,8 +23,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     /// vault. Then marks the version, and checks that no other process has marked the same version. If the answer to an
     /// earlier redemption was lost, returns the mark of that redemption.
     ///
-    /// A stop waits until the claim has ended. Otherwise a mark could stay in the vault, and the next process would
-    /// have to wait until this mark expires.
+    /// When the process stops, it waits until the claim has ended. Otherwise a mark could stay in the vault, and the
+    /// next process would have to wait until this mark expires.
     pub(super) async fn claim(
         &self,
         state: &mut State,
@@ -69,8 +69,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Whether the tags show no other process that redeems this version. The caller calls this function first, before
-    /// it reads the app's credential.
+    /// Fails if the tags show that another process redeems this version. The caller checks this before it reads the
+    /// app's credential.
     pub(super) fn may_be_claimed(&self, state: &mut State, version: &Version) -> Result<(), Failure> {
         if !self.grant.strict {
             return Ok(());
@@ -115,8 +115,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         (updated.map_err(|error| self.unwritable(state, &error)), true)
     }
 
-    /// Renews the mark on a redeemed version while this process holds the version's successor. The caller has just read
-    /// `version`.
+    /// Renews the mark on a redeemed version while this process holds the version's successor. `version` is the newest
+    /// version, as the caller has just read it.
     pub(super) async fn renew_mark(&self, state: &mut State, version: &Version, attempt: &mut Attempt) {
         let now = self.clock.now();
         let is_spent = state.holds_only_copy()

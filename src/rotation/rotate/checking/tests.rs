@@ -189,7 +189,7 @@ async fn a_right_to_save_is_news_and_its_trial_counts_its_own_calls() {
     let forbidden = || VaultError::Forbidden(crate::ports::Forbidden::Policy { caller: None });
     let failure = Failure::new(Kind::VaultRefused, Remedy::Operator, FailureSubject::Saving, "x");
     lab.state = failed(lab.state, failure, start(), 1);
-    // The limit of vault calls does not count the first read of this check, so such checks may cost 3,000 calls a day.
+    // The limit of vault calls does not count the first read of a check.
     let check = async |lab: &mut Lab<'_>| {
         let now = lab.rotator.clock.now();
         let stepped = lab.rotator.check_vault(lab.state.clone()).await;

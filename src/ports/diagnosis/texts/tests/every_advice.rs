@@ -1,6 +1,7 @@
 //! Rules that the text of every advice obeys.
 
 use super::*;
+use crate::ports::diagnosis::ROWS;
 
 const ALL: &[Advice] = &[
     Advice::SignIn,
@@ -102,7 +103,7 @@ fn an_unknown_number_is_always_looked_up() {
     }
     assert!(text(Advice::SignIn).starts_with("sign in again"));
     assert!(text(Advice::ClientSecret).starts_with("look the code up: "));
-    let known = Trace::of(50173);
+    let known = Trace::of(ROWS[0].codes[0]);
     assert!(!Advice::SignIn.text(&Subject { trace: &known, ..subject(of_app(&secret)) }).contains("/error"));
     // A failure without an AADSTS number has the HTTP status as its number.
     let status = Trace::of(407);
