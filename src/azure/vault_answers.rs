@@ -114,10 +114,6 @@ pub fn refused(answer: &RefusedCall<'_>) -> VaultError {
     let inner = error.innererror.and_then(|inner| inner.code).filter(|code| !code.is_empty());
     let code = inner.or(error.code).unwrap_or_default();
     match status {
-        // Key Vault cannot verify tokens for a moment. Another of its servers accepts the same token.
-        401 if akv_in(&message) == Some(NO_SIGNING_KEY) => {
-            VaultError::Unavailable { status: 500, retry_after }
-        }
         401 => VaultError::Unauthorized { akv: akv_in(&message) },
         400 if code.starts_with("ForbiddenBy") => forbidden(&code, &message, answer.network_info),
         403 => forbidden(&code, &message, answer.network_info),
@@ -137,9 +133,7 @@ fn forbidden(code: &str, message: &str, network_info: Option<&str>) -> VaultErro
     let caller = caller_in(message);
     VaultError::Forbidden(match code {
         "SecretDisabled" => return VaultError::Disabled,
-        _ if says(message, READ_ONLY) => {
-            return VaultError::Unavailable { status: 503, retry_after: None };
-        }
+        _ if says(message, READ_ONLY) => Forbidden::ReadOnly,
         _ if code == "SecretManagedByKeyVault" || says(message, MANAGED) || says(message, OF_CERTIFICATE) => {
             Forbidden::OfCertificate
         }
@@ -163,9 +157,6 @@ fn forbidden(code: &str, message: &str, network_info: Option<&str>) -> VaultErro
         _ => Forbidden::Other { code: word(code) },
     })
 }
-
-/// The number of a 401 answer if Key Vault does not find the key that signed the token.
-const NO_SIGNING_KEY: u32 = 10046;
 
 /// Fixed phrases in Key Vault's messages, for answers without an inner code (docs/azure-facts.md F214). A message must
 /// contain every part of a phrase.

@@ -35,6 +35,8 @@ pub enum Forbidden {
     },
     /// The vault accepts connections only through private endpoints.
     Connection,
+    /// The vault is read-only during a failover.
+    ReadOnly,
     /// The vault's network security perimeter blocks this host.
     Perimeter,
     /// A deny assignment forbids the access. No role assignment can allow the access.
@@ -127,11 +129,16 @@ fn unavailable_text(status: u16) -> String {
     }
 }
 
+/// Key Vault's number if one of its servers does not know the key that signed the token. A moment later, Key Vault
+/// accepts the same token (docs/azure-facts.md F214).
+const NO_SIGNING_KEY: u32 = 10046;
+
 /// Describes Key Vault's error numbers for HTTP status 401 (docs/azure-facts.md F214).
 fn unauthorized_text(akv: Option<u32>) -> String {
     match akv {
         Some(akv @ 10022) => format!("AKV{akv}: it is for another audience"),
         Some(akv @ 10032) => format!("AKV{akv}: it is from a tenant other than the vault's"),
+        Some(akv @ NO_SIGNING_KEY) => format!("AKV{akv}: Key Vault does not find the key that signed it"),
         Some(akv @ 10000) => format!("AKV{akv}: no token arrived"),
         Some(akv) => format!("AKV{akv}"),
         None => "status 401".to_owned(),
@@ -150,6 +157,7 @@ fn forbidden_text(why: &Forbidden) -> String {
             "the vault's firewall does not allow this host's address".into()
         }
         Forbidden::Connection => "the vault accepts connections from private endpoints only".into(),
+        Forbidden::ReadOnly => "the vault is read-only during a failover".into(),
         Forbidden::Perimeter => "the vault's network security perimeter does not allow this host".into(),
         Forbidden::Denied => "a deny assignment forbids this access".into(),
         Forbidden::OfCertificate => "this secret belongs to a certificate of the vault".into(),
@@ -182,7 +190,10 @@ impl VaultError {
             // If DNS does not know the vault's name, the vault may not exist. So a person must act (docs/azure-facts.md
             // F215).
             Self::Unreachable(NoResponse::NameUnknown) => plain(Kind::VaultUnreachable, Remedy::Operator),
-            Self::Unreachable(_) | Self::NotUnderstood => plain(Kind::VaultUnreachable, Remedy::Retry),
+            Self::Unreachable(_)
+            | Self::NotUnderstood
+            | Self::Unauthorized { akv: Some(NO_SIGNING_KEY) }
+            | Self::Forbidden(Forbidden::ReadOnly) => plain(Kind::VaultUnreachable, Remedy::Retry),
             Self::Unavailable { status, retry_after } => Failure {
                 retry_after: *retry_after,
                 trace: Trace::of(u32::from(*status)),

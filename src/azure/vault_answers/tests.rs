@@ -117,10 +117,13 @@ fn rejections_are_classified_by_status_then_inner_code_then_code() {
 /// These answers need another action than a role or an access policy.
 #[test]
 fn a_rejection_that_no_role_ends_is_told_apart() {
-    let unavailable = |status| VaultError::Unavailable { status, retry_after: None };
     let forbidden = VaultError::Forbidden;
     for (status, body, means) in [
-        (401, error("Unauthorized", "", "AKV10046: Unable to resolve the key"), unavailable(500)),
+        (
+            401,
+            error("Unauthorized", "", "AKV10046: Unable to resolve the key"),
+            VaultError::Unauthorized { akv: Some(10046) },
+        ),
         (400, error("ForbiddenByNsp", "", "x"), forbidden(Forbidden::Perimeter)),
         (403, error("Forbidden", "ForbiddenByNsp", "x"), forbidden(Forbidden::Perimeter)),
         (403, error("Forbidden", "", "Forbidden by NSP policy."), forbidden(Forbidden::Perimeter)),
@@ -134,7 +137,7 @@ fn a_rejection_that_no_role_ends_is_told_apart() {
             ),
             forbidden(Forbidden::OfCertificate),
         ),
-        (403, error("Forbidden", "", "the vault is in read-only mode."), unavailable(503)),
+        (403, error("Forbidden", "", "the vault is in read-only mode."), forbidden(Forbidden::ReadOnly)),
         (
             403,
             error("Forbidden", "", "Access denied. Caller was not found on any access policy."),

@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Forbidden, VaultError};
+use super::{Forbidden, NO_SIGNING_KEY, VaultError};
 use crate::ports::{SecretRole, diagnosis};
 use crate::token::secret::SecretAddress;
 
@@ -13,6 +13,7 @@ impl VaultError {
         let (name, vault) = (at.name.as_str(), at.vault_name());
         let object = if asked.is_certificate() { "certificate" } else { "secret" };
         Some(match self {
+            Self::Unauthorized { akv: Some(NO_SIGNING_KEY) } => wait(&at.vault),
             Self::Forbidden(why) => allow(why, asked, at),
             Self::Unreachable(why) => {
                 let way = diagnosis::network(*why, &at.vault, diagnosis::RETRIED);
@@ -25,10 +26,7 @@ impl VaultError {
             Self::Unavailable { status, .. } if diagnosis::is_of_another_server(*status) => {
                 diagnosis::intercepted(&at.vault)
             }
-            Self::Unavailable { .. } => format!(
-                "wait: Perennial retries automatically; if the problem lasts, see https://azure.status.microsoft, and check the proxy between this host and {}",
-                at.vault
-            ),
+            Self::Unavailable { .. } => wait(&at.vault),
             Self::NoIdentity { action: Some(action), .. } => action.clone().into(),
             Self::NoIdentity { transient: true, .. } => {
                 "wait: Perennial retries automatically; if the problem lasts, check this host's identity service, and what else requests tokens from it"
@@ -74,6 +72,12 @@ impl VaultError {
     }
 }
 
+fn wait(vault: &str) -> String {
+    format!(
+        "wait: Perennial retries automatically; if the problem lasts, see https://azure.status.microsoft, and check the proxy between this host and {vault}"
+    )
+}
+
 /// What to do if Key Vault denies access.
 fn allow(why: &Forbidden, asked: SecretRole, at: &SecretAddress) -> String {
     let (name, vault) = (at.name.as_str(), at.vault_name());
@@ -83,6 +87,7 @@ fn allow(why: &Forbidden, asked: SecretRole, at: &SecretAddress) -> String {
             "{}; if the vault uses access policies, set the permissions there",
             give_role(asked, at, None)
         ),
+        Forbidden::ReadOnly => wait(&at.vault),
         Forbidden::Perimeter => format!(
             "add an inbound access rule for this host to the network security perimeter of vault {vault}: Azure portal, Network security perimeters"
         ),

@@ -108,3 +108,19 @@ fn another_server_in_place_of_key_vault_is_named_as_one() {
         assert_eq!(error.to_string().contains("another server"), is_other, "{error}");
     }
 }
+
+/// The summary names Key Vault's own answer, and Perennial tries again soon.
+#[test]
+fn a_fault_of_key_vault_under_another_status_is_retried() {
+    let name = SecretName::parse("pc-token").expect("a name");
+    let at = SecretAddress { vault: "https://contoso.vault.azure.net".into(), name };
+    for (error, named) in [
+        (VaultError::Unauthorized { akv: Some(10046) }, "AKV10046"),
+        (VaultError::Forbidden(Forbidden::ReadOnly), "read-only"),
+    ] {
+        let Failure { kind, remedy, summary, action, .. } = error.failure(SecretRole::Own, &at);
+
+        assert_eq!((kind, remedy), (Kind::VaultUnreachable, Remedy::Retry), "{summary}");
+        assert!(summary.contains(named) && action.unwrap_or_default().starts_with("wait: "), "{summary}");
+    }
+}
