@@ -218,39 +218,46 @@ async fn clear(State(shared): State<Arc<SandboxState>>) -> Json<Value> {
     faults(State(shared)).await
 }
 
-/// The user that a control is about. Without `user`, this is the first partner's user.
+/// The user whose sessions are revoked.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PersonForm {
+struct RevocationForm {
+    /// The user's object id or sign-in name.
+    user: Option<String>,
+}
+
+/// The user who signs in.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SignInForm {
     /// The user's object id or sign-in name.
     user: Option<String>,
     /// Whether the user's sign-ins use MFA from now on.
     mfa: Option<bool>,
 }
 
-impl PersonForm {
-    fn partner(&self, world: &World) -> Result<Partner, (StatusCode, Json<Value>)> {
-        let oid = match &self.user {
-            Some(name) => Some(world.user(name).ok_or_else(|| wrong("there is no such user"))?.oid),
-            None => None,
-        };
-        let partners = world.partners();
-        let found =
-            partners.into_iter().find(|partner| oid.as_ref().is_none_or(|oid| *oid == partner.user_oid));
-        found.ok_or_else(|| wrong("this user has no token in the vault"))
-    }
+/// Finds the partner of a user. Without a user, this is the first partner.
+fn partner_of(user: Option<&str>, world: &World) -> Result<Partner, (StatusCode, Json<Value>)> {
+    let oid = match user {
+        Some(name) => Some(world.user(name).ok_or_else(|| wrong("there is no such user"))?.oid),
+        None => None,
+    };
+    let partners = world.partners();
+    let found = partners.into_iter().find(|partner| oid.as_ref().is_none_or(|oid| *oid == partner.user_oid));
+    found.ok_or_else(|| wrong("this user has no token in the vault"))
 }
 
 async fn revoke(State(shared): State<Arc<SandboxState>>, body: Bytes) -> Reply {
-    let partner = read::<PersonForm>(&body)?.partner(&shared.world)?;
+    let form: RevocationForm = read(&body)?;
+    let partner = partner_of(form.user.as_deref(), &shared.world)?;
     shared.world.revoke_user(&partner.user_oid);
     Ok(Json(json!({"revoked": partner.user_oid})))
 }
 
 async fn sign_in(State(shared): State<Arc<SandboxState>>, body: Bytes) -> Reply {
-    let form: PersonForm = read(&body)?;
+    let form: SignInForm = read(&body)?;
     let world = &shared.world;
-    let partner = form.partner(world)?;
+    let partner = partner_of(form.user.as_deref(), world)?;
     if let Some(mfa) = form.mfa {
         world.set_user_mfa(&partner.user_oid, mfa);
     }

@@ -62,6 +62,7 @@ async fn a_wrong_control_explains_the_expected_form() {
         ("clock", json!({"speed": -1})),
         ("clock", json!({"spede": 1})),
         ("revoke", json!({"user": "nobody@example.com"})),
+        ("revoke", json!({"mfa": false})),
     ] {
         let answer = lab.http.post(lab.url(&format!("/_sandbox/{what}"))).json(&body).send();
         let answer = answer.await.expect("an answer");
