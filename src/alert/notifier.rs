@@ -382,7 +382,7 @@ fn inherit_trouble(board: &StatusBoard) {
 /// Creates a message for a sink that missed messages about conditions which have cleared in the meantime. The message
 /// is needed because only a delivery shows that the sink works again.
 fn works_again(sink: &Sink, here: &Deployment, since: Timestamp) -> Notification {
-    let why = "some messages could not be delivered, and the problems in these messages have ended";
+    let why = "the undelivered messages were about problems that have ended";
     let condition = undeliverable(&sink.name, here, why, (Severity::Warning, since));
     Notification { what: EventKind::Resolved, condition, lasted: None, day: 0 }
 }

@@ -286,7 +286,7 @@ pub(super) fn no_identity(error: &azure_core::Error) -> VaultError {
         Some(SdkError::Unreachable(why)) => refused_by_entra(IssuerError::Unreachable(*why)),
         Some(known @ SdkError::NoAssertion(_)) => advised(
             known.to_string(),
-            "let the user that runs this process read the client assertion or certificate of [vault]; if it can be read, replace it with a valid one",
+            "make the client assertion or certificate of [vault] readable by the user that runs this process; if it is readable, replace it with a valid one",
         ),
         Some(known @ SdkError::OtherAudience) => {
             advised(known.to_string(), "set name of [cloud] to the cloud of the vault")
@@ -297,11 +297,11 @@ pub(super) fn no_identity(error: &azure_core::Error) -> VaultError {
         ),
         Some(known @ SdkError::NoTokenOfHost(_, HostReason::Audience)) => advised(
             known.to_string(),
-            "set name of [cloud] to the cloud of the vault; if it is right, set credential of [vault] to another value",
+            "set name of [cloud] to the cloud of the vault; if name already has this value, set credential of [vault] to another value",
         ),
         Some(known @ SdkError::NoTokenOfHost(_, HostReason::NoHeader)) => advised(
             known.to_string(),
-            "let no proxy change requests to this host's identity service, and restart Perennial, because IDENTITY_HEADER may have changed",
+            "exempt this host's identity service from any proxy that changes requests, and restart Perennial, because IDENTITY_HEADER may have changed",
         ),
         Some(known @ SdkError::NoTokenOfHost(_, HostReason::NoService)) => advised(
             known.to_string(),

@@ -82,7 +82,7 @@ impl Entra {
             .form(form)
             .build()
             .map_err(|_| {
-                IssuerError::NotUnderstood("there is none, because Perennial could not build the request")
+                IssuerError::NotUnderstood("Perennial could not build the request, so none was sent")
             })?;
         exchange(&self.http, &self.calls, (CallTarget::Entra, operation), request)
             .await

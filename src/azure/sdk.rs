@@ -44,7 +44,7 @@ pub(super) enum SdkError {
     #[error("the answer to the token request is too long")]
     TooLong(u16),
     /// The SDK addressed the request to a server that is not this transport's server.
-    #[error("Perennial did not send the token request, because it does not go to the configured server")]
+    #[error("Perennial did not send the token request, because the request is addressed to a server other than the configured one")]
     Astray,
     /// The vault asked for a token with another audience than the audience of this cloud's vaults.
     #[error("the vault requests an access token for another cloud than [cloud] names")]

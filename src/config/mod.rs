@@ -291,7 +291,7 @@ fn merge(
     // The merge cannot fail, because the keys were checked and the variables are text.
     merged
         .map(|merged| merged.cache)
-        .map_err(|_| ConfigProblems::one(path, path.display().to_string(), "cannot be merged with variables"))
+        .map_err(|_| ConfigProblems::one(path, path.display().to_string(), "cannot be merged with the environment variables"))
 }
 
 /// Converts a value of the file into the type of the `config` crate. TOML times become text, as if they were in quotes.

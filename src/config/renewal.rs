@@ -26,7 +26,7 @@ const MOST: TimeDelta = TimeDelta::days(730);
 /// The minimum time between two renewals.
 const APART: TimeDelta = TimeDelta::days(1);
 
-const KNOWN: Wanted = "must be a list of key ids and beginnings of display names: at least one text in quotes, each text with at most 120 characters";
+const KNOWN: Wanted = "must be a list of texts in quotes, at least one; each text is a key id or the beginning of a display name, with at most 120 characters";
 
 /// Parses `renew`. Returns `None` if the key is missing.
 pub(super) fn policy(
@@ -155,7 +155,7 @@ pub(super) fn collisions(apps: &[KeyedApp], problems: &Problems) {
                 ),
             );
         } else if app.renew.is_some() {
-            problems.note(key, format!("is already renewed for {first}: use one [[app]] for both"));
+            problems.note(key, format!("is already renewed for {first}: merge the two [[app]] into one"));
         }
     }
 }

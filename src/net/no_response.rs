@@ -45,7 +45,7 @@ pub enum TlsFault {
     OtherName,
     /// The server uses the certificate of a certificate authority. curl accepts such a certificate if it is trusted,
     /// but rustls always rejects it.
-    #[error("the server uses a certificate authority's own TLS certificate, which is not allowed")]
+    #[error("the server uses a CA certificate as its TLS certificate, which is not allowed")]
     Authority,
     /// According to this host's clock, the certificate has expired or is not valid yet. The clock may be wrong.
     #[error(

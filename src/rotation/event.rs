@@ -147,7 +147,7 @@ impl Event {
             }
             Self::TagsDropped(tags) => {
                 warn!(event = "tags_dropped", %token, tags,
-                    "Key Vault's limit of tags leaves no room for these tags, so the new version lacks them");
+                    "the new version lacks these tags, because Key Vault limits the number of tags");
             }
             Self::RetireFailed(version, reason) => {
                 warn!(event = "retire_failed", %token, %version, reason,

@@ -33,9 +33,9 @@ pub const WATCH_EVERY: TimeDelta = TimeDelta::seconds(65);
 /// Of this many checks of an app's credential, one also reads the token's secret. With [`WATCH_EVERY`], the checks make
 /// 1,396 calls a day. So 104 of the 1,500 calls are left for proofs and saves, including their lists of versions.
 pub const TOKEN_READ_EACH: u32 = 20;
-/// The longest interval of checks. If an app's id and secret are in two vault secrets, each check makes two calls, so
-/// checks are half as frequent.
-const LONGEST_WATCH: TimeDelta = TimeDelta::seconds(2 * 65);
+/// The longest interval of checks. A check of an app makes up to three calls: it reads the id, reads the certificate,
+/// and signs with the key. The interval is [`WATCH_EVERY`] for each call.
+const LONGEST_WATCH: TimeDelta = TimeDelta::seconds(3 * 65);
 /// The interval of save attempts while a person must act. Each attempt makes two calls.
 const SAVE_AGAIN_EVERY: TimeDelta = TimeDelta::seconds(130);
 /// The time after which a rejected version is redeemed again, because an account may have been enabled or a policy may

@@ -30,7 +30,7 @@ impl Layout {
     pub(super) fn remarks(self, listed: &[Listed]) -> Vec<String> {
         let has = |name: &str| listed.iter().any(|secret| secret.name.as_str().eq_ignore_ascii_case(name));
         let missing = [
-            (APP_ID, "store the app's (client) id under this name, or pass --client-id instead of --from"),
+            (APP_ID, "store the app's client id under this name, or pass --client-id instead of --from"),
             (APP_SECRET, "store the app's client secret under this name"),
             (TENANT, "pass --tenant"),
             (REFRESH_TOKEN, "sign in after `init`: `perennial login`"),

@@ -160,7 +160,7 @@ impl LoginSession {
         let (new, dropped) = NewVersion::compose(&answer.refresh_token, lifetime, &provenance);
         if !dropped.is_empty() {
             let text = format!(
-                "The new version has no room for these tags of the old version, so it lacks them: {}",
+                "Perennial dropped these tags of the old version, because the new version has no room for them: {}",
                 dropped.join(", ")
             );
             self.voice.say("tags_dropped", &text);

@@ -81,7 +81,7 @@ pub const GRAPH_ROWS: &[GraphRow] = &[
         P::TooManyCredentials,
         "the app has too many credentials",
     ),
-    row(&["Directory_ConcurrencyViolation"], P::Busy, "another request changes the app now"),
+    row(&["Directory_ConcurrencyViolation"], P::Busy, "another request is changing the app"),
 ];
 
 /// The app, the caller and the service that an action text is about.
@@ -142,7 +142,7 @@ impl GraphProblem {
             Self::NoRegistration => {
                 let elsewhere = match of.identity {
                     RenewIdentity::Vault => {
-                        "; if the vault's identity belongs to another tenant, set identity = \"app\" in `renew`"
+                        "; if the identity of [vault] belongs to another tenant, set identity = \"app\" in `renew`"
                     }
                     RenewIdentity::App => "",
                 };

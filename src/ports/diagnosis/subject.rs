@@ -125,7 +125,7 @@ impl<'a> Subject<'a> {
         match self.place {
             CredentialPlace::App { .. } => format!("`az ad app federated-credential list --id {app}`"),
             CredentialPlace::Vault { .. } => format!(
-                "`az ad app federated-credential list --id {app}` (of a user-assigned identity: `az identity federated-credential list --identity-name NAME --resource-group GROUP`)"
+                "`az ad app federated-credential list --id {app}` (for a user-assigned identity: `az identity federated-credential list --identity-name NAME --resource-group GROUP`)"
             ),
         }
     }

@@ -298,7 +298,7 @@ pub const ROWS: &[Row] = &[
         &[50194, 90010, 90124, 90130, 9_001_023, 9_002_332],
         K::AppMisconfigured,
         A::Tenant,
-        "app needs the address of its own tenant",
+        "app requires a tenant-specific endpoint",
     ),
     operator(
         &[50049, 90038, 90043, 90044, 90051, 900_382, 900_432, 900_433, 900_439],

@@ -60,7 +60,7 @@ impl Subject<'_> {
         let (name, logs) = (self.name, self.sign_in_logs());
         if let CredentialPlace::Vault { .. } = self.place {
             return format!(
-                "find the failed sign-in in {logs}, and change the conditional access policy for workload identities that the log names: allow this host's address, or exclude the service principal of app {}",
+                "find the failed sign-in in {logs}; the log names a conditional access policy for workload identities; change this policy: allow this host's address, or exclude the service principal of app {}",
                 self.client_id
             );
         }
@@ -138,7 +138,7 @@ impl Subject<'_> {
         let Self { client_id: app, tenant, .. } = *self;
         if self.is_of_vault() {
             return format!(
-                "assign app {app} a role of the resource that the failed sign-in names ({}): Entra admin center, Enterprise applications, the resource, Users and groups",
+                "find the failed sign-in in {} and the resource that it names; assign app {app} a role of this resource: Entra admin center, Enterprise applications, the resource, Users and groups",
                 self.sign_in_logs()
             );
         }

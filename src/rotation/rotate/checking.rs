@@ -28,8 +28,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let Some(blocked) = &state.blocked else { return Stepped { state, events: Vec::new() } };
         let (about, checks) = (blocked.failure.about, blocked.checks);
         let (now, id) = (self.clock.now(), rotation_id());
-        // If the app's id and credential are in two vault secrets, a check takes two calls. So such checks are half as
-        // frequent.
+        // If the app's id and credential are in two vault secrets, a check makes two calls. The number of calls a day
+        // stays the same, because such checks are half as frequent.
         let is_credential = matches!(about, FailureSubject::AppCredential | FailureSubject::CredentialSource);
         let mut calls = if is_credential { self.credential_secrets() } else { 1 };
         let changed = match about {

@@ -65,7 +65,7 @@ impl Demo {
             Tone::Plain,
             "people",
             &format!(
-                "Entra recovers. Perennial sent {tries} requests in these {}.",
+                "Entra recovers. Perennial sent {tries} requests in {}.",
                 span(self.now() - began)
             ),
         );
@@ -119,7 +119,7 @@ impl Demo {
         let now = self.now();
         let held = issued_at.is_some_and(|at| at < held_since);
         self.watch.promises.check(Promise::NeverDropped, now, held, || {
-            "the successor that was held is not the one that was saved".into()
+            "the saved successor is not the successor that was held".into()
         });
         if let Some(at) = issued_at.filter(|_| held) {
             let day = (at - self.stage.since).num_days();

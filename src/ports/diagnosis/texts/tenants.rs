@@ -13,7 +13,7 @@ impl Subject<'_> {
                 "add tenant {tenant} to the header Restrict-Access-To-Tenants that the proxy sends (tenant restrictions), or let this host reach {authority} without this proxy"
             ),
             Advice::CrossTenantAccess => format!(
-                "allow this app and user in the cross-tenant access settings (Entra admin center, External Identities): outbound in the user's home tenant, inbound in tenant {tenant}, and for another cloud the Microsoft cloud settings; or sign in with a member account of tenant {tenant}: `perennial login {name} --replace-user`"
+                "allow this app and user in the cross-tenant access settings (Entra admin center, External Identities): outbound in the user's home tenant, inbound in tenant {tenant}; if these tenants are in different clouds, also enable the other cloud in the Microsoft cloud settings; or sign in with a member account of tenant {tenant}: `perennial login {name} --replace-user`"
             ),
             _ => format!(
                 "find the failed sign-in in {}; have the administrator of the user's identity provider fix the error that the log names",
@@ -27,11 +27,11 @@ impl Subject<'_> {
         let Self { tenant, client_id: app, .. } = *self;
         match advice {
             Advice::BlockedTenant => format!(
-                "tenant {tenant} was blocked for inactivity or deleted: have its administrator or Microsoft's support reactivate it (https://aka.ms/TenantLifecycle), or correct {}",
+                "tenant {tenant} was deleted, or blocked for inactivity: have its administrator or Microsoft's support reactivate it (https://aka.ms/TenantLifecycle), or correct {}",
                 self.tenant_key()
             ),
             Advice::AccountTypes => format!(
-                "correct {}; if it is right, allow work accounts for app {app}: `az ad app update --id {app} --sign-in-audience AzureADMyOrg`",
+                "correct {} if it is wrong; otherwise allow work accounts for app {app}: `az ad app update --id {app} --sign-in-audience AzureADMyOrg`",
                 self.client_id_key()
             ),
             _ => format!(

@@ -39,7 +39,7 @@ impl Subject<'_> {
         let again = self.again();
         match self.trace.code {
             Some(code) => format!("look the code up: {}; {again}", self.page_of(code)),
-            None => format!("look the failed sign-in up: {}; {again}", self.sign_in_logs()),
+            None => format!("look up the failed sign-in: {}; {again}", self.sign_in_logs()),
         }
     }
 

@@ -159,25 +159,32 @@ async fn a_credential_that_entra_may_accept_later_is_tried_again() {
     assert!(finds_news(&mut lab).await);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_credential_in_two_secrets_is_checked_half_as_often() {
+#[test]
+fn a_check_that_makes_more_calls_is_made_less_often() {
     let peers = Peers::new();
-    for (id, calls) in
-        [(ConfigValue::Plain("app".into()), 1), (ConfigValue::From(Source::Secret(address("app-secret"))), 2)]
-    {
-        let app = ManagedApp::with_secret(id, Source::Secret(address("app-secret")));
-        let rotator = peers.rotator(|grant| grant.app = app.into());
-        assert_eq!(rotator.credential_secrets(), calls);
-    }
     let local = ManagedApp::with_secret(ConfigValue::Plain("app".into()), Source::Env("SECRET".into()));
-    assert_eq!(
-        peers.rotator(|grant| grant.app = local.clone().into()).credential_secrets(),
-        1,
-        "at least one"
-    );
-    let key = ManagedApp { credential: CredentialSource::VaultKey(address("key")), ..local };
-    let calls = peers.rotator(|grant| grant.app = key.into()).credential_secrets();
-    assert_eq!(calls, 2, "reads the certificate and signs");
+    let id = ConfigValue::From(Source::Secret(address("app-id")));
+    let secret = CredentialSource::Secret(Source::Secret(address("app-secret")));
+    // Perennial reads the certificate of such a key, and then signs with the key.
+    let key = CredentialSource::VaultKey(address("key"));
+    for (app, calls) in [
+        (local.clone(), 1),
+        (ManagedApp { credential: secret.clone(), ..local.clone() }, 1),
+        (ManagedApp { client_id: id.clone(), credential: secret, ..local.clone() }, 2),
+        (ManagedApp { credential: key.clone(), ..local.clone() }, 2),
+        (ManagedApp { client_id: id, credential: key, ..local }, 3),
+    ] {
+        let mut lab = Lab::new(&peers, |grant| grant.app = app.clone().into());
+        let failure = Failure::new(Kind::AppCredentialRefused, Remedy::Operator, FailureSubject::AppCredential, "x");
+        lab.state = failed(lab.state, failure, start(), 1);
+        assert_eq!(lab.rotator.credential_secrets(), calls, "{app:?}");
+
+        // The correction of times keeps the wait that follows such a check.
+        let due_at = start() + WATCH_EVERY * calls;
+        lab.state.blocked.as_mut().expect("blocked").next_check_at = due_at;
+        lab.rotator.timing.correct(&mut lab.state, start());
+        assert_eq!(lab.state.blocked.expect("blocked").next_check_at, due_at, "{app:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -30,7 +30,7 @@ pub(super) fn no_app_id(source: &Source, app: &ManagedApp, name: &str) -> Failur
     let place = local_secret::place(source);
     let summary = format!("{place} must contain the client_id of {name}, but its value is not a GUID");
     let action = format!(
-        "store the app's (client) id in {place}, or correct client_id of {name}: client_id may name the source of {key} by mistake"
+        "store the app's client id in {place}, or correct client_id of {name}, which may name the source of {key} by mistake"
     );
     Failure { action: Some(action.into()), ..unreadable(summary) }
 }
@@ -42,7 +42,7 @@ pub(super) fn no_host_assertion(identity: &str, error: &VaultError) -> Failure {
     };
     let is_transient = matches!(error, VaultError::NoIdentity { transient: true, .. });
     let remedy = if is_transient { Remedy::Retry } else { Remedy::Operator };
-    let summary = format!("no token of managed identity {identity}: {summary}");
+    let summary = format!("managed identity {identity} got no token: {summary}");
     let action = format!(
         "assign the user-assigned managed identity {identity} to this host (Azure portal, the host's page, Identity, User assigned), or correct managed_identity in the configuration"
     );

@@ -37,7 +37,7 @@ impl Watch {
                 && grant.owner.tenant == partner.tenant_id
         });
         self.promises.check(Promise::NeverWorse, write.at, proven, || {
-            "something was written that is no successor of this user's token".into()
+            "the value written is not a successor of this user's token".into()
         });
         let kept = self.check_predecessor(scene, &write.version);
         if scene.second.is_some() {
@@ -54,7 +54,7 @@ impl Watch {
         let from = find(&version.0).and_then(|version| version.tags.get(tag::REDEEMED_FROM));
         let kept = from.and_then(find).is_none_or(|from| from.attributes.enabled);
         self.promises.check(Promise::NeverDropped, scene.now, kept, || {
-            "the version that was redeemed for the newest version can no longer be read".into()
+            "the predecessor of the newest version can no longer be read".into()
         });
         kept
     }
@@ -146,7 +146,7 @@ impl Watch {
             self.promises.check(Promise::Polite, now, calls <= limit * processes, || {
                 let most = limit * processes;
                 format!(
-                    "{calls} calls to {} in a day by {processes} process(es), not {most} at most",
+                    "{calls} calls to {} in a day by {processes} process(es), but the limit is {most}",
                     peer.as_str()
                 )
             });
