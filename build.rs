@@ -1,14 +1,14 @@
 //! Records the origin of the program, for `--version` and `perennial_build_info`: the commit, the compiler, the
 //! target. It records no time and no path, so that the same source gives the same bytes.
 //!
-//! The commit is `PERENNIAL_REVISION` if that is set (a source archive, a container build), else git's for
-//! this directory, else `unknown`.
+//! `PERENNIAL_REVISION` sets the commit for a build without a repository, such as a source archive or a container. If
+//! the variable is not set, git names the commit of this directory. If git fails, the commit is `unknown`.
 
 use std::env;
 use std::path::Path;
 use std::process::Command;
 
-/// The program's inputs. A change outside them does not mark the commit as dirty.
+/// The program's inputs. Changes to other files do not mark the commit as dirty.
 const INPUTS: [&str; 4] = ["build.rs", "Cargo.lock", "Cargo.toml", "src"];
 
 fn main() {
@@ -23,7 +23,8 @@ fn main() {
     for input in INPUTS {
         println!("cargo::rerun-if-changed={input}");
     }
-    // The files that change with a new commit. A missing file would make each build a new one.
+    // A new commit changes one of these files. Missing files are left out, since cargo would rerun this script in every
+    // build.
     let branch = git(&["symbolic-ref", "--quiet", "HEAD"]);
     let names = ["HEAD", "packed-refs"].into_iter().chain(branch.as_deref());
     for file in names.filter_map(|name| git(&["rev-parse", "--git-path", name])) {
@@ -33,8 +34,8 @@ fn main() {
     }
 }
 
-/// The commit, marked if the inputs are modified. An archive unpacked inside another repository does not have
-/// that repository's commit: only its top directory counts.
+/// The commit, with the suffix `-dirty` if the inputs are modified. Returns `None` unless this directory is the top of
+/// its repository, because an archive may be unpacked inside another repository.
 fn checked_out() -> Option<String> {
     let above = git(&["rev-parse", "--show-cdup"])?;
     let commit = git(&["rev-parse", "--short=12", "HEAD"]).filter(|_| above.is_empty())?;
@@ -46,7 +47,7 @@ fn git(arguments: &[&str]) -> Option<String> {
     said("git", &[&["--no-optional-locks"], arguments].concat())
 }
 
-/// A program's output, if it exists and succeeds.
+/// The trimmed output of a program. Returns `None` if the program does not exist or if it fails.
 fn said(program: &str, arguments: &[&str]) -> Option<String> {
     let output =
         Command::new(program).args(arguments).output().ok().filter(|output| output.status.success())?;

@@ -21,13 +21,14 @@ use perennial::token::version::{NewVersion, Provenance, Stored, Version};
 use perennial::token::{AccessToken, RefreshToken};
 use secrecy::ExposeSecret as _;
 
-/// A secret that was sent, or that is stored where it must stay. The seeds put it wherever a peer could.
+/// A secret that Perennial sent, or that must stay where it is stored. The seeds contain it at every place where a peer
+/// could put it.
 pub const CANARY: &str = "0.AXcanary-0123456789_abcdefghij.klmno~pqrst";
 
-/// An app secret that looks like a GUID. A check for the form of an id does not stop it.
+/// An app secret that looks like a GUID, so a check for the form of an id accepts it.
 pub const GUID_CANARY: &str = "c0ffee00-cafe-4bad-8bad-0ddba11feed5";
 
-/// The shortest secret that is searched for in displayed texts.
+/// The length of the shortest secret that the checks search for in displayed texts.
 const TELLING_BYTES: usize = 8;
 
 /// Checks an answer of the token endpoint to a redemption, with status 200.
@@ -112,7 +113,7 @@ pub fn vault_answer(input: &[u8]) {
         assert!(versions.len() < body.len() && link.is_none_or(|link| link.len() < body.len()));
         versions.iter().for_each(successor);
     }
-    // A header is text too. The text after the body's first line stands for the header.
+    // The header is also foreign text. Here, the body's first line stands for the header.
     let network_info =
         body.split(|byte| *byte == b'\n').next().and_then(|line| std::str::from_utf8(line).ok());
     for network_info in [None, network_info] {
@@ -122,7 +123,7 @@ pub fn vault_answer(input: &[u8]) {
     }
 }
 
-/// Checks the value that would overwrite such a version.
+/// Checks the times of a version, and the new version that would follow it.
 fn successor(version: &Version) {
     assert!(version.issued_at() <= version.created && version.signed_in_at() <= version.created);
     let provenance = Provenance {
@@ -163,7 +164,7 @@ pub fn configuration(input: &[u8]) {
     }
 }
 
-/// Whether a key of the text is the canary or contains it.
+/// Whether a key of the text contains the beginning of the canary.
 fn names_a_key(text: &str) -> bool {
     fn within(value: &toml::Value) -> bool {
         match value {

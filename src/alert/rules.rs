@@ -128,8 +128,8 @@ pub struct SinkState {
     pending: BTreeMap<Uuid, Timestamp>,
     /// Incidents that this process has already reported.
     known: BTreeSet<Uuid>,
-    /// An incident can begin and end repeatedly. For each incident that was reported or has ended recently: when it
-    /// ended.
+    /// The recent ends of each incident that was reported or has ended recently. An incident can begin and end
+    /// repeatedly.
     flaps: BTreeMap<Uuid, Flaps>,
     /// The indices of the tokens that are no longer searched for incidents of the previous process.
     settled: BTreeSet<usize>,

@@ -273,12 +273,12 @@ pub(super) fn is_about_identity(error: &azure_core::Error) -> bool {
     false
 }
 
-/// Translates an SDK error about getting a token into a `VaultError` with a text of Perennial.
+/// Translates an SDK error about getting a token into a `VaultError` with Perennial's own text.
 pub(super) fn no_identity(error: &azure_core::Error) -> VaultError {
     match SdkError::in_error(error) {
         Some(SdkError::NoToken(refused)) => refused_by_entra(refused.clone()),
-        // DNS does not know the authority. The authority's name is wrong, or this network cannot resolve the name. In
-        // both cases, a retry does not help.
+        // DNS does not know the authority's name. Either the name is wrong, or this network cannot resolve it. In both
+        // cases, a retry does not help.
         Some(SdkError::Unreachable(NoResponse::NameUnknown)) => advised(
             IssuerError::Unreachable(NoResponse::NameUnknown).to_string(),
             "check DNS on this host, and authority of [cloud]",
@@ -365,7 +365,7 @@ fn subject<'a>(identity: &'a Identity, authority: &'a BaseUrl, trace: &'a Trace)
         tenant: tenant.unwrap_or_default(),
         client_id: client_id.unwrap_or("CLIENT_ID"),
         authority: authority.as_str(),
-        // Later, the caller replaces this word by this deployment's command (`Deployment::typed`).
+        // Later, the caller replaces this word with this deployment's command (`Deployment::typed`).
         command: "perennial",
         scope: "https://vault.azure.net/.default",
         way: LoginMethod::Stored,

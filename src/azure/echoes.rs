@@ -15,7 +15,7 @@ pub(crate) fn echoes(texts: &[&str], secrets: &[&str]) -> bool {
     holds_one_of::<u128>(texts, secrets)
 }
 
-/// Whether one of the texts contains one of the secrets. Outside tests, `Piece` is `u128`, which has room for exactly
+/// Whether one of the texts contains one of the secrets. Outside tests, the type `Piece` is `u128`, whose 16 bytes hold
 /// one piece.
 ///
 /// The search sorts the pieces of the texts, because texts are short. The search does not sort the pieces of the

@@ -42,7 +42,8 @@ const LEAST_LIFETIME: Duration = Duration::from_secs(10 * 60);
 /// (docs/azure-facts.md F105).
 const MOST_LIFETIME: Duration = Duration::from_secs(28 * 60 * 60);
 
-/// The limit for claims challenges and scopes, which have a few hundred bytes.
+/// The maximum size in bytes of a text that is kept from an answer, such as a claims challenge or a scope. Such texts
+/// usually have a few hundred bytes.
 const MAX_TEXT_BYTES: usize = 2048;
 
 /// The client of Entra's token endpoint.

@@ -44,9 +44,11 @@ pub(super) enum SdkError {
     #[error("the answer to the token request is too long")]
     TooLong(u16),
     /// The SDK addressed the request to a server that is not this transport's server.
-    #[error("Perennial did not send the token request, because the request is addressed to a server other than the configured one")]
+    #[error(
+        "Perennial did not send the token request, because the request is addressed to a server other than the configured one"
+    )]
     Astray,
-    /// The vault asked for a token with another audience than the audience of this cloud's vaults.
+    /// The vault asked for a token whose audience is not the audience of this cloud's vaults.
     #[error("the vault requests an access token for another cloud than [cloud] names")]
     OtherAudience,
     /// Entra rejected the token request. The variant contains the parsed error, because the SDK loses the codes if the
@@ -234,9 +236,9 @@ impl HttpClient for CountingTransport {
         if matches!(answer, Err(SdkError::Unreachable(NoResponse::Tls(_)))) {
             self.http.distrust();
         }
-        // The SDK repeats requests that fail with a connection error, and no setting prevents this. For managed
-        // identities, the SDK repeats requests for more than a minute. The loop of each token does all retries, so this
-        // error gets another kind.
+        // The SDK repeats a request for a managed identity's token after an error of the kind `Io`, for more than a
+        // minute. No setting prevents these retries. The loop of each token does all retries, so the error gets another
+        // kind.
         let kind = if self.peer == CallTarget::IdentityHost { ErrorKind::Credential } else { ErrorKind::Io };
         answer.map_err(|error| error.into_sdk(kind))
     }
@@ -296,7 +298,7 @@ fn outcome(answer: &Result<AsyncRawResponse, SdkError>) -> Result<u16, NoRespons
 mod tests {
     use super::*;
 
-    /// The status alone does not tell these causes apart. Each needs another action.
+    /// The status alone does not tell these causes apart. Each cause needs a different action.
     #[test]
     fn the_body_of_a_hosts_identity_service_names_the_reason() {
         for (body, reason) in [

@@ -102,7 +102,7 @@ impl AzureClients {
     }
 
     /// Builds the clients for an interactive command. If the configuration and the environment name no identity, and
-    /// this machine is no virtual machine in Azure, the command authenticates with the Azure CLI. A daemon must not
+    /// this machine is not a virtual machine in Azure, the command authenticates with the Azure CLI. A daemon must not
     /// depend on a user's sign-in, so it uses `new`.
     ///
     /// # Errors
@@ -120,7 +120,7 @@ impl AzureClients {
         Outbound { http: self.http.clone(), calls: self.calls.clone() }
     }
 
-    /// Returns the client of the vaults, for commands that need them before a token exists.
+    /// Returns the client of the vaults, for commands that read a vault before a token is configured.
     pub(super) fn vault(&self) -> &KeyVault {
         &self.vault
     }

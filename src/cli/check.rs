@@ -275,7 +275,11 @@ async fn renewal(renewer: &AzureRenewer, writes: bool, here: &Deployment) -> Che
                 Some(at) if at > renewer.clock.now() => format!("on {}", at.format("%Y-%m-%d")),
                 _ => "at once".to_owned(),
             };
-            let more = if writes { "" } else { "; add --write to also test whether Perennial may write to the vault" };
+            let more = if writes {
+                ""
+            } else {
+                "; add --write to also test whether Perennial may write to the vault"
+            };
             let told =
                 format!("Perennial can renew the app's {noun}; the daemon begins the renewal {from}{more}");
             CheckStep::ok("renewal", told)

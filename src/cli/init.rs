@@ -67,7 +67,7 @@ pub struct InitArgs {
     /// The tenant: its id or one of its domains
     #[arg(long, value_name = "TENANT")]
     pub tenant: Option<String>,
-    /// The app's (client) id
+    /// The app's client id
     #[arg(long, value_name = "GUID")]
     pub client_id: Option<String>,
     /// The vault secret that holds the app's secret
@@ -241,7 +241,7 @@ const TENANT: Question = Question {
 };
 const CLIENT_ID: Question = Question {
     flag: "--client-id",
-    what: "The app's (client) id",
+    what: "The app's client id",
     example: "8e7d7a5c-3c1e-4f6a-9d2b-5a4c3b2a1f0e",
     form: Form::Guid,
 };

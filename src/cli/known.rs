@@ -1,9 +1,9 @@
 //! What one command knows about a token's state, from its own steps and from the tags of earlier processes.
 //!
 //! `rotate`, `rotate --dry-run` and `status` use the same rule for the exit code. Each failure and each critical
-//! condition leads to an exit code other than 0. If there are several, the gravest remedy decides. `rotate` also ends
-//! with exit code 1 if Entra redeemed the token but Partner Center has given no verdict for 36 hours (under the default
-//! policy).
+//! condition leads to an exit code other than 0. If there are several, the gravest remedy sets the exit code. `rotate`
+//! also ends with exit code 1 if Entra redeemed the token but Partner Center has given no verdict for 36 hours (under
+//! the default policy).
 
 use chrono::TimeDelta;
 
@@ -31,7 +31,7 @@ pub(super) fn draw<I, V, R>(rotator: &Rotator<I, V, R>, state: State) -> Snapsho
     }
     let mut periods = Periods::of(&rotator.timing);
     // A tag records a proof at most daily. So the last proof may be up to a day later than the record says. The state
-    // becomes `unknown` after twice `prove_every`, so adding half a day here allows for this day.
+    // becomes `unknown` after twice `prove_every`. So half a day more here extends this limit by one day.
     periods.prove_every += (MARK_EVERY / 2).to_std().unwrap_or_default();
     // The next step is `None`, because only a daemon has a next step.
     Snapshot::of(&rotator.grant, periods, &state, None, now)
@@ -98,8 +98,9 @@ fn obstacle(newest: &Version) -> Option<(Failure, Option<Timestamp>)> {
     Some((Failure::new(kind, Remedy::Operator, about, summary), Some(noted.at)))
 }
 
-/// Returns the problem that blocks a token, and the exit code for it. Failures and critical conditions are problems,
-/// and the gravest remedy decides. If the token's newest version is disabled, the exit code is 0.
+/// Returns the problem that blocks a token, and the exit code for it. Failures and critical conditions are problems. If
+/// there are several, returns the problem with the gravest remedy. If the token's newest version is disabled, the exit
+/// code is 0.
 pub(super) fn in_the_way(of: &Snapshot, now: Timestamp) -> (ExitCode, Option<Condition>) {
     let failed = of.failure().map(|failure| failure.kind);
     let all = conditions(std::slice::from_ref(of), TimeDelta::zero(), now);

@@ -191,8 +191,8 @@ fn summarise(rotator: &AzureRotator, state: State, done: &'static str, rehearsal
     }
 }
 
-/// Returns kind, remedy, summary and action for a token that Entra redeems, while Partner Center has not answered
-/// recently.
+/// Returns kind, remedy, summary and action for a token without a recent verdict by Partner Center. Entra redeems this
+/// token.
 fn unheard(name: &str) -> (Option<&'static str>, Remedy, String, String) {
     let summary =
         "Entra redeems the token, but Partner Center does not say whether it accepts the access token";

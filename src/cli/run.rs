@@ -63,7 +63,7 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
     let mut stopped = Box::pin(stopped()?);
     let mut hangup = listen(SignalKind::hangup())?;
 
-    // From here on, the configuration of a token is only in its rotator.
+    // From here on, `config.tokens` is empty. Each rotator owns the configuration of its token.
     let tokens = std::mem::take(&mut config.tokens);
     let here = tokens[0].deployment.clone();
     let renewers = renewers(&peers, &tokens);

@@ -201,7 +201,7 @@ fn passed(at: Option<Timestamp>, now: Timestamp) -> String {
     at.map_or_else(|| "-".to_owned(), |at| relative::ago(at, now))
 }
 
-/// Returns the age of what began at `at`, such as `2 h`, or a dash if `at` is unknown.
+/// Returns the time since `at`, such as `2 h`, or a dash if `at` is unknown.
 fn age(at: Option<Timestamp>, now: Timestamp) -> String {
     let none = TimeDelta::zero();
     at.map_or_else(|| "-".to_owned(), |at| relative::span((now - at).max(none)))

@@ -69,7 +69,7 @@ pub(super) fn alerts(root: &Section<'_>, list: Option<toml::Value>) -> Checked<V
     Ok(sinks)
 }
 
-/// Reports each pattern in the key `tokens` of an alert if the pattern matches no token. Such a pattern has no effect.
+/// Reports each pattern in an alert's `tokens` that matches no token. Such a pattern has no effect.
 pub(super) fn narrowed_to_some(root: &Section<'_>, sinks: &[Sink], tokens: &[ManagedToken]) -> Checked<()> {
     let mut all = Ok(());
     for (index, sink) in sinks.iter().enumerate() {
@@ -91,7 +91,8 @@ fn sink(path: &str, value: Value, problems: &Problems) -> Checked<Sink> {
     let tokens = section.list("tokens", TOKENS, |text| Ok(text.to_owned()));
     let url = |key| local_source(&section, key, NO_VAULT);
     if kind.is_err() {
-        // Without a valid `kind`, these keys are still parsed. So a secret in place of its source is reported too.
+        // These keys are parsed even without a valid `kind`. So a secret that is written in place of its source is
+        // reported.
         section.present(&SECRETS).into_iter().map(url).for_each(drop);
     }
     let kind = kind?;

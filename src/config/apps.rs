@@ -140,7 +140,7 @@ impl Apps {
         if own.is_empty() { named.app.clone() } else { Err(Reported) }
     }
 
-    /// Reports apps that read a client secret which Perennial renews for another app.
+    /// Reports apps whose client secret or certificate Perennial renews for another app.
     pub(super) fn collisions(&self, problems: &Problems) {
         renewal::collisions(&self.all, problems);
     }

@@ -17,8 +17,8 @@ pub struct ConfigWarning {
     pub action: String,
 }
 
-/// Returns one warning for each pair of user and app that has too many tokens. All tokens of an app that have no
-/// `user_oid` count as tokens of one user.
+/// Returns one warning for each pair of user and app that has too many tokens. Tokens without `user_oid` count as
+/// tokens of one user for each app.
 pub(super) fn crowded(tokens: &[ManagedToken], policy: &Policy) -> Vec<ConfigWarning> {
     let mut crowds: BTreeMap<Redeemer, (usize, &ManagedToken)> = BTreeMap::new();
     for token in tokens {

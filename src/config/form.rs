@@ -17,7 +17,7 @@ pub enum Form {
 }
 
 impl Form {
-    /// Checks a value by the configuration's rule for its form.
+    /// Checks whether `text` has this form, by the same rule as the configuration.
     ///
     /// # Errors
     /// Returns a description of the expected form. The description does not contain the value.

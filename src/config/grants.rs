@@ -192,7 +192,7 @@ pub(super) fn source_outside_vaults(section: &Section<'_>, key: &str) -> Checked
     local_source(section, key, "must not be a vault secret: Perennial needs it to read the vault")
 }
 
-/// Parses the source of a secret on this machine. If the source is in a vault, reports `why` a vault is not allowed.
+/// Parses the source of a secret on this machine. If the source is in a vault, reports the text `why`.
 pub(super) fn local_source(section: &Section<'_>, key: &str, why: &str) -> Checked<Source> {
     let table = source_table(section, key, SOURCE)?;
     if table.get("secret").is_some() {

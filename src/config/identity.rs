@@ -1,5 +1,5 @@
-//! Parses how this process authenticates to Key Vault: `[vault] credential`, or the environment for `credential =
-//! "auto"`.
+//! Parses the identity with which this process authenticates to Key Vault. `[vault] credential` chooses the identity.
+//! For `credential = "auto"`, the environment chooses it.
 //!
 //! This module owns the choice of the identity. The choice is made once, when the configuration is read. It depends on
 //! `[vault]` and on environment variables, and needs no request. If `[vault]` and the variables name no identity, a

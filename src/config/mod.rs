@@ -237,8 +237,8 @@ impl Config {
     }
 }
 
-/// Returns the file's sections, or a problem that names the line of a TOML error. Of the parser's error, only the short
-/// message is shown, since the full text quotes the line.
+/// Returns the file's sections, or a problem that names the line of a TOML error. The problem contains only the short
+/// message of the parser's error, since the full text quotes the line.
 fn read(path: &Path, text: &str) -> Result<toml::Table, ConfigProblems> {
     let shown = path.display().to_string();
     let table = toml::from_str::<toml::Table>(text).map_err(|error| {
@@ -289,9 +289,13 @@ fn merge(
         .try_fold(config::Config::builder(), |all, (name, section)| all.set_default(name, plain(section)))
         .and_then(|all| all.add_source(environment).build());
     // The merge cannot fail, because the keys were checked and the variables are text.
-    merged
-        .map(|merged| merged.cache)
-        .map_err(|_| ConfigProblems::one(path, path.display().to_string(), "cannot be merged with the environment variables"))
+    merged.map(|merged| merged.cache).map_err(|_| {
+        ConfigProblems::one(
+            path,
+            path.display().to_string(),
+            "cannot be merged with the environment variables",
+        )
+    })
 }
 
 /// Converts a value of the file into the type of the `config` crate. TOML times become text, as if they were in quotes.

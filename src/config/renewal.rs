@@ -45,7 +45,7 @@ pub(super) fn policy(
             "lifetime",
             "is only for client secrets: the policy of the certificate in the vault sets the validity of new versions",
         )),
-        // The validity of a certificate is known only in the vault. So `before` is compared with `MOST`.
+        // Only the vault's policy sets the validity of a certificate. So the maximum of `before` follows from `MOST`.
         None if is_certificate => Ok(MOST),
         lifetime => match lifetime.unwrap_or(default.lifetime) {
             lifetime if (LEAST..=MOST).contains(&lifetime) => Ok(lifetime),
@@ -160,8 +160,8 @@ pub(super) fn collisions(apps: &[KeyedApp], problems: &Problems) {
     }
 }
 
-/// Whether two ids are the same in the configuration. The comparison ignores the case of secret names, as Key Vault
-/// does.
+/// Whether the configuration sets two ids to the same text or reads them from the same source. The comparison ignores
+/// the case of secret names, as Key Vault does.
 fn is_same_id(one: &ConfigValue, other: &ConfigValue) -> bool {
     match (one, other) {
         (ConfigValue::From(Source::Secret(one)), ConfigValue::From(Source::Secret(other))) => {

@@ -42,8 +42,8 @@ pub(super) fn guid(text: &str) -> Result<String, Wanted> {
     if id == Uuid::nil().to_string() { Err(PLACEHOLDER) } else { Ok(id) }
 }
 
-/// The text of the problem if a GUID consists of zeros. Such a GUID is a placeholder: the examples and the output of
-/// `init` contain it where only the user knows the right GUID.
+/// The text of the problem if a GUID consists of zeros. Such a GUID is a placeholder. The examples and the output of
+/// `init` contain it in place of a GUID that only the user knows.
 pub(super) const PLACEHOLDER: &str = "is a placeholder: replace the zeros with the real GUID";
 
 /// Parses the id or domain of a single tenant. `common` is rejected, because Entra refuses some requests with `common`
@@ -84,8 +84,7 @@ pub(super) fn vault_url(text: &str) -> Result<Arc<str>, Wanted> {
     if url.has_path() {
         return Err("must be the vault's address without a path, such as https://NAME.vault.azure.net");
     }
-    // This name exists only in the private DNS zone, and the vault's certificate does not contain this name
-    // (docs/azure-facts.md F222).
+    // This name belongs to the zone of private DNS. Clients use the public name also with a private endpoint.
     if url.host().contains(".vaultcore.") {
         return Err(
             "must be a name without `vaultcore`, such as https://NAME.vault.azure.net: DNS resolves this name to the private endpoint",
@@ -111,7 +110,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, Wanted> {
         .map_err(|_| "must be a number with a unit, such as \"7d\", \"6h\" or \"90s\"")
 }
 
-/// Parses a day or an instant. A day stands for its first moment.
+/// Parses a day or an instant. A day means its first moment in UTC.
 pub(super) fn instant(text: &str) -> Result<Timestamp, Wanted> {
     let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").map(|day| day.and_time(NaiveTime::MIN).and_utc());
     day.or_else(|_| chrono::DateTime::parse_from_rfc3339(text).map(|at| at.to_utc()))

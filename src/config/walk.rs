@@ -1,7 +1,7 @@
 //! Reads the configuration key by key, after the file and the environment were merged, and collects the problems.
 //!
-//! This module owns the form of a problem, which has the key path and the expected value, but never the actual value.
-//! The other modules own the names of the keys.
+//! This module owns the form of a problem. A problem has the key path and the expected value, but never the actual
+//! value. The other modules own the names of the keys.
 //!
 //! Invariant: no value of the configuration gets into a problem.
 
@@ -59,7 +59,7 @@ pub(super) struct Reported;
 /// A value, or `Reported` if its problem has been recorded.
 pub(super) type Checked<T> = Result<T, Reported>;
 
-/// The text that says what is expected instead of the value.
+/// The text that says which value is expected, such as `must be a GUID`.
 pub(super) type Wanted = &'static str;
 
 /// The problems found so far.

@@ -150,8 +150,8 @@ impl Daemon {
     }
 
     /// Stops the daemon. A task that holds a successor tries to save it until the end of the grace period. All other
-    /// tasks end within a few seconds. Returns `true` if all tasks have ended in time. In this case, all successors are
-    /// saved.
+    /// tasks end within a few seconds. Returns `true` if the tasks of all tokens and renewals have ended in time. In
+    /// this case, all successors are saved.
     pub async fn stop(&mut self) -> bool {
         let grace = Grace::begin();
         self.stop.cancel();

@@ -71,8 +71,8 @@ impl AuthorizationRequest {
         constant_time::verify_slices_are_equal(state.as_bytes(), self.state.as_bytes()).is_ok()
     }
 
-    /// Whether `state` is a beginning, but not the whole, of this request's `state`. The message about an incomplete
-    /// pasted address uses this check.
+    /// Whether `state` is this request's `state` with the end missing. The message about an incomplete pasted address
+    /// uses this check.
     pub fn begins_with(&self, state: &str) -> bool {
         state.len() < self.state.len() && self.state.starts_with(state)
     }
@@ -83,7 +83,8 @@ impl AuthorizationRequest {
         URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, verifier))
     }
 
-    /// The URL of the sign-in page (docs/azure-facts.md F131). Of the verifier, the URL contains only a hash.
+    /// The URL of the sign-in page (docs/azure-facts.md F131). The URL contains a hash of the verifier, but not the
+    /// verifier itself.
     ///
     /// The page always asks for an account or, with a `login_hint`, for credentials. So the browser cannot silently use
     /// a remembered account.

@@ -106,7 +106,7 @@ mod tests {
             ("invalid_grant", Some(50057), import, "enable the user's account"),
             ("invalid_grant", Some(50196), code, "if the throttling lasts"),
             ("temporarily_unavailable", None, code, "outage"),
-            ("out_of_cheese", None, code, "look the failed sign-in up"),
+            ("out_of_cheese", None, code, "look up the failed sign-in"),
             ("out_of_cheese", Some(999), code, "https://login.microsoftonline.com/error?code=999"),
         ] {
             let told = explained(error, number, way);

@@ -4,8 +4,8 @@
 //! sign-in methods are the OAuth authorization code with PKCE, the device code, and an imported token. This module is
 //! pure: random bytes and time are arguments. `cli::login` and `azure` own sockets and requests.
 //!
-//! Invariants: Only responses to this program's own request are accepted, as `state`, `nonce` and the PKCE verifier
-//! show. No text shows a code, a token or unchecked text from a peer.
+//! Invariants: Only responses to this program's own request are accepted. `state`, `nonce` and the PKCE verifier
+//! connect a response to its request. No text shows a code, a token or unchecked text from a peer.
 
 pub mod authorization_request;
 pub mod explain;

@@ -34,10 +34,10 @@ pub struct Polling {
 pub enum PollingTurn {
     /// Poll again after this duration.
     Again(Duration),
-    /// Stop polling, because of this response: it is a final rejection, it cannot be used, or the device code would
-    /// expire before the next poll.
+    /// Stop polling and report this response. It is a final rejection, it cannot be used, or it is a temporary failure
+    /// and the device code would expire before the next poll.
     Over,
-    /// Stop polling, because the device code has expired.
+    /// Stop polling, because the device code has expired or would expire before the next poll.
     Expired,
 }
 

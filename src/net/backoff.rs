@@ -23,8 +23,8 @@ pub fn full_jitter(span: Duration, sample: f64) -> Duration {
     span.mul_f64(sample)
 }
 
-/// Returns a wait between half of `span` and `span`, so that a retry never follows immediately. `sample` is in `[0,
-/// 1)`.
+/// Returns a wait between half of `span` and `span`, so that a retry never follows immediately. `sample` is in
+/// `[0, 1)`.
 pub fn equal_jitter(span: Duration, sample: f64) -> Duration {
     span.mul_f64(0.5 + sample / 2.0)
 }

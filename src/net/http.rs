@@ -29,7 +29,7 @@ use crate::process::clock::Timestamp;
 use crate::process::file;
 use crate::process::file::FileError;
 
-/// The maximum time for connecting. If connecting takes longer, the responses would also be too slow.
+/// The maximum time for connecting. A service that needs longer would also respond too slowly.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The maximum time of one request, including the response's body.
@@ -130,8 +130,8 @@ impl Http {
         }
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if held.direct.is_none() {
-            // Creating this client can hardly fail, because the shared client has been created in the same way. After a
-            // failure, the shared client is used instead.
+            // A failure is unlikely, because the shared client was created in the same way. After a failure, the shared
+            // client is used instead.
             held.direct = build(&self.roots, false).ok();
         }
         held.direct.clone().unwrap_or(shared)
@@ -158,7 +158,8 @@ impl Http {
         held.client.clone()
     }
 
-    /// Reads the additional trusted root certificates again and returns them in PEM format. `None` if there are none.
+    /// Reads the additional trusted root certificates again and returns them in PEM format. Returns `None` if the
+    /// client trusts only the system's root certificates.
     ///
     /// # Errors
     /// The root certificates cannot be read. An operator must fix the cause.

@@ -5,8 +5,8 @@
 //! A new connection is always accepted. At the maximum number of connections, the server closes the connection that has
 //! been idle longest. Without this rule, new connections would wait in the kernel, and health checks would fail while
 //! other clients keep connections open. Closing an idle connection does no harm, because an HTTP client sends its next
-//! request on a new connection. During `login`, the browser's connection is never closed for a new connection
-//! (`Connection::keep`).
+//! request on a new connection. During `login`, the server never closes the browser's connection to make room for a new
+//! connection (`Connection::keep`).
 //!
 //! Invariant: each connection is opened in its own task, so that a slow TLS handshake delays no other client.
 //!
@@ -326,9 +326,9 @@ pub async fn read_body(body: Body, most: usize, within: Duration) -> Result<Byte
     read.map_err(|_| StatusCode::REQUEST_TIMEOUT)?.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)
 }
 
-/// Whether every host name in a request stands for this machine. This check prevents DNS rebinding, in which an
-/// attacker's domain resolves to this machine. In such an attack, the browser still sends the attacker's host name. A
-/// request without a host name passes, because it does not come from a browser.
+/// Whether every host name in a request names this machine. This check prevents DNS rebinding, in which an attacker's
+/// domain resolves to this machine. In such an attack, the browser still sends the attacker's host name. A request
+/// without a host name passes, because it does not come from a browser.
 pub fn is_for_this_machine(uri: &Uri, headers: &HeaderMap) -> bool {
     let named = headers.get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or_default());
     let target = uri.authority().map(axum::http::uri::Authority::as_str);

@@ -44,7 +44,7 @@ impl ClientProof {
         }
     }
 
-    /// Returns the names and values of the proof's fields in a token request.
+    /// Returns the form fields, with their values, that send this proof in a token request.
     pub fn fields(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let (key, kind) = match self {
             Self::Secret(_) => ("client_secret", None),

@@ -58,7 +58,7 @@ impl Diagnosis {
 /// HTTP status.
 pub fn diagnose(refusal: &OAuthError) -> Diagnosis {
     let found = diagnose_content(refusal);
-    // A response that a gateway has changed must be confirmed.
+    // If a gateway has changed the response, a second rejection must confirm it.
     Diagnosis { is_definite: found.is_definite && !refusal.is_changed, ..found }
 }
 
@@ -74,8 +74,8 @@ fn diagnose_content(refusal: &OAuthError) -> Diagnosis {
 }
 
 /// Diagnoses an unknown number of six or seven digits like the number of its first five digits. Microsoft appends
-/// digits to name a more specific cause (docs/azure-facts.md F143). Some five-digit numbers say no more than the OAuth
-/// error; their longer numbers have other causes.
+/// digits to name a more specific cause (docs/azure-facts.md F143). This rule does not apply to the numbers in
+/// `GENERAL` and `VAGUE`, because their longer numbers have other causes.
 fn by_family(code: u32) -> Option<Diagnosis> {
     let parent = match code {
         100_000..=999_999 => code / 10,

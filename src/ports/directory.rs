@@ -109,8 +109,8 @@ pub enum KeyChange<'a> {
     /// A proof that a registered certificate of the app has signed (`certificate::KeyProof`). With a proof, the app
     /// itself needs no permission, according to Microsoft's documentation.
     Proof(&'a SecretString),
-    /// The caller's permission. The whole list of certificates is read and then replaced. If another program registers
-    /// a certificate between these two requests, this certificate is lost.
+    /// The caller's permission. With this permission, Perennial reads the whole list of certificates and then replaces
+    /// the list. If another program registers a certificate between these two requests, this certificate is lost.
     Permission {
         /// The certificates that the list must contain. If the list lacks one of them, it is outdated and is not
         /// replaced.

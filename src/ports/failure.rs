@@ -113,7 +113,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All kinds. The metrics have a counter for each kind, and documentation tests check that every kind is described.
+    /// All kinds. The metrics have a counter for each kind. Tests check that the documentation describes each kind.
     pub const ALL: [Self; 32] = [
         Self::NeverSignedIn,
         Self::LoginRequired,

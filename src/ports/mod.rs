@@ -1,8 +1,9 @@
 //! Interfaces to the three services: the issuer, the vault, and the resource that accepts the access token. Each
 //! interface has two implementations in this program: one for Azure and one for the simulated world.
 //!
-//! This module owns the traits. The errors of Entra are in `issuer_error`, and the errors of Key Vault are in `vault`. Errors that need different reactions from the caller are different variants. Errors never contain a secret
-//! or a body.
+//! This module owns the traits. The errors of Entra are in `issuer_error`, and the errors of Key Vault are in `vault`.
+//! Errors that need different reactions from the caller are different variants. Errors never contain a secret or a
+//! body.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -257,7 +258,7 @@ pub struct Acceptance {
     pub tenant_id: Option<String>,
     /// The company's name, which is only displayed.
     pub company: Option<String>,
-    /// Whether the resource rejected the audience of the access token, which follows from the configured scope.
+    /// Whether the resource rejected the audience of the access token. The audience follows from the configured scope.
     pub is_audience: bool,
     /// The HTTP status of the response.
     pub status: u16,
@@ -285,8 +286,7 @@ pub trait Resource {
     /// limits how long a check takes.
     ///
     /// # Errors
-    /// The resource gives no verdict if it does not respond, throttles or returns a 5xx status. Rotation continues
-    /// after such an error.
+    /// An error means that the resource gave no verdict. Rotation continues after such an error.
     fn accepts(
         &self,
         token: &AccessToken,

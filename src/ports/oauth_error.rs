@@ -20,10 +20,10 @@ pub struct OAuthError {
     pub trace: Trace,
     /// The other AADSTS numbers in the response.
     pub further_codes: Vec<u32>,
-    /// The newer number that has the meaning of the description, if the number in `trace` is an older one.
+    /// If the number in `trace` is an older one, the newer number for the cause that the description names.
     pub newer_code: Option<u32>,
-    /// Whether the response has another form than Entra's errors, or the status of a success. Then a gateway or a proxy
-    /// has changed the response.
+    /// Whether a gateway or a proxy has changed the response. Such a response has another form than Entra's errors, or
+    /// the status of a success.
     pub is_changed: bool,
     /// The number of Azure AD B2C, such as 90129 in `AADB2C90129`. B2C uses its own numbers.
     pub b2c_code: Option<u32>,

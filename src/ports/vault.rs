@@ -56,7 +56,7 @@ pub enum VaultError {
     /// There was no response.
     #[error("no answer from Key Vault: {0}")]
     Unreachable(NoResponse),
-    /// Key Vault had an internal error or throttled the request.
+    /// Key Vault had an internal error or throttled the request, or another server answered in its place.
     #[error("{}", unavailable_text(*.status))]
     Unavailable {
         /// The HTTP status.
@@ -129,8 +129,8 @@ fn unavailable_text(status: u16) -> String {
     }
 }
 
-/// Key Vault's number if one of its servers does not know the key that signed the token. A moment later, Key Vault
-/// accepts the same token (docs/azure-facts.md F214).
+/// The error number of a Key Vault server that does not know the key that signed the access token. A moment later, Key
+/// Vault accepts the same token (docs/azure-facts.md F214).
 const NO_SIGNING_KEY: u32 = 10046;
 
 /// Describes Key Vault's error numbers for HTTP status 401 (docs/azure-facts.md F214).
@@ -215,9 +215,9 @@ impl VaultError {
                 plain(Kind::VaultIdentity, Remedy::Operator)
             }
             Self::Disabled if is_own => plain(Kind::TurnedOff, Remedy::Operator),
-            // For a soft-deleted secret, Key Vault answers a write with 409, but a read with 404, as for a missing
-            // secret (docs/azure-facts.md F213). To tell a soft-deleted secret from a missing secret by a read,
-            // Perennial would need one more permission, for deleted secrets.
+            // If a secret is soft-deleted, Key Vault answers a write with 409. It answers a read with 404, as for a
+            // missing secret (docs/azure-facts.md F213). Only a permission for deleted secrets would let Perennial tell
+            // the two apart by a read.
             Self::NotFound if is_own => plain(Kind::NeverSignedIn, Remedy::Login),
             Self::Forbidden(_) | Self::Deleted | Self::Rejected { .. } | Self::Disabled | Self::NotFound => {
                 plain(Kind::VaultRefused, Remedy::Operator)

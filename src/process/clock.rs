@@ -39,7 +39,8 @@ struct ClockState {
 pub struct Jumps {
     /// The sum of all corrections of the current time to the vault's time.
     pub corrected: TimeDelta,
-    /// How often the host's clock was set or the host slept. After such an event, only a vault knows the correct time.
+    /// The number of times that the host's clock was set or the host slept. After such an event, only a vault knows the
+    /// correct time.
     pub host: u32,
 }
 
@@ -148,7 +149,7 @@ impl Clock {
         anchor.now(reading)
     }
 
-    /// The host's time, even if the host's clock is wrong.
+    /// The host's time, without a correction to the vault's time.
     pub fn host_now(&self) -> Timestamp {
         self.read().wall
     }

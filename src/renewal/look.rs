@@ -138,8 +138,8 @@ impl CredentialLook {
         self.listed.get(&key_id)
     }
 
-    /// Returns the held secret, if the newest version carries a secret that Entra lists and whose hint, if any, fits
-    /// the version's value.
+    /// Returns the held secret: the secret that the newest version carries. Returns `None` if Entra does not list this
+    /// secret, or if its hint does not fit the version's value.
     pub fn held(&self) -> Option<&ListedSecret> {
         let key_id = Self::key_of(&self.newest)?;
         self.listed(key_id).filter(|_| self.may_be_held.contains(&key_id))
@@ -186,8 +186,8 @@ impl CredentialLook {
     /// secret would not help.
     ///
     /// If the newest version also carries a secret, a person may have deliberately restored an older secret. In this
-    /// case, a version is returned only if there are several such older versions, which shows that another writer
-    /// replaces the secrets repeatedly.
+    /// case, a version is returned only if there are at least `ATTEMPTS_A_DAY` such older versions. That many versions
+    /// show that another writer replaces the secrets repeatedly.
     pub fn overwritten(&self, policy: &RenewPolicy, now: Timestamp) -> Option<&Version> {
         let lasts = |key_id: &Uuid| {
             let ends = self.listed(*key_id).and_then(|one| one.ends);
@@ -247,9 +247,9 @@ impl CredentialLook {
     }
 
     /// Returns the app's secrets of unknown origin. Perennial did not create them, no version carries them, and they
-    /// appeared after Perennial had created its first secret for the app. If one of these times is unknown, any secret
-    /// that is not in `first_seen` counts as new. `first_seen` are the secrets that the first look of this process
-    /// found.
+    /// appeared after Perennial had created its first secret for the app. `first_seen` are the secrets that the first
+    /// look of this process found. If the start of the secret or the time of Perennial's first secret is unknown, each
+    /// secret that is not in `first_seen` is treated as new.
     pub fn strangers<'a>(
         &'a self,
         at: &SecretAddress,

@@ -255,7 +255,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         let was_sent = std::mem::replace(&mut new.was_sent, true);
         state.must_look = true;
         let saved = self.vaults().write(at, &version, id).await;
-        // After a rejection, the vault does not store the secret later. But an earlier save may still arrive.
+        // A rejected save cannot reach the vault later, but an earlier save can. So `was_sent` gets its earlier value.
         let is_rejected = matches!(
             saved,
             Err(VaultError::Forbidden(_)

@@ -66,7 +66,7 @@ pub struct UnacceptedVersion {
     pub newest: VersionId,
     /// The version that the tokens use.
     pub used: VersionId,
-    /// The time `REPORTED_AFTER` after the creation of the newest version.
+    /// The creation time of the newest version plus `REPORTED_AFTER`.
     pub since: Timestamp,
 }
 
@@ -169,7 +169,7 @@ fn is_told(trouble: &RenewalTrouble, now: Timestamp) -> bool {
 pub enum Standing {
     /// The secret or certificate is in use.
     Held,
-    /// The newest version may contain the secret. Neither the version's tags nor the secret's hint decides this.
+    /// The newest version may contain the secret. The tags and the hint do not show whether it does.
     MayBeHeld,
     /// An older version contains the secret. Perennial removes the secret after the grace period.
     Superseded,

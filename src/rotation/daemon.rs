@@ -130,8 +130,8 @@ where
                                 event.log(&token);
                             }
                             (state, events) = (done.state, done.events);
-                            // A step may correct the clock. Each wait that the step has begun uses the corrected time,
-                            // so it is not shifted.
+                            // A step may correct the clock. The waits that the step has set already use the corrected
+                            // time, so the next pass of the loop must not shift them.
                             jumped.corrected = jumps.borrow().corrected;
                         }
                         () = hold.may_end(&stop) => return None,

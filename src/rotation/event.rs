@@ -35,7 +35,7 @@ impl Stepped {
 /// An event of one token.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// The first read shows the newest version, or a later read shows that the newest version has changed.
+    /// This version is the newest one at the first read, or has become the newest one since the last read.
     VersionSeen(VersionId),
     /// The issuer redeemed the token in this version. The `Uuid` is the step's id, which the log calls `rotation_id`.
     Proved(VersionId, Uuid),

@@ -24,8 +24,8 @@ pub enum Stake {
 }
 
 /// The longest time that a stop waits for the answer to a redemption. Most answers arrive sooner, and then the
-/// successor can be saved. A lost answer does no harm, since Entra leaves the redeemed token valid. A `strict` token
-/// already has the stake `Successor` when its version is marked, before its redemption.
+/// successor can be saved. A lost answer does no harm, since Entra leaves the redeemed token valid. The limit does not
+/// apply to a `strict` token, because its stake is already `Successor` before the redemption.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// The stakes of all tasks in a process. Cloning is cheap.

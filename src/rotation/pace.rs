@@ -22,7 +22,7 @@ use crate::token::version::{Version, tag};
 pub enum Limited {
     /// Steps in progress. Each step makes one request at a time.
     Steps,
-    /// Steps in progress for the tokens of one vault. If this vault hangs, the limit keeps steps free for other vaults.
+    /// Steps in progress for the tokens of one vault. If this vault hangs, the limit leaves permits for other vaults.
     Vault(u64),
     /// Requests to a vault, except writes of new versions.
     Calls(u64),

@@ -90,8 +90,9 @@ pub fn after_list(pending: &PendingSave, versions: &[Version]) -> AfterList {
 /// Which sign-ins of the same second count as newer than the sign-in of the newest version.
 #[derive(Clone, Copy, Debug)]
 pub enum Ties<'a> {
-    /// Sign-ins count as newer if their second is the second of this time, or later. With `None`, all of them count as
-    /// newer. This rule is used only during a save, which remembers the sign-ins that it has already tried.
+    /// The time is the last read of the newest version. Sign-ins count as newer unless their second was over at this
+    /// time. With `None`, all of them count as newer. This rule is used only during a save, which remembers the
+    /// sign-ins that it has already tried.
     Since(Option<Timestamp>),
     /// Only sign-ins that were rejected while they were buried under Perennial's version count as newer. The given
     /// entries or the sign-in's tags show such a rejection. Perennial tries these sign-ins again until they work. If

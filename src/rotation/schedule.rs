@@ -30,7 +30,7 @@ pub use self::refused::{
 /// The interval of the checks while a person must act: about a minute. With this interval, all vault calls of a day
 /// stay below 1,500 (promise 6, docs/promises.md).
 pub const WATCH_EVERY: TimeDelta = TimeDelta::seconds(65);
-/// Of this many checks of an app's credential, one also reads the token's secret. With [`WATCH_EVERY`], the checks make
+/// One of this many checks of an app's credential also reads the token's secret. With [`WATCH_EVERY`], the checks make
 /// 1,396 calls a day. So 104 of the 1,500 calls are left for proofs and saves, including their lists of versions.
 pub const TOKEN_READ_EACH: u32 = 20;
 /// The longest interval of checks. A check of an app makes up to three calls: it reads the id, reads the certificate,
@@ -50,8 +50,8 @@ const FRESH_AGAIN_EVERY: TimeDelta = TimeDelta::minutes(2);
 /// The wait for the next redemption of a blocked token if the last redemption got no answer. The checks of the vault
 /// continue meanwhile, so more frequent redemptions are not needed.
 const AGAIN_SOON: TimeDelta = TimeDelta::hours(3);
-/// The interval at which a proof is recorded in the vault. The record costs one request in addition to the three of a
-/// proof.
+/// The interval at which a proof is recorded in the vault. The record costs one request in addition to the three
+/// requests of a proof.
 pub const MARK_EVERY: TimeDelta = DAY;
 /// The wait after a failed update of tags.
 pub const MARK_AGAIN_AFTER: TimeDelta = TimeDelta::hours(1);
@@ -70,11 +70,11 @@ const SHORTEST: Duration = Duration::from_secs(60);
 const WIDEST: Duration = Duration::from_secs(60 << 12);
 /// The longest wait after a failure. Promise 1 relies on at least one attempt an hour for thirty days.
 pub const LONGEST: Duration = Duration::from_secs(60 * 60);
-/// Waits become shorter as the expiry comes nearer, except within this time before the expiry.
+/// Waits become shorter as the expiry comes nearer, until only this much time is left.
 const LAST_MINUTES: TimeDelta = TimeDelta::minutes(20);
 /// The fraction of `rotate_after` by which a token's rotation is moved, earlier or later.
 const SPREAD: f64 = 0.1;
-/// The fraction by which a process moves its times, so that several processes do not act at once.
+/// The fraction by which a process moves its times, so that several processes do not act at the same time.
 const PROCESS_JITTER: f64 = 0.02;
 
 /// The next step of one token.
@@ -235,7 +235,7 @@ impl Timing {
         }
     }
 
-    /// Records a transient failure. A timeout does not clear a permanent failure. Only a success clears it.
+    /// Records a transient failure. A permanent failure of the newest version stays.
     fn after_outage(&self, mut state: State, failure: Failure, now: Timestamp, sample: f64) -> State {
         let newest = state.newest.as_ref().map(|version| version.id.clone());
         // A failure belongs to the version that failed. A user may sign in as requested while Entra is down. After

@@ -100,9 +100,9 @@ pub struct State {
     pub redemptions: Recent,
     /// The requests to Partner Center of the last day.
     pub partner_center_calls: Recent,
-    /// The vault calls of the last day. Checks for a person's action are not included.
+    /// The vault calls of the last day, without the calls in `watch`.
     pub vault_calls: Recent,
-    /// The vault calls of the checks for a person's action.
+    /// The vault calls while the vault is checked every minute (`is_watching`).
     pub watch: WatchRoom,
 }
 
@@ -159,11 +159,11 @@ pub struct Facts {
     pub proved_at: Option<Timestamp>,
     /// The version's user, if the issuer names one.
     pub user_oid: Option<String>,
-    /// The facts that could not be compared with the configuration, and since when.
+    /// The facts that cannot be compared with the configuration, and the time of the first such answer.
     pub unverified: Option<(Unverified, Timestamp)>,
     /// Partner Center's verdict on the version's access token.
     pub verdict: Option<Verdict>,
-    /// Since when the issuer has returned the redeemed token itself instead of a new token.
+    /// When the issuer began to return the redeemed token itself instead of a new token.
     pub same_token_at: Option<Timestamp>,
 }
 
@@ -198,8 +198,8 @@ pub struct RefusedVersion {
     pub at: Timestamp,
     /// The issuer's answer.
     pub failure: Failure,
-    /// Whether the version was buried under a version of Perennial when it was rejected. If two sign-ins have the same
-    /// second, only such a version may count as the later sign-in.
+    /// Whether another version was the newest one when this version was rejected. Of two sign-ins in the same second,
+    /// only such a version may count as the later one.
     pub is_buried: bool,
 }
 
@@ -314,8 +314,8 @@ impl State {
         }
     }
 
-    /// Counts a vault call. Checks for a person's action have a limit of their own, so that they do not use up the
-    /// normal limit.
+    /// Counts a vault call. While the vault is checked every minute, calls have a limit of their own, so that they do
+    /// not use up the normal limit.
     pub fn note_vault_call(&mut self, now: Timestamp) {
         if self.is_watching() {
             self.watch.note(now);
@@ -333,8 +333,8 @@ impl State {
         1 + further_pages(self.listed)
     }
 
-    /// Returns the minimum number of vault calls for the next attempt to save. After the write, these are the list and
-    /// the disabling of replaced versions.
+    /// Returns the minimum number of vault calls for the next attempt to save. After the write, this attempt lists the
+    /// versions and disables replaced versions.
     pub fn calls_of_a_save(&self) -> usize {
         match &self.phase {
             Phase::Unsaved(pending) if pending.written.is_some() => self.calls_of_a_list() + 2,
@@ -346,10 +346,10 @@ impl State {
     ///
     /// A rotation usually makes 7 calls if the list has one page, and one more for each further page of its list.
     /// Versions cannot be deleted (docs/azure-facts.md F211). So with weekly rotations, a rotation makes 8 calls after
-    /// half a year and 9 after a year. If the daily limit leaves too few calls, the rotation is postponed before its
-    /// redemption. The search for a buried sign-in is postponed to a later proof. The list after a write is postponed,
-    /// and Perennial holds the successor until then. Before this rule, two instances that rotated in the same second
-    /// made 70 calls (simulation, seed 2407).
+    /// half a year and 9 after a year. If the daily limit leaves too few calls, Perennial postpones a rotation before
+    /// its redemption, or the search for a buried sign-in to a later proof. Perennial also postpones the list after a
+    /// write, and holds the successor until then. Before this rule, two instances that rotated in the same second made
+    /// 70 calls (simulation, seed 2407).
     pub fn calls_of_a_rotation(&self) -> usize {
         VAULT_CALLS_A_STEP - 1 + self.calls_of_a_list()
     }

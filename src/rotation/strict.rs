@@ -45,8 +45,8 @@ pub const SETTLES: Duration = Duration::from_secs(2);
 /// and the successor that it received counts as lost.
 const STANDS: TimeDelta = TimeDelta::minutes(15);
 /// How long a process must see an old mark unchanged, in a working vault, before it overwrites the mark. After that,
-/// the process's own mark must stay unchanged for the same time. If another process holds the successor, it
-/// overwrites that mark at its next attempt to save.
+/// the process's own mark must stay unchanged for the same time. If the old mark's process still holds the successor,
+/// that process overwrites the new mark at its next attempt to save.
 const SEEN_FOR: TimeDelta = TimeDelta::minutes(5);
 /// If a mark is older than this, its process counts as dead, and another process may replace the mark immediately. The
 /// command `rotate` always ends before its mark is so old.

@@ -107,7 +107,7 @@ impl Turns {
         {
             turn.redemption = self.take(Limited::Redemptions(redeemer), urgent).await;
         }
-        // The turn has the permit for the redemption now.
+        // The turn has the permit for the redemption now, so only the permit for the new version can be missing.
         if let Some(vault) = needs.new_version
             && !turn.covers(needs)
         {

@@ -1,7 +1,8 @@
 //! All metrics with their names, types, labels and meanings, and the text that a scrape gets.
 //!
 //! This module owns `METRICS`, the only table that defines the metrics. A test compares the documentation with this
-//! table. The crate `prometheus-client` formats the text. The values come from the status board.
+//! table. The crate `prometheus-client` formats the text. The values come from the status board and from the recorder
+//! of calls.
 //!
 //! At each scrape, a collector creates the series from the snapshots of the tokens. So there is no registry of gauges
 //! and counters that stores each token's values a second time.

@@ -26,8 +26,9 @@ const STYLE: &str = include_str!("page/style.css");
 /// forms that are sent to this server. Scripts, fonts, frames and other hosts are not allowed.
 pub const POLICY: &str = "default-src 'none'; img-src data:; style-src 'sha256-oLVoH1djfhbwVvmY4oX/UOgEwfpdN2iMBb5PlXZYbCU='; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-/// Returns the value of the `Refresh` header, which reloads the page after 15 seconds. A paused page does not send this
-/// header. The page uses no `meta` element for the reload, because accessibility rules forbid such an element.
+/// Returns the value of the `Refresh` header, which reloads the page after 15 seconds. For a paused page, the server
+/// does not send this header. The page uses no `meta` element for the reload, because accessibility rules forbid such
+/// an element.
 ///
 /// The header contains a URL. Without this URL, Chromium would not reload a page whose address has a fragment. A click
 /// on a link within the page adds a fragment, so such a page would become outdated. With the URL, Chromium also keeps

@@ -71,7 +71,7 @@ pub struct Condition {
 }
 
 impl Condition {
-    /// Creates a condition without tokens, texts and time left. `kind` and `cause` determine the incident id.
+    /// Creates a condition whose other fields are empty. `kind` and `cause` determine the incident id.
     pub fn new(kind: Kind, cause: &Cause, (severity, remedy): (Severity, Remedy), since: Timestamp) -> Self {
         Self {
             id: cause.incident(kind),
@@ -199,7 +199,7 @@ struct Symptom {
     remedy: Remedy,
     since: Timestamp,
     summary: String,
-    /// What to do, if neither the kind nor the failure determines the action.
+    /// What to do. If `None`, `action::of` determines the action.
     action: Option<Arc<str>>,
     trace: Trace,
 }

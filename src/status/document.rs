@@ -104,9 +104,9 @@ pub struct TokenStatus {
 pub struct RenewalStatus {
     /// What the renewal is doing.
     pub stage: RenewalStage,
-    /// Entra's id of the secret in use.
+    /// Entra's id of the credential in use.
     pub key_id: Option<Uuid>,
-    /// When the secret in use expires.
+    /// When the credential in use expires.
     #[serde(serialize_with = "maybe_time")]
     pub ends_at: Option<Timestamp>,
     /// When the next renewal begins.
@@ -150,8 +150,8 @@ impl Status {
         }
     }
 
-    /// Parses a document that a daemon served. Returns `None` for any other content, also for a document built from the
-    /// vault or of another format version. Texts in the document are made safe for a terminal.
+    /// Parses a document that a daemon served. Returns `None` for any other content. That includes a document that is
+    /// built from the vault or has another format version. Texts in the document are made safe for a terminal.
     pub fn parse(served: &[u8]) -> Option<Self> {
         let mut value: Value = serde_json::from_slice(served).ok()?;
         defuse(&mut value);

@@ -3,7 +3,7 @@
 use crate::process::clock::Timestamp;
 use crate::status::snapshot::{Snapshot, TokenState};
 
-/// Formats the status as one line. The line gives the next step's time of day, because a relative time would become
+/// Formats the status as one line. The line gives the next step's absolute time, because a relative time would become
 /// outdated.
 pub fn line(snapshots: &[Snapshot], now: Timestamp) -> String {
     let count = snapshots.len();

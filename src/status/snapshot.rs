@@ -257,8 +257,8 @@ impl Snapshot {
         self.heard.since
     }
 
-    /// When Partner Center's last verdict becomes too old to count as an acceptance. `None` if there is no verdict or
-    /// if Perennial does not ask Partner Center (`verify = "none"`).
+    /// When Partner Center's last verdict expires, if the verdict is an acceptance. `None` if there is no verdict or if
+    /// Perennial does not ask Partner Center (`verify = "none"`).
     pub fn verdict_expires_at(&self) -> Option<Timestamp> {
         self.heard.at.map(|at| at + self.periods.counts_for())
     }

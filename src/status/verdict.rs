@@ -85,8 +85,7 @@ impl Status {
     }
 }
 
-/// Whether a condition of this kind explains why a token is not `current`. All other kinds are advice or report a
-/// delay.
+/// Whether a condition of this kind explains why a token is not `current`.
 fn keeps_from_use(kind: Kind) -> bool {
     !matches!(
         kind,

@@ -8,7 +8,7 @@ use chrono::TimeDelta;
 
 use crate::token::secret::{ConfigValue, SecretAddress, Source};
 
-/// One configured app: an `[[app]]`, or the keys about the app in a `[[token]]`.
+/// One configured app: an `[[app]]`, or the app's settings in a `[[token]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManagedApp {
     /// The name of the `[[app]]`. `None` if a `[[token]]` describes the app.
@@ -139,7 +139,7 @@ impl ManagedApp {
         Self { name: None, home_tenant: None, client_id, object_id: None, credential, renew: None }
     }
 
-    /// Returns the sources on this machine or in vaults from which the app's id and credential are read.
+    /// Returns the sources from which the app's id and credential are read.
     pub fn sources(&self) -> impl Iterator<Item = &Source> {
         let id = if let ConfigValue::From(source) = &self.client_id { Some(source) } else { None };
         id.into_iter().chain(self.credential.source())

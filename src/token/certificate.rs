@@ -309,14 +309,14 @@ fn joined(header: &serde_json::Value, claims: &serde_json::Value) -> String {
     format!("{}.{}", encoded(header), encoded(claims))
 }
 
-/// Returns the SHA-256 hash of a text, because a key in Key Vault signs the hash and not the text.
+/// Returns the SHA-256 hash of a text. A key in Key Vault signs this hash, not the text.
 pub fn digest_of(input: &str) -> [u8; 32] {
     let mut bytes = [0; 32];
     bytes.copy_from_slice(digest::digest(&digest::SHA256, input.as_bytes()).as_ref());
     bytes
 }
 
-/// Joins a text and its signature to a JWT.
+/// Joins a text and its signature into a JWT.
 pub fn signed(input: &str, signature: &[u8]) -> SecretString {
     SecretString::from(format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature)))
 }

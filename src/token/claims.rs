@@ -61,8 +61,8 @@ impl Claim {
     }
 }
 
-/// The claims of an access token or ID token that Perennial uses. `Debug` shows only GUIDs and whether the user signed
-/// in with MFA, because a claim can contain any text.
+/// The claims that Perennial reads from an access token or an ID token. `Debug` shows only GUIDs and whether the user
+/// signed in with MFA, because a claim can contain any text.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Claims {
     /// The tenant id.
@@ -121,7 +121,7 @@ impl Claims {
     pub fn without(mut self, is_unfit: impl Fn(&[&str]) -> bool) -> Self {
         let Self { tid, oid, appid, azp, aud, amr, scp, nonce, preferred_username, upn } = &mut self;
         let claims = [tid, oid, appid, azp, aud, amr, scp, nonce, preferred_username, upn];
-        // Usually no claim is unfit, and one check of all claims together shows this.
+        // Usually no claim is unfit, so a single check of all claims comes first.
         if is_unfit(&claims.iter().flat_map(|claim| claim.texts()).collect::<Vec<_>>()) {
             for claim in claims {
                 if is_unfit(&claim.texts().collect::<Vec<_>>()) {

@@ -71,7 +71,7 @@ impl fmt::Debug for RefreshToken {
     }
 }
 
-/// An access token. Its text is wiped from memory when dropped, and is never printed.
+/// An access token. Its text is wiped from memory when dropped, and `Debug` does not show it.
 #[derive(Clone)]
 pub struct AccessToken(SecretString);
 

@@ -75,8 +75,8 @@ pub mod tag {
     /// Entra's id of the older client secret that this version's client secret replaces.
     pub const REPLACES: &str = "replaces";
 
-    /// When Perennial found that Entra accepts this version of a certificate: for 15 minutes, Entra had accepted each
-    /// test request.
+    /// When Perennial concluded that Entra accepts this version of a certificate. By then, Entra had accepted each test
+    /// request for 15 minutes.
     pub const ACCEPTED_AT: &str = "accepted-at";
 
     /// All tags that Perennial writes on a renewed client secret.

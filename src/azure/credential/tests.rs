@@ -72,7 +72,7 @@ fn a_rejection_of_the_vaults_identity_names_its_action() {
         ),
         ("invalid_client", 700_213, "this can take 15 minutes to take effect"),
         ("invalid_client", 700_024, "set this host's clock"),
-        ("access_denied", 53003, "the conditional access policy for workload identities"),
+        ("access_denied", 53003, "a conditional access policy for workload identities"),
         ("invalid_grant", 53003, "Service principal sign-ins, tenant contoso"),
     ] {
         let refusal =

@@ -2,8 +2,8 @@
 //!
 //! Entra's errors are JSON objects with the member `error` (docs/azure-facts.md F121). Gateways and proxies change some
 //! of them: the error is in an array, in the form of Microsoft Graph, without `error`, or only a text. These forms are
-//! parsed too, so that a known number is not reported as an outage. Only an error in Entra's own form can condemn a
-//! token (`OAuthError::condemns_token`).
+//! parsed too, so that an error with a known AADSTS number is not reported as an outage. Only an error in Entra's own
+//! form can condemn a token (`OAuthError::condemns_token`).
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::ports::failure::Trace;
 use crate::ports::oauth_error::{OAuthError, b2c_code_in, codes_in, word};
 use crate::process::text::guid;
 
-/// The text in place of an error that is missing or that has not the form of an OAuth error.
+/// The text that replaces a missing error code, or an error code without the form of an OAuth error.
 const UNREADABLE: &str = "unreadable";
 
 /// The parts of an error body that are parsed.
@@ -107,8 +107,8 @@ impl ErrorBody {
     }
 }
 
-/// Returns the numbers in the description, then the numbers of `error_codes`. Both may contain several numbers. If both
-/// have no number, returns the number in the address of Entra's page about the error.
+/// Returns the numbers in the description, then the numbers of `error_codes`. Both may contain several numbers. If
+/// neither contains a number, returns the number in the address of Entra's page about the error.
 fn codes(description: &str, members: &Map<String, Value>) -> impl Iterator<Item = u32> {
     let number = |code: &Value| {
         let plain = code.as_u64().and_then(|code| u32::try_from(code).ok());

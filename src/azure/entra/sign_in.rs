@@ -56,7 +56,8 @@ pub struct DevicePoll<'a> {
     pub tenant: &'a str,
     /// The client id of the app.
     pub client_id: &'a str,
-    /// The app's credential. Entra must issue the refresh token to the same confidential app that redeems it later.
+    /// The app's credential. With this credential, Entra issues the refresh token to the app that redeems the token
+    /// later.
     pub proof: &'a ClientProof,
     /// The device code that Entra issued.
     pub device_code: &'a SecretString,

@@ -35,7 +35,7 @@ impl Graph {
         self.call(caller, &replace, id).await.map(drop)
     }
 
-    /// Reads the list of the app's certificates as the entries that keep all of them.
+    /// Reads the list of the app's certificates. Graph leaves a certificate unchanged if its entry is sent back.
     async fn key_list(
         &self,
         caller: &Caller<'_>,
@@ -54,7 +54,7 @@ impl Graph {
     }
 }
 
-/// Returns the properties of a new certificate that each request needs.
+/// Returns the properties of a new certificate. Every request that adds the certificate needs these properties.
 pub(super) fn entry(key: &NewKey<'_>) -> Value {
     json!({
         "type": "AsymmetricX509Cert", "usage": "Verify",

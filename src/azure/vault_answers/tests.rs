@@ -114,7 +114,7 @@ fn rejections_are_classified_by_status_then_inner_code_then_code() {
     }
 }
 
-/// These answers need another action than a role or an access policy.
+/// A role or an access policy does not end these rejections. They need a different action.
 #[test]
 fn a_rejection_that_no_role_ends_is_told_apart() {
     let forbidden = VaultError::Forbidden;

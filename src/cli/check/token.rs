@@ -31,8 +31,8 @@ const PARTNER_CENTER: &str = "partner center";
 const UPDATE: &str = "update";
 const WRITE: &str = "write";
 
-/// Whether a failed step may succeed later without a further action: it needs the vault, but no sign-in. For example, a
-/// new role assignment takes effect only after some minutes.
+/// Whether a failed step may succeed later without further action. Only a step that needs the vault, and whose failure
+/// requires no sign-in, may do so. For example, a new role assignment takes effect only after some minutes.
 pub(super) fn may_come_by_itself(step: &CheckStep) -> bool {
     let of_the_vault = [IDENTITY, READ, LIST, CREDENTIAL, UPDATE, WRITE].contains(&step.name);
     step.outcome == StepOutcome::Failed && of_the_vault && step.code != crate::cli::ExitCode::Login

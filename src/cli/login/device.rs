@@ -48,7 +48,7 @@ async fn wait(
     timeout: Option<Duration>,
 ) -> Result<RefreshResponse, StepFailure> {
     let (begun_at, since) = (desk.rotator.clock.now(), Instant::now());
-    // The time is measured with a monotonic clock.
+    // The elapsed time comes from a monotonic clock, so a change of the host's time does not move the deadline.
     let now = || begun_at + crate::process::clock::delta(since.elapsed());
     let lasts = code.expires_in.min(timeout.unwrap_or(Duration::MAX));
     let mut polling = Polling::new(code.interval, lasts, begun_at);

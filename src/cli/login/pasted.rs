@@ -17,7 +17,7 @@ use crate::login::redirect::MAX_BYTES;
 /// The lines of stdin. Dropping this value restores the terminal's usual mode.
 pub(super) struct Lines {
     lines: mpsc::Receiver<SecretString>,
-    /// The changed mode of the terminal. `None` if stdin is no terminal.
+    /// The changed mode of the terminal. `None` if stdin is not a terminal.
     _mode: Option<Unbuffered>,
 }
 

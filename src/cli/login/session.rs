@@ -58,7 +58,7 @@ struct Before {
 
 impl LoginSession {
     /// Begins a sign-in if the app's credential and the vault can be read. Without this check, the user might sign in
-    /// without any effect.
+    /// although Perennial cannot store the token.
     pub(super) async fn open(
         rotator: AzureRotator,
         voice: Prompter,

@@ -57,8 +57,8 @@ pub(super) fn of(status: &Status, view: &str, colour: bool) -> String {
 }
 
 fn row(token: &TokenStatus, now: Timestamp) -> [String; 6] {
-    // A token that needs a sign-in shows neither when it rotates nor when it expires. An expired token shows only when
-    // it expired.
+    // The row of a token that needs a sign-in has no rotation time and no expiry. The row of an expired token has only
+    // the expiry.
     let to_come = |at| left(at, now);
     let (rotates, expires) = match token.state {
         TokenState::NeedsLogin => (to_come(None), to_come(None)),

@@ -15,7 +15,7 @@ pub fn register_of_vault(client_id: &str, at: &SecretAddress) -> String {
 }
 
 impl Subject<'_> {
-    /// Returns how to register the certificate at Entra. Certificates that are already registered stay.
+    /// Returns how to register the certificate at Entra. Certificates that are already registered stay registered.
     pub fn register_certificate(&self) -> String {
         let app = self.client_id;
         let portal = format!("Entra admin center, App registrations, {app}, Certificates & secrets");

@@ -104,8 +104,8 @@ pub struct GraphSubject<'a> {
 }
 
 impl GraphProblem {
-    /// Finds the problem that a rejection names. For a code in no row, the suffix `AsPerAppPolicy` decides, or else the
-    /// HTTP status.
+    /// Finds the problem that a rejection names. If no row has the code, the code's suffix `AsPerAppPolicy` decides.
+    /// Without this suffix, the HTTP status decides.
     pub fn of(status: u16, code: &str) -> Self {
         match (row_of(code), status) {
             (Some(row), _) => row.problem,
@@ -188,8 +188,9 @@ impl GraphSubject<'_> {
         self.graph.trim_end_matches('/')
     }
 
-    /// The command that makes the caller an owner of the app and gives the caller the permission. The command adds the
-    /// owner first, because only this step succeeds again if the command is repeated.
+    /// The command that makes the caller an owner of the app and gives the caller the permission. If a person repeats
+    /// the command, adding the owner succeeds again, but giving the permission fails. So the command adds the owner
+    /// first.
     fn give_right(&self) -> String {
         let (app, graph) = (self.client_id, self.base());
         let caller = match self.identity {
@@ -274,7 +275,7 @@ impl DirectoryError {
                 },
                 about: FailureSubject::AppCredential,
                 summary: self.to_string(),
-                // This request does not use the vault in which the token is stored.
+                // The request for the access token failed, and not a call to a vault.
                 vault: None,
                 token_condemned: false,
                 never_was_a_token: false,
@@ -300,8 +301,8 @@ impl DirectoryError {
 }
 
 impl VaultError {
-    /// Converts this error to a failure that is not about a vault. The identity that reads the vault got no access
-    /// token for Microsoft Graph.
+    /// Converts this error to a failure about the identity that reads the vault, without a vault. This identity got no
+    /// access token for Microsoft Graph.
     pub fn identity_failure(&self) -> Failure {
         let plain = |remedy, summary: String| {
             Failure::new(Kind::VaultIdentity, remedy, FailureSubject::CredentialSource, summary)

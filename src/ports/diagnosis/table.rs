@@ -25,7 +25,7 @@ pub const CREDENTIALS: u32 = 70002;
 /// Numbers that say no more than the OAuth error. The least specific number comes first. These numbers mean that the
 /// credential or the grant was rejected, or that the token could not be issued.
 pub const GENERAL: [u32; 3] = [CREDENTIALS, 70000, 50000];
-/// Further numbers whose longer numbers have other causes.
+/// Further numbers with another cause than the longer numbers that begin with them (`by_family`).
 pub const VAGUE: [u32; 3] = [50012, 70001, 90023];
 /// The number for a request or a value that cannot be parsed (docs/azure-facts.md F110, F124).
 pub const UNREADABLE: u32 = 9_002_313;
@@ -36,7 +36,7 @@ pub const LOOP: u32 = 50196;
 /// numbers (docs/azure-facts.md F144).
 const OLDER: &[(u32, &str, u32)] = &[
     (70001, "was not found in the directory", 700_016),
-    // A text with the first of these two phrases contains the second one too.
+    // The order of these two rows matters: a text with the first phrase also contains the second phrase.
     (90023, "cross-origin token redemption is", 9_002_326),
     (90023, "'single-page application'", 9_002_327),
     (CREDENTIALS, "client_secret or client_assertion", 7_000_218),
@@ -340,8 +340,8 @@ pub const ROWS: &[Row] = &[
         A::Request,
         "request not understood",
     ),
-    // Something between this host and Entra changes the requests or cannot speak a current TLS version. Perennial sends
-    // POST requests, sends no `Origin` header and speaks TLS 1.2 or later.
+    // Something between this host and Entra changes the requests or cannot speak a current TLS version. Perennial is
+    // not the cause: it sends POST requests without `Origin` and speaks TLS 1.2 or later.
     operator(
         &[90056, 900_561, 9_002_326],
         K::AppMisconfigured,

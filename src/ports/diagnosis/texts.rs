@@ -2,7 +2,7 @@
 //! open.
 //!
 //! This module owns the texts for Entra's rejections. An operator who follows an action must be able to end the
-//! condition. So each text names the object to change, and each command contains its dates and sets its variables. No
+//! condition. So each text names the object to change. Each command contains all dates and sets its own variables. No
 //! command has a secret in its argument list.
 
 mod tenants;

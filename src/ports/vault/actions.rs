@@ -97,7 +97,8 @@ fn allow(why: &Forbidden, asked: SecretRole, at: &SecretAddress) -> String {
         Forbidden::OfCertificate => format!(
             "set another secret name in the configuration: certificate {name} of vault {vault} manages the secret {name}"
         ),
-        // An access policy applies to the whole vault, so the token's permissions are named too.
+        // An access policy applies to the whole vault. So for a source, the text also names the permissions for the
+        // token.
         Forbidden::Policy { caller } => {
             let (rights, in_words, more) = match asked {
                 SecretRole::Own | SecretRole::RenewedSecret => {
@@ -128,7 +129,7 @@ fn allow(why: &Forbidden, asked: SecretRole, at: &SecretAddress) -> String {
                 ),
             }
         }
-        // A rule for an address accepts only public IPv4 addresses.
+        // A firewall rule for an IP address accepts only public IPv4 addresses.
         Forbidden::Firewall { address: Some(address) } if !is_public_ipv4(address) => {
             format!(
                 "add this host's subnet to the vault's firewall (Azure portal, Key vaults, {vault}, Networking, virtual networks), or connect through a private endpoint: {address} is no public IPv4 address"

@@ -1,12 +1,13 @@
-//! Failures of a certificate's renewal that Perennial finds itself, and the errors that may mean a rejected proof.
+//! Failures of a certificate's renewal that Perennial itself detects, and the errors that may mean that Entra rejected
+//! a proof.
 
 use crate::ports::diagnosis::GraphProblem;
 use crate::ports::directory::DirectoryError;
 use crate::ports::failure::{Failure, Remedy};
 use crate::renewal::health::failure;
 
-/// Whether this error may mean that Entra rejected the proof. The code for a rejected proof is not documented
-/// (docs/azure-facts.md F608).
+/// Whether this error may mean that Entra rejected the signed proof for a change of the app's certificates. The code
+/// for a rejected proof is not documented (docs/azure-facts.md F608).
 pub(super) fn is_about_proof(error: &DirectoryError) -> bool {
     matches!(error.problem(), Some(GraphProblem::Token | GraphProblem::UnknownCode))
 }

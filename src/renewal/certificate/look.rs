@@ -85,11 +85,11 @@ impl CertificateLook {
         self.end_of(&self.newest).is_some_and(|end| end - policy.before <= now)
     }
 
-    /// The end of a version: in the vault or at Entra, whichever is earlier. Entra may list a certificate with an
-    /// earlier end than the certificate has.
+    /// The expiry of a version: in the vault or at Entra, whichever is earlier. Entra may list an earlier expiry than
+    /// the certificate itself has.
     fn end_of(&self, one: &ListedCertificate) -> Option<Timestamp> {
         let same = self.listed.values().filter(|key| key.thumbprint == Some(one.thumbprint));
-        // The certificate may be registered twice.
+        // The certificate may be registered twice. In that case, the later expiry applies.
         let at_entra = same.map(|key| key.ends).max_by_key(|end| end.unwrap_or(Timestamp::MAX_UTC)).flatten();
         at_entra.into_iter().chain(one.version.expires).min()
     }

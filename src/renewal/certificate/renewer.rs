@@ -334,8 +334,8 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         Ok(())
     }
 
-    /// Returns the failure of a change that was tried without a proof. If the caller has no permission, this is
-    /// `refusal`, which says why no proof was possible: a person must register the version.
+    /// Returns the failure of a change that was tried without a proof. If the caller lacks the permission, returns
+    /// `refusal`, which tells a person to register the version.
     pub(super) fn unless_permitted(
         &self,
         refusal: Failure,

@@ -11,7 +11,7 @@ fn redemptions(app: u64, user: Option<u64>) -> Limited {
     Limited::Redemptions(Redeemer { app, user })
 }
 
-/// Takes all free permits and gives each one back at once.
+/// Takes all free permits and gives each one back immediately.
 fn take_all(usage: &mut Usage, what: Limited, urgent: bool, now: Duration) -> usize {
     let mut taken = 0;
     while usage.take(what, urgent, now).is_ok() {

@@ -125,8 +125,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
 
 /// Whether this read failure differs in kind from the failure already reported. For example, an operator has assigned a
 /// missing role, and now a firewall blocks the read. If only the text differs, updates the text. The function also
-/// returns true if a rejected token can no longer be read or has been deleted, because Perennial could not notice a
-/// sign-in then.
+/// returns true if a rejected token can no longer be read, because Perennial can no longer notice a sign-in.
 fn is_unread_otherwise(state: &mut State, failure: Failure) -> bool {
     let Some(known) = &mut state.blocked else { return false };
     let hides_cure = known.failure.about == FailureSubject::Grant && failure.about == FailureSubject::Token;

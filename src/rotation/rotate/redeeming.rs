@@ -161,7 +161,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 
     /// Redeems another writer's version, unless the issuer's last answer about this version is still valid. Without
-    /// this rule, a stop and `rotate`, which try to save every two seconds, would redeem the version each time.
+    /// this rule, a stopping process and the command `rotate`, which try to save every two seconds, would redeem the
+    /// version each time.
     pub(super) async fn redeem_theirs(
         &self,
         state: &mut State,

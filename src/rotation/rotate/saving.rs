@@ -198,9 +198,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 return Err(Failure::new(Kind::Unsaved, Remedy::Retry, FailureSubject::Token, summary));
             }
             AfterList::Buried(buried) => {
-                // The buried sign-in may replace the written version. After that, the sign-in of the written version
-                // could look buried, for example if another version of the same second has a copy of the tags. `seen`
-                // prevents this save from restoring that sign-in.
+                // The successor of the buried sign-in may replace the written version. After that, the sign-in of the
+                // written version could look buried. An example is another version of the same second with a copy of
+                // the tags. `seen` prevents this save from restoring that sign-in.
                 let ours = versions.iter().find(|version| version.id == *written);
                 pending.seen.push(written.clone());
                 pending.seen.extend(ours.map(|ours| save::sign_in_of(ours, &versions).id.clone()));

@@ -1,7 +1,7 @@
 //! Corrects the times that a wrong clock has left in a state.
 //!
-//! This module is pure. The function `correct` handles each instant of a state. Otherwise an instant far in the future
-//! would delay the steps of the token.
+//! This module is pure. The function `correct` names each field of a state, so that no instant is missed. An instant
+//! far in the future would delay the steps of the token.
 
 use super::{AGAIN_AFTER, LONGEST, LONGEST_WATCH, MARK_AGAIN_AFTER, Timing};
 use crate::process::clock::{Timestamp, delta};

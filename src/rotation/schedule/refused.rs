@@ -13,8 +13,8 @@ use crate::rotation::state::{RefusedVersion, State};
 use crate::token::tags::Tags;
 use crate::token::version::{MAX_TAGS, Version, VersionId, tag};
 
-/// After a transient failure, at least this much time passes before the version is redeemed again. A stop tries to save
-/// for 25 seconds, so it redeems the version at most twice.
+/// After a transient failure, at least this much time passes before the version is redeemed again. A stopping process
+/// tries to save for 25 seconds, so it redeems the version at most twice.
 const STANDS_AT_LEAST: TimeDelta = TimeDelta::seconds(15);
 /// The number of rejected versions that a process remembers.
 const REMEMBERED: usize = 8;
@@ -29,10 +29,10 @@ pub fn is_final(failure: &Failure, version: &Version, now: Timestamp) -> bool {
 
 /// Whether a version's tags show that the version is invalid for good. The tags must have the code of a final
 /// rejection, the kind `login_required`, and a time after the creation of the version. An earlier time means that a
-/// tool copied the tags from another version. The first version of Perennial recorded no codes. So if it recorded a
-/// rejection on a vault version, each process tries that vault version once more. The first version of Perennial also
-/// treats a code as a foreign tag: it copies the code to a new sign-in, and may then record a rejection of another kind
-/// beside the code. So a code counts only together with the kind `login_required`.
+/// tool copied the tags from another version. The first version of Perennial recorded no codes. So each process tries a
+/// version once more if its rejection has no code. The first version of Perennial also copies a code to a new sign-in,
+/// like a foreign tag. It may then record a rejection of another kind beside the code. So a code counts only together
+/// with the kind `login_required`.
 pub fn is_known_dead(version: &Version) -> bool {
     let final_code = version.tags.get(tag::REFUSED_CODE).is_some_and(diagnosis::is_final_mark);
     let its_kind = version.tags.get(tag::REFUSED_KIND) == Some(Kind::LoginRequired.as_str());
@@ -117,8 +117,8 @@ fn is_settled(refused: &RefusedVersion) -> bool {
 }
 
 /// Whether an answer is still valid. A rejection is valid for a day. A transient failure is valid for the time that the
-/// peer requested, or for `STANDS_AT_LEAST`. So a stop and `rotate`, which try to save every two seconds, redeem the
-/// version only once or twice.
+/// peer requested, or for `STANDS_AT_LEAST`. So a stopping process and the command `rotate`, which try to save every
+/// two seconds, redeem the version only once or twice.
 ///
 /// An answer with a time in the future is not valid. Such a time was recorded before the clock was set back.
 fn stands(refused: &RefusedVersion, now: Timestamp) -> bool {

@@ -1,4 +1,4 @@
-//! Handles foreign versions, which Perennial has not written: a person, a script or another program has written them.
+//! Handles foreign versions: versions that a person, a script or another program wrote, not Perennial.
 
 use super::{DAY, State};
 use crate::ports::failure::Remedy;

@@ -2,7 +2,7 @@
 //!
 //! With this record, the alert rules do not send a delivered alert again, and they report when the alert's condition
 //! ends. If a user signed in while no daemon was running, the marks of delivered alerts are on the version before the
-//! sign-in. One list of the versions shows these marks.
+//! sign-in. To find these marks, Perennial lists the versions.
 
 use super::State;
 use crate::ports::failure::Kind;
@@ -12,15 +12,15 @@ use crate::token::version::{Version, tag};
 /// The record that the previous process left in the vault, as read at start-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Inherited {
-    /// The newest version is a sign-in that no daemon has proved yet. The record is on the version before the sign-in,
-    /// which a list of the versions shows.
+    /// The newest version is a sign-in that no daemon has proved yet. The record is on the version before the sign-in.
+    /// To find this version, Perennial lists the versions.
     SignIn,
     /// The newest version is the first sign-in of this secret.
     FirstSignIn,
     /// The alerts that were delivered and whose conditions are not resolved yet.
     Told(Marks),
-    /// The version was rejected and has no marks of delivered alerts. Neither the first version of Perennial nor a
-    /// process without sinks writes such marks.
+    /// The version was rejected and has no marks of delivered alerts. The first release of Perennial and a process
+    /// without sinks write no such marks.
     Refused(Kind),
 }
 

@@ -7,7 +7,7 @@ use crate::token::managed::Policy;
 pub struct Limits {
     pub redemptions: usize,
     pub partner_center_calls: usize,
-    /// This limit applies only while no person must act.
+    /// This limit does not apply while the vault is checked every minute (`State::is_watching`).
     pub vault_calls: usize,
 }
 
@@ -17,7 +17,7 @@ impl Limits {
     /// The limit of 24 redemptions a day overrides every other rule. The limit also overrides the shorter waits near
     /// the expiry (`schedule::retry_wait`). So in an outage of Entra, once a third of the 24 redemptions is used, the
     /// others are spread over the day (`Recent::spread_at`). The time between two redemptions is at most four hours on
-    /// the first days, and an hour after that. For promise 1, these redemptions are enough.
+    /// the first days, and one hour on later days. These redemptions are enough for promise 1.
     const POLITE: Self = Self { redemptions: 24, partner_center_calls: 12, vault_calls: 60 };
 
     /// Returns the usual limits. Returns higher limits if the operator configured more proofs than the usual limits

@@ -37,8 +37,8 @@ pub struct PendingSave {
     /// A version that may be replaced although its value is not the redeemed one. This version is invalid for good, or
     /// it buries the sign-in that was redeemed.
     pub may_overwrite: Option<VersionId>,
-    /// The vault's time at the last read before the write. The read would have shown a sign-in from before this time,
-    /// so the write cannot have buried such a sign-in.
+    /// The vault's time at the last read before the write. That read showed the sign-ins from before this time, so the
+    /// write cannot have buried them.
     pub read_at: Option<Timestamp>,
     /// The version that Perennial wrote, after the vault has acknowledged the write.
     pub written: Option<VersionId>,

@@ -33,9 +33,8 @@ impl Recent {
         self.0.retain(|at| i64::from(*at) <= latest);
     }
 
-    /// Returns the first instant, `now` or later, at which the limit of `limit` events a day allows `more` events. If
-    /// `more` exceeds even the limit of a whole day, returns `now`. For example, a rotation whose list has more than 50
-    /// pages exceeds the limit.
+    /// Returns the first instant, `now` or later, at which `more` further events stay within `limit` events a day. If
+    /// `more` is greater than `limit`, returns `now`. An example is a rotation whose list has more than 50 pages.
     pub fn room_at(&self, limit: usize, more: usize, now: Timestamp) -> Timestamp {
         let mut live = self.0.iter().map(|at| instant(*at)).filter(|at| *at + DAY > now);
         let over = (live.clone().count() + more).saturating_sub(limit);
@@ -45,10 +44,10 @@ impl Recent {
         }
     }
 
-    /// Returns the time of the next attempt in a long outage, so that the attempts that `limit` allows last for a
-    /// whole day. Attempts are immediate while more than two thirds of `limit` are left. After that, the attempts are
-    /// evenly spaced, and the space is at least a day divided by `limit`. Otherwise, most attempts of each day would
-    /// fall into one hour, followed by a long gap.
+    /// Returns the time of the next attempt in a long outage, so that `limit` attempts are spread over a whole day.
+    /// Attempts are immediate while more than two thirds of `limit` are left. After that, the attempts are evenly
+    /// spaced, and the interval is at least a day divided by `limit`. Otherwise, most attempts of each day would fall
+    /// into one hour, followed by a long gap.
     pub fn spread_at(&self, limit: usize, now: Timestamp) -> Timestamp {
         let mut live = self.0.iter().map(|at| instant(*at)).filter(|at| *at + DAY > now);
         let left = limit.saturating_sub(live.clone().count());
@@ -62,9 +61,9 @@ impl Recent {
     }
 }
 
-/// The vault calls of the checks for a person's action. Up to `BURST` calls may happen at once. A day has at most 1,500
-/// calls (promise 6). If another program writes often, Perennial checks each write at first. Later, it checks as often
-/// as the limit allows.
+/// The vault calls while the vault is checked every minute (`State::is_watching`). Up to `BURST` calls may happen at
+/// once. A day has at most 1,500 calls (promise 6). If another program writes often, Perennial checks each write at
+/// first. Later, Perennial checks as often as the limit allows.
 ///
 /// There are too many calls to record the time of each one. Instead, there is one instant, which each call moves `EACH`
 /// further into the future. A call is allowed only if the instant is not too far ahead of the current time.

@@ -56,7 +56,7 @@ impl Promise {
             Self::Polite => ("polite", "calls per day within the limits"),
             Self::OnlyStore => ("only store", "a restart continued from the vault"),
             Self::TwoAtOnce => ("two at once", "a second daemon did no harm"),
-            Self::Green => ("green is usable", "\"current\" shown only for a recently redeemed token"),
+            Self::Green => ("green is usable", "\"current\" only for a newly redeemed token"),
         }
     }
 }

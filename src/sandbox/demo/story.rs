@@ -14,7 +14,7 @@ use crate::sandbox::world::World;
 use crate::status::snapshot::TokenState;
 use crate::token::RefreshToken;
 
-/// The length of the story's last part. The first rotation after the last failure happens in this part.
+/// The time limit for the first rotation after the last failure, in the demo's time.
 const CALM: TimeDelta = TimeDelta::days(9);
 
 impl Demo {

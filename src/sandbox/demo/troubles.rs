@@ -64,10 +64,7 @@ impl Demo {
         self.tell(
             Tone::Plain,
             "people",
-            &format!(
-                "Entra recovers. Perennial sent {tries} requests in {}.",
-                span(self.now() - began)
-            ),
+            &format!("Entra recovers. Perennial sent {tries} requests in {}.", span(self.now() - began)),
         );
         self.calm_again(TimeDelta::days(1)).await
     }

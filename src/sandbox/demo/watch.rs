@@ -1,7 +1,7 @@
 //! After each beat of the clock, observes the services and the daemons, prints the changes, and checks the promises.
 //!
-//! This module converts observed facts to the printed story. The facts come from the simulated world's ledger and
-//! grants, from the status boards, and from the log. The printed story contains only such facts.
+//! This module converts observed facts to the printed story. The facts come only from the simulated world's ledger and
+//! grants, from the status boards, and from the log.
 
 mod checks;
 

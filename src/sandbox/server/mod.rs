@@ -141,8 +141,8 @@ struct SandboxState {
 }
 
 impl SandboxState {
-    /// Returns the tenant in which the app that reads the vault requests its tokens. This is the first partner's
-    /// tenant, so that the app can manage the partner's app registration at Microsoft Graph.
+    /// Returns the tenant in which `vault_identity` requests its tokens. If the first partner's tenant has consented to
+    /// this app, returns that tenant. The app can then manage the partner's app registration at Microsoft Graph.
     fn identity_tenant(&self) -> String {
         let VaultIdentity { tenant_id, client_id, .. } = &self.vault_identity;
         let partner = self.world.partners().first().map(|partner| partner.tenant_id.clone());

@@ -2,8 +2,8 @@
 //! credential becomes known to all of Entra's servers.
 //!
 //! Entra has several front ends, and each front end learns of a new credential at a different time (docs/azure-facts.md
-//! F115). Invariant: a token request draws no random number here while every front end knows every credential of the
-//! app.
+//! F115). Invariant: this module draws a random number for a token request only if front ends may know different
+//! credentials of the app.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -217,8 +217,8 @@ impl Inner {
         Propagation((0..moments).map(moment).collect())
     }
 
-    /// Returns the front end that serves a request about an app, and a time. The front end knows only the credentials
-    /// of which it had learned by this time. The front end is `None` if all front ends know the same credentials.
+    /// Chooses the front end that serves a request about an app. Also returns a time: the front end knows only the
+    /// credentials that reached it by this time. The front end is `None` if all front ends know the same credentials.
     pub(super) fn front_end(&mut self, client_id: &str) -> (Option<usize>, Timestamp) {
         let now = self.time.now();
         let flapping = self.assertions.flapping;
@@ -252,9 +252,9 @@ impl World {
     }
 
     /// Makes front ends forget new credentials for single requests. A front end then handles the request as if it did
-    /// not know the credentials of which it has learned less than `within` ago. `probability` (0 to 1) is the share
-    /// of such requests. The default is zero: front ends forget nothing. Flapping affects only credentials that were
-    /// added while flapping or a propagation time was set.
+    /// not know the credentials of which it has learned less than `within` ago. `probability` (0 to 1) is the share of
+    /// such requests. The default is zero: front ends forget nothing. Front ends can forget a credential only if
+    /// flapping or a propagation time was set when the credential was added.
     pub fn set_flapping(&self, probability: f64, within: TimeDelta) {
         self.lock().assertions.flapping = (probability > 0.0).then_some(Flapping { probability, within });
     }
@@ -356,7 +356,7 @@ impl World {
         });
     }
 
-    /// Returns how often an app has reused the id of an assertion (`jti`). The world accepts a reused id, because
+    /// Returns how often apps have reused the id of an assertion (`jti`). The world accepts a reused id, because
     /// Microsoft does not document that Entra rejects it.
     pub fn repeated_assertions(&self) -> usize {
         self.lock().assertions.repeated

@@ -156,7 +156,7 @@ impl EntraDirectory {
 }
 
 impl World {
-    /// Adds a tenant that is no customer's tenant.
+    /// Adds a tenant that is not a customer's tenant.
     pub fn add_tenant(&self, id: &str, domain: &str) {
         self.put_tenant(id, domain, None);
     }

@@ -67,7 +67,7 @@ pub struct TokenAnswer {
     pub refresh_token: Option<RefreshToken>,
     /// The lifetime of the access token.
     pub expires_in: Duration,
-    /// The scopes that were granted.
+    /// The granted scope.
     pub scope: String,
     /// The refresh token's lifetime, if the answer names it. Entra names the lifetime only for a redirect of the
     /// platform `spa`. The world names it only with `Distortion::DayToken`.
@@ -210,7 +210,8 @@ impl Inner {
     ) -> Result<TokenAnswer, Denial> {
         let now = self.time.now();
         let tenant = self.directory.tenant(request.tenant).ok_or(Refuse(90002))?.clone();
-        // Entra checks the form of the refresh token before the client (recorded, docs/azure-facts.md F123).
+        // As recordings show, Entra checks the form of the refresh token before it checks the client
+        // (docs/azure-facts.md F123).
         if !is_well_formed(request.token) {
             return Err(Refuse(9_002_313).into());
         }

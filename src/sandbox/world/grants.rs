@@ -35,7 +35,7 @@ pub struct GrantRecord {
     pub owner: Owner,
     /// Whether the sign-in used MFA.
     pub mfa: bool,
-    /// The world's time at the issue.
+    /// The world's time when the token was issued.
     pub issued_at: Timestamp,
     /// The grant that was redeemed to issue this grant. `None` for the grant of a sign-in.
     pub parent: Option<usize>,
@@ -43,7 +43,7 @@ pub struct GrantRecord {
     pub sign_in: usize,
     /// Whether the token was redeemed at least once.
     pub spent: bool,
-    /// Whether the user's sessions were revoked after the issue.
+    /// Whether the user's sessions were revoked after the token was issued.
     pub revoked: bool,
 }
 

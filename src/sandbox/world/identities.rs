@@ -20,7 +20,7 @@ use crate::token::AccessToken;
 /// The lifetime of a managed identity's token (docs/azure-facts.md F406).
 const LASTS: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The audience of federated credentials. In a national cloud, the name of the cloud follows.
+/// The audience of federated credentials. In a national cloud, the cloud's name is appended.
 const EXCHANGE: &str = "api://AzureADTokenExchange";
 
 /// The length of an RS256 signature.
@@ -29,7 +29,7 @@ const SIGNATURE_BYTES: usize = 256;
 /// Why a host gets no token for its identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostRefusal {
-    /// The host has no identity with the requested client id.
+    /// The host has no identity, or none with the requested client id.
     NoSuchIdentity,
     /// The host has several identities, and the request names none.
     Ambiguous,
@@ -73,8 +73,8 @@ impl World {
         self.lock().issuer_of(tenant)
     }
 
-    /// Issues a token of the managed identity with this client id. Without a client id, uses the identity if there is
-    /// exactly one.
+    /// Issues a token of the managed identity with this client id. Without a client id, the world must have exactly one
+    /// identity.
     ///
     /// # Errors
     /// Returns a fault or the host's rejection.

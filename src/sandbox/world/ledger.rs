@@ -44,7 +44,7 @@ impl Peer {
 pub enum Operation {
     /// A refresh token is redeemed.
     Redeem,
-    /// A sign-in page is requested, or answered.
+    /// A sign-in page is requested, or a user acts on it.
     Authorize,
     /// An authorization code or a device code is exchanged for tokens.
     SignIn,
@@ -290,7 +290,7 @@ impl World {
         self.lock().ledger.writes.clone()
     }
 
-    /// Returns the writes except the first `number` writes, oldest first.
+    /// Returns all writes after the first `number` writes, oldest first.
     pub fn writes_from(&self, number: usize) -> Vec<Write> {
         self.lock().ledger.writes.iter().skip(number).cloned().collect()
     }

@@ -163,7 +163,7 @@ impl World {
         self.lock().time.speed()
     }
 
-    /// Makes access tokens expire by another clock than the world's clock. The sandbox uses the host's clock, since the
+    /// Makes access tokens expire by `clock` instead of the world's clock. The sandbox uses the host's clock, since the
     /// Azure clients use the host's clock for their caches.
     pub fn access_tokens_live_by(&self, clock: Clock) {
         self.lock().time.set_wall(clock);

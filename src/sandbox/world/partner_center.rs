@@ -12,7 +12,7 @@ pub struct PartnerCenterRules {
     pub enforce_mfa: bool,
     /// Whether every user is rejected for lack of a role.
     pub forbidden: bool,
-    /// Whether Partner Center's answers have the header that says whether the token carries MFA.
+    /// Whether Partner Center's answers have the header `isMfaCompliant`.
     pub says_mfa: bool,
 }
 

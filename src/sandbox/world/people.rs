@@ -1,5 +1,5 @@
 //! Actions of people: sign in, paste a token, disable, delete, revoke, replace an app's secret. Other functions of this
-//! module read the world's state. No function of this module counts as a call to a service.
+//! module read the world's state. The ledger records no call for a function of this module.
 
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;

@@ -55,7 +55,7 @@ pub enum Decision {
     Accept,
     /// The user signs in and declines to consent.
     Decline,
-    /// The user goes back without a sign-in.
+    /// The user cancels the sign-in.
     Cancel,
 }
 

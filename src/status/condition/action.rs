@@ -23,7 +23,8 @@ pub(crate) fn of_sink(name: &str) -> String {
     )
 }
 
-/// The action if Partner Center rejects an access token. The user may lack a role, or may have signed in without MFA.
+/// The action if Partner Center rejects an access token. With `is_audience`, the scope is wrong. Otherwise the user may
+/// lack a role, or may have signed in without MFA.
 pub(crate) fn partner_center_refused(grant: &ManagedToken, is_audience: bool) -> String {
     let ManagedToken { name, tenant_id, scope, .. } = grant;
     if is_audience {
@@ -181,7 +182,7 @@ fn unknown_credential(of: &Snapshot, app: &str) -> String {
     )
 }
 
-/// The command that lists the app's secrets or certificates at Entra.
+/// The action for a failed renewal whose failure states no action.
 fn compare_credentials(of: &Snapshot, app: &str) -> String {
     let is_certificate = of.grant.app.credential.is_certificate();
     let (noun, flag) = if is_certificate { ("certificates", " --cert") } else { ("secrets", "") };

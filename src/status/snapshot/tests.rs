@@ -18,8 +18,7 @@ fn second() -> TimeDelta {
     TimeDelta::seconds(1)
 }
 
-/// A proof or an acceptance from before this time does not count, because each counts for twice the interval of six
-/// hours.
+/// Proofs and acceptances from before this time have expired. Each is valid for twelve hours, twice `prove_every`.
 fn counted_from() -> Timestamp {
     now() - TimeDelta::hours(12)
 }

@@ -148,7 +148,7 @@ fn five_hundred_tokens_with_one_expired_app_secret_are_one_incident() {
         let (world, app) = (&fleet.world, &fleet.partners[0]);
         pass(HOUR).await;
         world.expire_app_secret(&app.client_id);
-        // All tokens check the vault now and notice the problem within half a minute.
+        // The reload makes all tokens check the vault now. They notice the problem within half a minute.
         fleet.daemon.reload();
         pass(HOUR).await;
         let ends = Some(world.now() + TimeDelta::days(180));

@@ -1,5 +1,5 @@
-//! Tests incidents that begin before a restart and end while no process is running. Every sink gets the end, and no
-//! sink gets a message twice.
+//! Tests incidents that begin before a restart and end while no process is running. Every sink gets the message about
+//! the end, and no sink gets a message twice.
 
 use chrono::TimeDelta;
 use perennial::alert::rules::EventKind;
@@ -95,8 +95,8 @@ fn troubles() -> Vec<Trouble> {
     ]
 }
 
-/// Each problem lasts for hours, so that it is reported and marked. After that, the process ends, the problem is fixed,
-/// and a new process starts.
+/// Each problem lasts for hours, so that the process reports it and stores its mark in the tags. After that, the
+/// process ends, the problem is fixed, and a new process starts.
 #[test]
 fn incidents_that_ended_while_stopped_are_resolved() {
     let mut wrong = Vec::new();

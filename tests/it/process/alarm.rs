@@ -7,7 +7,8 @@ use super::{Stage, failed_with, is};
 use crate::support::child::{Child, eventually};
 use crate::support::inbox::Inbox;
 
-/// Adds sinks to the stage's configuration. A sink is given by its name, its further keys, and its address.
+/// Adds sinks to the stage's configuration. Each tuple contains a sink's name, its further lines of configuration, and
+/// its address.
 pub(super) fn add_sinks(stage: &Stage, sinks: &[(&str, &str, String)]) {
     let mut text = std::fs::read_to_string(&stage.config).expect("written");
     for (name, more, url) in sinks {
@@ -83,7 +84,7 @@ async fn a_restart_repeats_nothing_and_resolves_what_ended_meanwhile() {
     eventually("it is noted that this was told", noted).await;
     daemon.signal("TERM");
     daemon.ended("stopped").await;
-    // After this time, the previous process would already have reported the condition.
+    // No process runs for four minutes. The next process must not report the condition again.
     stage.world().advance(TimeDelta::minutes(4));
 
     let second = stage.start(&["run"]);

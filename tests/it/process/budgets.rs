@@ -1,5 +1,5 @@
-//! Tests how much memory one more token needs, as far as types and allocations show this. `tests/acceptance/budgets.sh`
-//! measures the rest with the shipped program.
+//! Tests how much memory one more token needs, as far as the sizes of types and allocations show.
+//! `tests/acceptance/budgets.sh` measures the rest with the shipped program.
 
 use std::sync::Arc;
 

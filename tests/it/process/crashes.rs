@@ -1,8 +1,8 @@
 //! Kills the program with `kill -9` at every step of a rotation, and starts it again. The token must stay valid, and no
 //! sign-in may be lost.
 //!
-//! The sandbox reports each call before and after its effect. At this moment, while the program waits for the answer,
-//! the test kills the program.
+//! The sandbox reports each call before and after its effect. At such a report, the test kills the program, which still
+//! waits for the answer.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -59,7 +59,7 @@ struct Trap {
 }
 
 impl Trap {
-    /// Counts a step. If this is the step at which the program is to be killed, returns its process id.
+    /// Counts a step. If the program is to be killed at this step, returns the program's process id.
     fn springs(&self) -> Option<u32> {
         let mut victim = self.victim.lock().unwrap_or_else(PoisonError::into_inner);
         let here = victim.is_some() && self.passed.fetch_add(1, Ordering::Relaxed) == self.at;
@@ -74,7 +74,7 @@ fn kill(pid: u32) {
 
 const A_DAY: TimeDelta = TimeDelta::minutes(24 * 60 + 1);
 
-/// Programs that are killed concurrently.
+/// The number of programs that the test runs and kills concurrently.
 const AT_ONCE: usize = 4;
 
 /// Kills the program at a step. Returns whether the step was reached.
@@ -85,7 +85,7 @@ async fn dies_at(step: usize, before: Before) -> bool {
     match before {
         Before::Old | Before::SigningIn | Before::Copying | Before::Pasting | Before::NewAppSecret => {}
         Before::SignedIn | Before::Pasted => {
-            // Perennial has rotated once, and one version will be disabled.
+            // One rotation happens before the test, so that there is a version to disable.
             let done = stage.run_to_end(&["rotate", "one", "--force"]).await;
             assert_eq!(done.code, Some(0), "{}", done.stderr);
             world.advance(TimeDelta::days(2));

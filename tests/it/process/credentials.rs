@@ -190,8 +190,8 @@ async fn the_requests_of_a_rotation_are_few_with_each_credential() {
 
         stage.ends_well(&env, &["rotate", "one", "--force"]).await;
 
-        // The expected calls are one token request for the vault, one redemption, and one token request of the host's
-        // identity if this identity is the credential.
+        // Entra gets one token request for the vault and one redemption. If the app's credential is the host's
+        // identity, Entra also gets one token request of this identity.
         let of_host = usize::from(line == KINDS[5]);
         assert_eq!(count(Peer::Entra) - before.0, 2 + of_host, "{line}");
         // The five calls are: read, read again, write, list, and disable the predecessor.

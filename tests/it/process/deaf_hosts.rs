@@ -68,7 +68,7 @@ async fn is_given_up_and_taken_up_again(first: &'static str) {
     let before = Before::start(behind, first).await;
     *endpoint = format!("http://{}{}", before.address, service.path());
     stage.identify("");
-    // There is only one token, because a second token would wait for its own turn.
+    // The test removes the second token. Otherwise, token `one` could wait for the failure of the second token.
     let text = std::fs::read_to_string(&stage.config).expect("written");
     let (text, _other) = text.rsplit_once("\n[[token]]").expect("two of them");
     std::fs::write(&stage.config, text).expect("our own file");

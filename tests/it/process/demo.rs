@@ -26,7 +26,7 @@ fn the_demo_succeeds_and_keeps_all_promises() {
         assert!(line.contains("  held  "), "{line}");
     }
     assert!(shown.lines().any(|line| line.starts_with("  All nine held")), "{shown}");
-    // A line that is too long must consist of one word, such as an address.
+    // Only a line of one word, such as an address, may exceed 80 characters.
     for line in shown.lines().filter(|line| line.trim().contains(' ')) {
         assert!(line.chars().count() <= 80, "{line}");
     }
@@ -74,7 +74,7 @@ struct Home(PathBuf);
 impl Home {
     fn make(name: &str) -> Self {
         let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("demo-{name}"));
-        // Removes a directory that an earlier killed test has left.
+        // Removes the directory of an earlier test that was killed.
         let _gone = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).expect("a directory for temporary files");
         Self(path)

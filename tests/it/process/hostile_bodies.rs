@@ -30,8 +30,8 @@ impl Stage {
         daemon.logs(from, "proved again", |event| is(event, "proved", "one")).await;
     }
 
-    /// Starts a new daemon, whose limits count no redemptions yet. For one process, all redemptions of this test would
-    /// exceed Entra's loop limit.
+    /// Starts a new daemon, whose limits count no redemptions yet. If one process made all redemptions of this test, it
+    /// would exceed Entra's loop limit.
     async fn fresh_daemon(&self) -> Child {
         let daemon = self.start(&["run"]);
         daemon.logs(0, "proved at the start", |event| is(event, "proved", "one")).await;

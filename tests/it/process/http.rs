@@ -163,7 +163,7 @@ async fn a_dead_grant_fails_health_and_not_livez() {
 async fn readyz_succeeds_once_every_token_was_tried() {
     let (world, partner) = harness::still_world();
     world.inject(Fault::of(Peer::KeyVault, FaultEffect::Transport(NoResponse::TimedOut)));
-    // The latency leaves enough time for both requests.
+    // Each call takes a second, so the first attempt ends only after both requests.
     world.set_latency(Duration::from_secs(1));
     let served = Served::start(&world, &[("contoso", &partner)], true).await;
 
@@ -362,7 +362,7 @@ async fn after_a_crash_the_same_incidents_continue() {
     let before = first.until(settled).await;
     drop(first);
     world.advance(TimeDelta::hours(3));
-    // No service answers: the status comes from the vault's tags.
+    // Entra does not answer, so the status comes from the vault's tags.
     world.inject(Fault::of(Peer::Entra, FaultEffect::Transport(NoResponse::TimedOut)));
     let second = Served::start(&world, &partners, true).await;
     let after = second.until(|status| !status["tokens"][1]["version"].is_null()).await;

@@ -112,7 +112,7 @@ async fn managed_identity_of_app_service_by_name_by_environment_and_by_client_id
     }
 }
 
-/// For this field, the SDK expects a text, but some hosts send a number.
+/// The SDK expects `expires_on` as a text, but some hosts send a number.
 #[tokio::test]
 async fn managed_identity_with_a_numeric_expiry() {
     let stage = Stage::set(TimeDelta::days(1)).await;

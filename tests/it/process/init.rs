@@ -109,7 +109,7 @@ async fn on_a_terminal_each_answer_is_checked_as_it_is_given() {
     let mut asked = 0;
     for (prompt, wrong, right) in [
         ("The vault's address (such as https://", "contoso", vault.as_str()),
-        ("The app's (client) id (such as ", "00000000-0000-0000-0000-000000000000", &stage.partner.client_id),
+        ("The app's client id (such as ", "00000000-0000-0000-0000-000000000000", &stage.partner.client_id),
         (
             "The tenant's id or domain (such as contoso.onmicrosoft.com)",
             "common",

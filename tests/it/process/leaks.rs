@@ -24,8 +24,8 @@ fn forms(secret: &str) -> Vec<String> {
     let bytes = bytes.trim_matches(['[', ']']).to_owned();
     let hex: Vec<String> = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
     let mut all = vec![secret.to_owned(), percent, bytes, hex.concat()];
-    // In a longer base64 text, the letters of the secret depend on its position. So all three positions are searched,
-    // without the letters at the edges.
+    // Inside a longer text, a secret has three base64 forms, depending on its position. The search uses all three
+    // forms, without the letters at the edges.
     for before in ["", "x", "xx"] {
         let text = format!("{before}{secret}");
         for encoded in [STANDARD_NO_PAD.encode(&text), URL_SAFE_NO_PAD.encode(&text)] {

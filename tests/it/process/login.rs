@@ -1,4 +1,4 @@
-//! Tests `login`. A user signs in with a browser, and after that the vault contains the token or does not.
+//! Tests `login`: a user signs in with a browser, and the tests check what the command prints and stores.
 
 mod browser;
 mod claims;

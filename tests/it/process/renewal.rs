@@ -117,8 +117,8 @@ async fn a_missing_right_is_told_and_ends_with_the_printed_steps() {
     let checked = stage.run_to_end(&["check"]).await;
     assert!(checked.stdout.contains("FAILED     renewal"), "{}", checked.stdout);
     assert!(checked.stdout.contains(&owner), "{}", checked.stdout);
-    // The identity has the role but is not an owner. The list works, and only the attempt to remove a secret shows that
-    // the owner is missing.
+    // The identity has the role but is not an owner. Perennial can list the secrets. Only an attempt to remove a secret
+    // shows that the identity is not an owner.
     stage.world().set_graph_roles(identity, &[GraphRole::ReadWriteOwned]);
     assert_eq!(stage.run_to_end(&["credential", "app"]).await.code, Some(0));
     let checked = stage.run_to_end(&["check"]).await;
@@ -215,7 +215,7 @@ async fn every_refusal_of_graph_is_told_with_its_action() {
     }
     assert_eq!(stage.secrets().len(), 1, "nothing is left behind");
 
-    // The action for the limit is a shorter lifetime.
+    // A shorter lifetime, which is the action for the lifetime limit, makes the renewal work.
     stage.world().set_credential_policy(app, capped);
     let mut shorter = stage.renewer();
     shorter.target.policy.lifetime = TimeDelta::days(89);

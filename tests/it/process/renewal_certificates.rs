@@ -16,7 +16,8 @@ use super::renewal::SPEED;
 const NAME: &str = "app-certificate";
 
 impl Stage {
-    /// Token `one` authenticates with a registered certificate of this kind, which Perennial renews.
+    /// Creates a stage whose token `one` authenticates with a registered certificate of this kind. Perennial renews
+    /// this certificate.
     async fn with_renewed_certificate(kind: &str) -> Self {
         let stage = Self::set(TimeDelta::days(1)).await;
         let exportable = kind == "secret";
@@ -32,7 +33,7 @@ impl Stage {
             text.lines().map(|line| if is_secret(&line) { credential.as_str() } else { line }).collect();
         std::fs::write(&stage.config, lines.join("\n")).expect("our own file");
         stage.grants_the_right();
-        // Entra checks the time of each signature.
+        // The world runs as fast as the renewer's clock, because Entra checks the time of each signature.
         stage.world().set_speed(SPEED);
         stage
     }
@@ -49,7 +50,7 @@ async fn a_certificate_is_renewed_over_https_and_used_by_the_token() {
         let stage = Stage::with_renewed_certificate(kind).await;
         let renewer = CertificateRenewer(stage.renewer());
 
-        // The version in use gets its mark first. Then the person's request creates the next version.
+        // The first call marks the version in use. The second call creates the next version.
         renew_now(&renewer, &CancellationToken::new()).await.expect("marked");
         renew_now(&renewer, &CancellationToken::new()).await.expect("renewed");
 
@@ -123,7 +124,8 @@ async fn every_refusal_of_a_registration_is_told_with_its_action() {
     let renewer = CertificateRenewer(stage.renewer());
     renew_now(&renewer, &CancellationToken::new()).await.expect("marked");
     stage.makes_a_certificate(NAME, CertificatePolicy::default());
-    // Without the permission, Perennial cannot replace the list after a rejected proof.
+    // Without the permission to write, Perennial cannot replace the list of certificates if Graph rejects the signed
+    // proof.
     stage.world().set_graph_roles(&stage.sandbox.vault_identity.client_id, &[GraphRole::Read]);
     for (status, code, action) in [
         (403, "Authorization_RequestDenied", "az ad app owner add"),

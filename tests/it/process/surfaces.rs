@@ -172,7 +172,7 @@ impl Scene {
         serde_json::from_str(answer.split_once("\r\n\r\n").expect("a head and a body").1).expect("JSON")
     }
 
-    /// Makes the daemon check again and again until `is_so` returns true for its status.
+    /// Makes the daemon check again until `is_so` returns true for the token's status. Returns the document.
     async fn until(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
         let daemon = self.daemon.as_ref().expect("it runs");
         for looks in 1..3_000 {

@@ -1,5 +1,5 @@
-//! Tests that all surfaces agree whether a token can be used. The exit code and the output of `rotate` show this. After
-//! that, `status` and `status --monitor` must show the same without a daemon, from the vault's tags.
+//! Tests that all surfaces agree whether a token can be used. `rotate` first shows it by its exit code and its output.
+//! After that, `status` and `status --monitor` must show the same without a daemon, from the vault's tags.
 
 use chrono::TimeDelta;
 use futures::StreamExt as _;

@@ -1,7 +1,7 @@
 //! Tests two simple ways to renew a client secret without waits, in the same random worlds as the simulation.
 //!
 //! The two ways follow descriptions of other programs (docs/azure-facts.md F604), but are not those programs. The test
-//! counts how often the readers of a secret are rejected. This shows what Perennial's waits are good for.
+//! counts how often the readers of a secret are rejected. The result shows the benefit of Perennial's waits.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::orphans;
 use super::simulation::{BEFORE, DAYS, LIFETIME, Simulation, Totals};
 
-/// The id of all calls, which the test does not use.
+/// One id for all calls, since the test does not use the ids.
 const ID: Uuid = Uuid::nil();
 
 #[derive(Clone, Copy, Debug, PartialEq)]

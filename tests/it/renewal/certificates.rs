@@ -1,4 +1,4 @@
-//! The renewal of certificates: the shipped steps over the world.
+//! Tests the renewal of certificates, with the shipped steps over the simulated world.
 //!
 //! The readers of a certificate are tokens of Perennial, which use the newest version with the mark, and scripts, which
 //! use the newest version.
@@ -29,7 +29,8 @@ mod simulation;
 
 pub(super) type WorldCertificateRenewer = CertificateRenewer<Actor, Actor, Actor>;
 
-/// A partner whose app has a renewed certificate, and one of another deployment that must stay.
+/// A partner whose app has two certificates: Perennial renews one, and the other one belongs to another deployment and
+/// must stay.
 pub(super) struct CertificateScene {
     pub(super) world: World,
     clock: Clock,
@@ -95,7 +96,8 @@ impl CertificateScene {
             .iter()
             .filter_map(|version| self.world.certificate_of(&self.at, Some(&version.id)))
             .collect();
-        // Versions of one second have no other order.
+        // `created` does not show the order of versions of the same second, so the newest version is put first by its
+        // id.
         let newest = self.newest().id;
         all.sort_by_key(|version| (version.id != newest, std::cmp::Reverse(version.created)));
         all
@@ -125,7 +127,7 @@ impl CertificateScene {
         };
         let input = claims.signing_input();
         let signed = self.world.sign("reader", &self.at, Some(&version.id), "PS256", &digest_of(&input));
-        // A fault of the vault is no verdict.
+        // A fault of the vault does not show whether Entra accepts the version.
         let Ok(signed) = signed else { return true };
         let assertion = format!("{input}.{}", URL_SAFE_NO_PAD.encode(signed.bytes));
         let answer = self.world.identity_token(
@@ -141,7 +143,7 @@ impl CertificateScene {
         !matches!(answer, Err(Trouble::Refused(_)))
     }
 
-    /// Checks what must hold at every moment: Entra lists the certificate in use and those of others.
+    /// Checks the rule for every moment: Entra lists the certificate in use and the other deployment's certificate.
     fn check_now(&self, told: &dyn std::fmt::Debug) {
         let all = self.registered();
         let in_use = self.in_use();

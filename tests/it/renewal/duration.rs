@@ -1,4 +1,4 @@
-//! How long a renewal takes after `renew` is turned on, by the clock of the simulated world.
+//! Tests how long a renewal takes after `renew` is turned on, in simulated time.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ async fn a_due_credential_is_renewed_within_twenty_minutes_after_the_start() {
             assert!(took >= TimeDelta::minutes(15), "{took}");
         }
         assert!(of_secret <= TimeDelta::minutes(20), "{of_secret}");
-        // The version in use gets its mark first, which takes as long as a renewal.
+        // Perennial first marks the version in use. This takes as long as a renewal.
         assert!(of_certificate <= TimeDelta::minutes(40), "{of_certificate}");
     }
 }

@@ -242,8 +242,8 @@ fn every_order_of_two_instances_and_a_person_keeps_the_held_secret() {
     let mut orders = 0;
     for wrong in wrongs.into_iter().chain(crashes) {
         for pair in &pairs {
-            // With two settled instances, there are by far the most orders. Neither of them creates a secret, and only
-            // a crash near the save matters. So the other failures are left out.
+            // Two settled instances have by far the most orders. Neither instance creates a secret, and a crash matters
+            // only near the save. So the test leaves out the other failures.
             let is_idle = match wrong {
                 Wrong::Lost(_, operation) | Wrong::NotReached(_, operation) => {
                     operation == Operation::AddPassword

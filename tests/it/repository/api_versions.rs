@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// For each provider: the oldest API version whose retirement within a year has not been announced, and where and when
-/// this was looked up. According to docs/releasing.md, this must be looked up again before each release.
+/// For each provider: the oldest allowed API version, and the source and the date of this information. An allowed
+/// version has no announced retirement within a year. According to docs/releasing.md, a person looks this up again
+/// before each release.
 const OLDEST: [(&str, &str, &str); 7] = [
     ("microsoft.app", "2024-03-01", "templates/microsoft.app/allversions; no end published, November 2026"),
     ("microsoft.authorization", "2022-04-01", "no end published, November 2026"),

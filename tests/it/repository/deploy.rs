@@ -88,7 +88,7 @@ fn the_image_runs_unprivileged_and_builds_what_was_locked() {
     assert!(image.contains("distroless/cc-debian12:nonroot"));
 }
 
-/// These are the example configurations of the deployment pages.
+/// Tests the example configurations of the deployment pages.
 #[test]
 fn deployment_configurations_are_valid() {
     // The variables that the workload identity webhook of AKS sets in a pod.

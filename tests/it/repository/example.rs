@@ -16,7 +16,7 @@ fn the_example_is_a_valid_configuration() {
     assert_eq!(config.tokens[0].name.as_str(), "partner-center");
 }
 
-/// Each example file still has the placeholders, ids of zeros that only its reader can replace.
+/// Each example file has placeholders: ids of zeros, which only the reader of the file can replace.
 #[test]
 fn a_placeholder_is_a_mistake() {
     for (path, keys) in [

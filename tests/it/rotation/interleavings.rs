@@ -50,7 +50,7 @@ async fn rotate_once(mut rotator: Rotator<Actor, Actor, Actor>, force: bool) {
     }
 }
 
-/// Tests every order. `make` creates a new world and its tasks, and `check` checks the result. Returns the number of
+/// Tests every order of the tasks. For each order, `make` creates a new world and its tasks. Returns the number of
 /// orders.
 fn walk(second_by_second: bool, make: impl Fn() -> (World, Partner, Vec<Task>)) -> usize {
     let mut orders = 0;
@@ -96,14 +96,14 @@ fn run(
 /// Checks that no sign-in stays buried, and that the newest version can be redeemed. If all participants have finished,
 /// the next process must have nothing to repair.
 fn check(world: &World, partner: &Partner, taken: &dyn std::fmt::Debug, is_done: bool) {
-    // A new process makes its first proof.
+    // At the end of each round, a new process makes its first proof.
     let mut context = Context::from_waker(Waker::noop());
     for round in 0..2 {
         let newest = world.newest_value(&partner.refresh_token).expect("never deleted here");
         let follows = last_sign_ins(world, partner)
             .iter()
             .any(|sign_in| newest == *sign_in || world.descends_from(newest.expose(), sign_in.expose()));
-        // If a person wrote the newest value last, this value may be invalid until a process tries it.
+        // A person may have stored an invalid value last. This value stays the newest one until a process tries it.
         let rubbish_on_top = !world.is_alive(newest.expose());
         assert!(
             follows || (round == 0 && (rubbish_on_top || !is_done)),

@@ -95,7 +95,7 @@ impl Scene {
         })
     }
 
-    /// Returns the time until the token works or fails, as `works` says. Returns `None` after more than a day.
+    /// Returns the time until the token works (if `works` is true) or fails. Returns `None` after more than a day.
     async fn until(&self, works: bool) -> Option<Duration> {
         let began = tokio::time::Instant::now();
         while self.works() != works {
@@ -296,8 +296,9 @@ fn of_the_vault() -> Vec<Cause> {
                 scene.world.human_purges(&scene.partner.refresh_token);
             },
             mends: Scene::sign_in },
-        // The client in memory requests a token for each call. The shipped client creates a new credential after a
-        // rejection, at most once a minute (azure::key_vault::tests::a_replaced_secret_is_used_in_the_same_call).
+        // The simulated client requests an access token for each call. The shipped client creates a new credential
+        // after a rejection, at most once a minute
+        // (azure::key_vault::tests::a_replaced_secret_is_used_in_the_same_call).
         Cause { name: "vault's identity refused, given a new secret", credential: SecretInVault,
             noticed_within: A_MINUTE,
             breaks: |scene| {

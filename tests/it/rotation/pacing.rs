@@ -74,7 +74,7 @@ impl Fleet {
         self.partners.iter().enumerate().map(of).collect()
     }
 
-    /// Starts the process. A previous process ends.
+    /// Starts a process. Ends the previous process, if any.
     fn start(&mut self) -> Timestamp {
         self.daemon = None;
         self.world.forget_calls_before(self.world.now());
@@ -257,7 +257,7 @@ fn ten_thousand_tokens_in_two_vaults_are_delayed_by_the_limits_alone() {
         fleet.add(COUNT, &VAULTS);
         let each = COUNT / VAULTS.len();
 
-        // The versions that people wrote are due for a rotation, all at the same time.
+        // People wrote all versions, so all tokens are due for a rotation at the same time.
         let started = fleet.start();
         let rotated = fleet.until("all are rotated", 10 * MINUTE, |fleet| fleet.current() == COUNT).await;
         let floor = 10 * SECOND * u32::try_from(each / NEW_VERSIONS - 1).expect("small");

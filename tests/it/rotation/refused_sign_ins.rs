@@ -270,7 +270,7 @@ async fn a_mark_of_the_first_version_does_not_condemn() {
     let state = settle(&mut rotator, scene.unknown()).await;
     assert!(scene.follows(&sign_in) && state.failure().is_none(), "{:?}", state.failure());
 
-    // The sign-in is older than an invalid value.
+    // In the second case, an invalid value is newer than the sign-in.
     let scene = Scene::set().await;
     let sign_in = scene.signs_in(mark_without_code(&scene, Kind::PolicyBlocked));
     scene.world.advance(TimeDelta::hours(1));

@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use crate::support::harness;
 use perennial::rotation::event::Event;
 
-/// The number of seeds in the gate. The command `just sim` runs more seeds.
+/// The number of seeds in a normal test run. The command `just sim` runs more seeds.
 const SEEDS: u64 = 40;
 const HOURS: i64 = 365 * 24;
 
@@ -107,7 +107,7 @@ impl Simulation {
         simulation
     }
 
-    /// Starts a process, which has only its configuration and a clock that may be wrong.
+    /// Starts a process without an earlier state, on a host whose clock may be wrong.
     fn start(&mut self, name: &str, starts: u64) -> Instance {
         let skew = if self.rng.u8(0..8) == 0 { nature::any_skew(&mut self.rng) } else { TimeDelta::zero() };
         let clock = Clock::running(self.world.now() + skew, 1.0);
@@ -146,8 +146,7 @@ impl Simulation {
     fn come_back(&mut self, nth: usize) {
         let gone = &self.instances[nth];
         let (name, starts) = (gone.name.clone(), gone.starts);
-        // The calls of the previous process also count for this day, even if the new process does not wait for a
-        // person.
+        // The new process keeps this time, because the calls of the previous process also count for this day.
         let awaited_at = gone.seen.lock().expect("not poisoned").awaited_at;
         let back = self.start(&name, starts);
         back.seen.lock().expect("not poisoned").awaited_at = awaited_at;

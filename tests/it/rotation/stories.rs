@@ -159,7 +159,7 @@ fn a_script_that_writes_every_minute_stays_within_the_call_limit() {
                 world.forget_calls_before(world.now());
             }
             let good = world.human_signs_in(&town.partners[0]).expect("may sign in");
-            // If each version is redeemed, the day's redemptions are used up, so this takes more than a day.
+            // Perennial may have used up the day's redemptions. So it may need more than a day to rotate the sign-in.
             pass(DAY + HOUR).await;
             let value = world.newest_value(secret).expect("stored");
             assert!(world.descends_from(value.expose(), good.expose()) && world.is_alive(value.expose()));
@@ -192,8 +192,8 @@ fn instants_of_every_sink_and_state_survive_a_clock_that_was_ahead() {
     }
 }
 
-/// Without this report, Perennial could not notice a sign-in, or a sign-in could not be stored (found by the simulation
-/// of the whole process, seed 44).
+/// Without this report, no person would fix the vault. Before that, a sign-in cannot be stored or read (found by the
+/// simulation of the whole process, seed 44).
 #[test]
 fn a_rejected_token_that_becomes_unreadable_is_reported() {
     in_town(1, |_, _, _| {}, &async |town| {
@@ -245,7 +245,7 @@ fn a_secret_deleted_before_the_start_is_recovered_by_the_action() {
     });
 }
 
-/// During the outage, the value's predecessors cannot be tried, but it is certain that the value is invalid (found by
+/// During the outage, Perennial cannot try the older versions, but it knows that the newest value is invalid (found by
 /// the simulation of the whole process, seed 55).
 #[test]
 fn an_outage_of_entra_does_not_hide_that_the_stored_value_is_no_token() {

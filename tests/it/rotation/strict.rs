@@ -79,7 +79,7 @@ impl Scene {
             .is_some_and(|it| self.world.is_alive(it.expose()))
     }
 
-    /// Starts an instance and removes the right to write between its redemption and its write.
+    /// Starts an instance. After its redemption and before its write, removes the right to write.
     async fn holding(&self) -> Daemon {
         let name = self.partner.refresh_token.name.as_str();
         let slow = FaultEffect::Delay(SECOND);
@@ -111,7 +111,7 @@ fn works(daemon: &Daemon) -> bool {
         && daemon.board().read(|all| all[0].blocked.is_none() && all[0].outage.is_none())
 }
 
-/// Waits until `done` returns true. Returns the duration of the wait, in tenths of a second.
+/// Waits until `done` returns true. Returns the duration of the wait, to within a tenth of a second.
 async fn until(what: &str, longest: Duration, done: impl Fn() -> bool) -> Duration {
     let began = tokio::time::Instant::now();
     while !done() {

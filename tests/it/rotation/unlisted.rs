@@ -68,7 +68,7 @@ fn an_unanswered_list_at_the_start_is_retried_and_reported() {
 
             tokio::time::sleep(MINUTE * minutes).await;
             let calls = host.world.count_calls(Peer::KeyVault, None, since);
-            // In this time, a user must sign in, so the vault is checked every minute.
+            // During this time, the token needs a sign-in, so the daemon checks the vault every minute.
             let most = 30 + usize::try_from(minutes).expect("few");
             assert!(calls <= most, "{minutes} min: {calls} calls");
             if minutes > 1 {

@@ -132,7 +132,7 @@ async fn a_new_version_is_not_covered_by_the_previous_proof() {
     assert_eq!(state.proved_at(), None, "nobody has redeemed it");
 }
 
-/// A process has died after its write and before its list. For the sign-in that it has buried, the issuer returns no
+/// A process has buried a sign-in and died. When the next process redeems this sign-in, the issuer returns no
 /// successor.
 #[tokio::test]
 async fn a_buried_sign_in_without_a_successor_blocks_no_proof() {

@@ -28,7 +28,7 @@ use self::receivers::{Link, Receiver};
 use self::setup::Token;
 use crate::support::harness;
 
-/// The number of seeds in the gate. The command `just sim-process` runs more seeds.
+/// The number of seeds in a normal test run. The command `just sim-process` runs more seeds.
 const SEEDS: u64 = 6;
 const DAYS: i64 = 20;
 

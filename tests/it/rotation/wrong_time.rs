@@ -93,7 +93,8 @@ fn a_vault_that_once_reports_a_wrong_time_costs_no_token() {
     }
 }
 
-/// This must work for any cause that blocks a task's first step, without the help of the task.
+/// The status board must report the token without the help of the token's task, because the task's first step may be
+/// blocked.
 #[test]
 fn a_token_that_was_never_tried_is_reported_within_15_minutes() {
     for ahead in [TimeDelta::zero(), TimeDelta::days(60), TimeDelta::days(-60)] {

@@ -130,7 +130,7 @@ impl Child {
         child
     }
 
-    /// Starts the program through another program, whose last argument is this program's path.
+    /// Starts the program through another program, which gets the path of `perennial` as its last argument.
     pub(crate) fn start_through(program: &[&str], config: &Path) -> Self {
         let (first, rest) = program.split_first().expect("a program");
         let mut command = Command::new(first);

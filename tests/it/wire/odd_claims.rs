@@ -157,7 +157,7 @@ fn claims_that_cannot_be_compared_are_not_equal() {
     ]);
 }
 
-/// For the same token, all facts can be compared, or some, or none.
+/// Cases: all facts about a token can be compared, or only some of them, or none.
 #[test]
 fn a_fact_in_neither_token_is_unverified() {
     let none = json!({});

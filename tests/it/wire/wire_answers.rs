@@ -25,7 +25,7 @@ use crate::support::lab::{Lab, grant, settle};
 
 type Arrange = Box<dyn Fn(&World, &Partner, &mut ManagedToken)>;
 
-/// The maximum number of requests for a proof, its consequences, and an update of tags.
+/// The maximum number of requests for a proof and the steps that follow it, including an update of tags.
 const MOST_REQUESTS: usize = 12;
 
 /// One answer and its expected result.
@@ -40,7 +40,7 @@ struct Row {
     saying: Option<String>,
     /// Whether the version is marked as rejected by the issuer.
     marked: bool,
-    /// Whether the vault has not accepted this process before.
+    /// Whether the process has just started, so that no vault has accepted it yet.
     cold: bool,
     /// Problems that were found before any request.
     wrong: Vec<String>,

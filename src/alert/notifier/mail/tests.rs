@@ -33,7 +33,7 @@ struct Manners {
     tls: TlsAcceptor,
     tls_first: bool,
     offers: &'static str,
-    /// A command to which the server gives an unusual reply, and this reply.
+    /// A command, and the unusual reply that the server gives to this command.
     but: Option<(&'static str, &'static str)>,
     heard: Arc<Mutex<Vec<String>>>,
 }

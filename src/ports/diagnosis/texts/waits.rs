@@ -57,8 +57,8 @@ impl Subject<'_> {
         format!("{}/error?code={code}", self.entra())
     }
 
-    /// The page about the number, if the table does not have the number. Then the advice follows only from the OAuth
-    /// error, which is less specific.
+    /// The page about the number, if the table does not have the number. For such a number, the advice is less
+    /// specific.
     pub(super) fn page_of_unknown(&self) -> Option<String> {
         let code = self.trace.code.filter(|code| *code > HIGHEST_STATUS && !is_known(*code))?;
         Some(self.page_of(code))

@@ -1,4 +1,4 @@
-//! Tests of the checks for a person's action: what is read, and what counts as news.
+//! Tests of the checks for a person's action: what a check reads, and which changes it finds.
 
 use chrono::TimeDelta;
 
@@ -23,7 +23,7 @@ async fn waiting(peers: &Peers, kind: Kind, about: FailureSubject) -> Lab<'_> {
     lab
 }
 
-/// Carries out one check. Returns whether it found news.
+/// Carries out one check. Returns whether it found a change.
 async fn finds_news(lab: &mut Lab<'_>) -> bool {
     let events = lab.step(Next::CheckVault).await;
     !events.is_empty()
@@ -175,7 +175,8 @@ fn a_check_that_makes_more_calls_is_made_less_often() {
         (ManagedApp { client_id: id, credential: key, ..local }, 3),
     ] {
         let mut lab = Lab::new(&peers, |grant| grant.app = app.clone().into());
-        let failure = Failure::new(Kind::AppCredentialRefused, Remedy::Operator, FailureSubject::AppCredential, "x");
+        let failure =
+            Failure::new(Kind::AppCredentialRefused, Remedy::Operator, FailureSubject::AppCredential, "x");
         lab.state = failed(lab.state, failure, start(), 1);
         assert_eq!(lab.rotator.credential_secrets(), calls, "{app:?}");
 

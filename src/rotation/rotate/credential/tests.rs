@@ -234,7 +234,7 @@ async fn a_missing_identity_of_the_host_is_retried_only_if_it_may_come_back() {
         let proof = rotator.client_proof(&credential, "tenant", Uuid::nil()).await;
         let failure = proof.expect_err("the host has none");
         assert_eq!((failure.remedy, failure.about), (remedy, FailureSubject::CredentialSource));
-        assert_eq!(failure.summary, format!("no token of managed identity m: {why}"));
+        assert_eq!(failure.summary, format!("managed identity m got no token: {why}"));
         assert!(failure.action.is_some_and(|action| action.contains("managed identity m to this host")));
     }
 }

@@ -21,7 +21,7 @@ const WATCHED: usize = 1_500;
 /// newest version. At the latest, the next proof finds and restores the sign-in.
 const BURIED_FOR: TimeDelta = TimeDelta::minutes(6 * 60 + 5);
 
-/// The largest delay of a beat at high speed.
+/// The largest delay of a beat at high speed, in the demo's time.
 const BEAT_IS_LATE: TimeDelta = TimeDelta::hours(1);
 
 impl Watch {
@@ -178,7 +178,7 @@ impl Watch {
     }
 }
 
-/// Whether a daemon reports no problem. A rotation in progress is no problem.
+/// Whether a daemon reports no problem. A rotation in progress is not a problem.
 fn is_well(daemon: &Process, now: Timestamp) -> bool {
     match standing(daemon, now) {
         TokenState::Current => true,

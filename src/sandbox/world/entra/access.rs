@@ -57,8 +57,8 @@ impl Inner {
             let header = part(json!({"typ": "JWT", "alg": "RS256"}).to_string());
             format!("{header}.{}.{signature}", part(payload.to_string()))
         };
-        // Expired tokens are removed only from time to time. With many valid tokens, a removal at each issue would take
-        // most of the processor time.
+        // Expired tokens are removed only from time to time. If many tokens are valid, a search for expired ones at
+        // each new token would take most of the processor time.
         if self.access_tokens.len() >= self.sweep_access_tokens_at {
             self.access_tokens.retain(|_, record| record.expires > issued);
             self.sweep_access_tokens_at = 64.max(2 * self.access_tokens.len());

@@ -125,7 +125,7 @@ fn check_own(
     if time(claims.exp)? - start > LONGEST {
         return Err(Refuse(700_024).into());
     }
-    // Microsoft's libraries take the times of an assertion from the host's clock. Perennial takes them from the
+    // The times of an assertion may fit either clock. Microsoft's libraries use the host's clock. Perennial uses the
     // vault's clock, which is the world's clock.
     check_time(claims, by.wall).or_else(|_| check_time(claims, by.now))
 }

@@ -184,7 +184,7 @@ impl Inner {
     ) -> Result<AppCertificate, GraphRefusal> {
         let certificate = PublicCertificate::read(&request.der).ok_or_else(GraphRefusal::bad_key)?;
         let policy = self.directory.apps.get(client_id).map(|app| app.policy).unwrap_or_default();
-        // Graph's own code for this policy is not documented (docs/azure-facts.md F605).
+        // Graph's code for this policy is not known, so the world uses a similar code (docs/azure-facts.md F605).
         if policy.forbids_self_signed && certificate.is_self_signed {
             return Err(GraphRefusal::forbidden_type());
         }

@@ -68,7 +68,7 @@ impl Inner {
     ) -> Result<TokenAnswer, Denial> {
         let now = self.time.now();
         let tenant = self.directory.tenant(request.tenant).ok_or(Refuse(90002))?.clone();
-        // Entra checks first the form of the code, then the client (recorded, docs/azure-facts.md F123).
+        // Entra first checks the form of the code, then the client (recorded, docs/azure-facts.md F123).
         if !request.code.starts_with("0.A") {
             return Err(Refuse(9_002_313).into());
         }

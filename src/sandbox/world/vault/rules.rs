@@ -27,7 +27,7 @@ const MAX_BACKUP: usize = 500;
 
 /// The maximum number of new versions that a vault accepts in `LIMITS_SPAN` (docs/azure-facts.md F216).
 const NEW_VERSIONS: usize = 300;
-/// The maximum number of calls without a new version that a vault accepts in `LIMITS_SPAN`.
+/// The maximum number of other calls that a vault accepts in `LIMITS_SPAN`.
 const OTHER_CALLS: usize = 4_000;
 /// The span in which a vault counts new versions and other calls.
 const LIMITS_SPAN: TimeDelta = TimeDelta::seconds(10);

@@ -1,8 +1,8 @@
 //! Simulates a person who follows an action literally. The person types the action's commands and opens the pages that
 //! the action names.
 //!
-//! This module owns the effect of each Azure CLI command and each instruction on the world. Ids, names and dates come
-//! only from the text. If a text cannot be followed, the test fails.
+//! This module owns how each Azure CLI command and each instruction changes the world. Ids, names and dates come only
+//! from the text. If a text cannot be followed, the test fails.
 
 use std::fmt::Write as _;
 

@@ -39,8 +39,8 @@ fn echo(peer: Peer, operation: Operation, status: u16) -> Fault {
     Fault::of(peer, FaultEffect::Hostile { status, body: Hostile::Echo }).on(operation)
 }
 
-/// Moves the app's values and the identity's secret out of the vault: one into a file, the others into environment
-/// variables, which are returned.
+/// Moves one app secret from the vault into a file. Moves the other app secret and the identity's secret into
+/// environment variables, and returns these variables.
 fn out_of_the_vault(stage: &Stage) -> Vec<(String, String)> {
     let text = std::fs::read_to_string(&stage.config).expect("written");
     let file = stage.dir.0.join("app-secret");

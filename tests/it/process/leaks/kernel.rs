@@ -53,7 +53,7 @@ fn readable(path: &str) -> bool {
 async fn other_processes_of_the_same_user_see_no_memory_and_no_environment() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let daemon = at_work(&stage).await;
-    // This process waits for its input, which is closed at the end of the test.
+    // For comparison, this process waits for input until the test kills it.
     let mut other = without_rights("cat").stdin(Stdio::piped()).spawn().expect("coreutils are installed");
 
     let seen = |id: u32| {

@@ -1,4 +1,4 @@
-//! Every order in which two instances, a person, a crash and a lost answer can meet at the steps that change something.
+//! Tests every order of the steps that change something, with two instances, a person, a crash and a lost answer.
 
 use chrono::TimeDelta;
 use perennial::renewal::certificate::schedule::{CertificateStep, next};
@@ -24,11 +24,11 @@ enum Stage {
     Replaced,
 }
 
-/// The participant beside the first instance.
+/// The participant in addition to the first instance.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Other {
     Instance,
-    /// A person, or Key Vault itself, who creates a version.
+    /// A person or Key Vault itself. This participant creates a version.
     Creator,
 }
 
@@ -36,8 +36,8 @@ fn renewer(scene: &CertificateScene, actor: &str) -> WorldCertificateRenewer {
     scene.renewer(actor, policy(730, 45), true)
 }
 
-/// Carries out steps until the next one waits or tries a version. An instance that begins to try a version ends here, as
-/// in a crash.
+/// Carries out steps until the next step is a wait. Probes are not tested here. So an instance that would probe a
+/// version ends here, as in a crash.
 async fn steps(renewer: WorldCertificateRenewer, mut state: CertificateState) {
     for _ in 0..8 {
         let step = next(&renewer.0.target, &state, renewer.0.clock.uptime());
@@ -48,7 +48,8 @@ async fn steps(renewer: WorldCertificateRenewer, mut state: CertificateState) {
     }
 }
 
-/// Marks the newest version by the shipped steps, as after enough probes.
+/// Runs the shipped steps of an instance that has probed the newest version for long enough. This instance marks the
+/// version.
 fn settle(scene: &CertificateScene, actor: &str) {
     finished(steps(renewer(scene, actor), tried(scene)));
 }
@@ -108,7 +109,7 @@ fn other_task(scene: &CertificateScene, stage: Stage, other: Other) -> Task {
     }
 }
 
-/// A later process brings the newest version into use, and removes what it replaces.
+/// Checks that later processes bring the newest version into use, and remove the certificates of replaced versions.
 fn finish(scene: &CertificateScene, told: &dyn std::fmt::Debug) {
     for _ in 0..3 {
         scene.clock.set_by(TimeDelta::hours(2));
@@ -125,7 +126,7 @@ fn finish(scene: &CertificateScene, told: &dyn std::fmt::Debug) {
         finished(steps(renewer(scene, "last"), CertificateState::default()));
     }
     scene.check_now(told);
-    // The one in use, another deployment's, and perhaps a newer version that is under way.
+    // Three may be left: the certificate in use, the other deployment's certificate, and one of a newer version.
     let left = scene.registered().len();
     assert!(left <= 3, "{left} certificates are left: {told:?}");
 }
@@ -176,14 +177,14 @@ fn every_order_of_two_participants_keeps_the_certificate_in_use() {
     let crashes = (1..12).map(Wrong::Crash);
     let mut wrongs: Vec<_> =
         [Wrong::Nothing].into_iter().chain(lost).chain(not_reached).chain(crashes).collect();
-    // Each signature takes half a millisecond, so the usual run plays some of the orders.
+    // Each signature takes half a millisecond. So the test plays all orders only if `PERENNIAL_ALL_ORDERS` is set.
     let plays_all = std::env::var_os("PERENNIAL_ALL_ORDERS").is_some();
     if !plays_all {
         wrongs.retain(|wrong| matches!(wrong, Wrong::Nothing | Wrong::Lost(..) | Wrong::Crash(4 | 7)));
     }
     let mut orders = 0;
     for stage in [Stage::Due, Stage::Unregistered, Stage::Tried, Stage::Replaced] {
-        // Two instances have far more orders, so nothing else goes wrong there, and only the shorter stages take part.
+        // Two instances have far more orders. So they are tested without failures, and only in the shorter stages.
         let two = if plays_all && matches!(stage, Stage::Tried | Stage::Replaced) {
             walk(stage, Other::Instance, Wrong::Nothing)
         } else {

@@ -1,5 +1,6 @@
-//! Many renewals of certificates in random worlds: eight front ends that learn of a certificate at different times and
-//! forget it at times, lost answers, outages, crashes, two instances, and a vault that renews by itself.
+//! Simulates many renewals of certificates in random worlds. Entra has eight front ends, which learn of a certificate
+//! at different times and sometimes forget it. There are lost answers, outages, crashes, two instances, and a vault
+//! that renews certificates itself.
 //!
 //! `PERENNIAL_CERTIFICATES` sets the number of renewals, and `PERENNIAL_SEED` the first seed.
 
@@ -36,7 +37,7 @@ struct CertificateTotals {
     refused: usize,
     /// The worlds in which Graph rejects every proof.
     worlds_without_proof: usize,
-    /// The rejected requests of a program that reads the newest version as often.
+    /// The rejected requests of another program, which uses the newest version and sends as many requests.
     refused_others: usize,
 }
 
@@ -74,8 +75,8 @@ fn keep_instance(
     });
 }
 
-/// A token of Perennial uses the version with the mark, and another program the newest one. Both sign in often while a
-/// version is new.
+/// Runs two readers: a token of Perennial, which uses the newest version with the mark, and another program, which uses
+/// the newest version. Both authenticate often while a version is new.
 fn keep_readers(scene: &Arc<CertificateScene>, seed: u64, totals: &Shared) {
     let (scene, totals) = (Arc::clone(scene), Rc::clone(totals));
     let mut rng = fastrand::Rng::with_seed(seed ^ 0x63);
@@ -132,7 +133,7 @@ fn keep_faults(scene: &Arc<CertificateScene>, seed: u64, renews_itself: bool, to
             let until = scene.world.now() + TimeDelta::minutes(rng.i64(1..300));
             scene.world.inject(any_fault(&mut rng).until(until));
             totals.borrow_mut().faults += 1;
-            // Key Vault renews a certificate at a share of its life.
+            // Key Vault can renew a certificate itself, after a part of its lifetime.
             if renews_itself && scene.world.now() - scene.newest().created > TimeDelta::days(9) {
                 let policy = certificate_policy(LIFETIME);
                 scene.world.human_creates_certificate(&scene.at, policy).expect("created");
@@ -176,7 +177,7 @@ async fn run(seed: u64, totals: Shared) {
     totals.borrow_mut().renewals += scene.versions().len() - 1;
 }
 
-/// Four days after the grace period, Entra lists no certificate that was replaced.
+/// Checks that Entra lists no replaced certificate later than four days after the grace period.
 fn check_left(scene: &CertificateScene, seed: u64) {
     let now = scene.world.now();
     let (registered, all) = (scene.registered(), scene.versions());

@@ -6,9 +6,9 @@
 //! vault, the issuer, the answers that each instance has received, and the remaining events. With `strict`, the time is
 //! also a part of the state.
 //!
-//! `cargo test` without these variables replays a random sample of each cast's schedules for some seconds.
-//! `ORDERS_LIMIT=0` replays all schedules, and `ORDERS_FAULTS` limits the faults. Each test prints the number of states
-//! and the number of schedules that were not continued.
+//! By default, each test replays a random sample of its cast's schedules for some seconds. `ORDERS_LIMIT=0` replays all
+//! schedules, and `ORDERS_FAULTS` limits the faults. Each test prints the number of states and the number of schedules
+//! that were not continued.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -24,7 +24,7 @@ mod judge;
 use super::instance::{Call, Instance, Lost, Names, number};
 use super::*;
 
-/// The participants, and the number of failures of each kind.
+/// The participants, and the limit on faults.
 #[derive(Clone, Copy, Debug)]
 struct Cast {
     instances: usize,
@@ -33,7 +33,7 @@ struct Cast {
     /// show their order.
     second_by_second: bool,
     people: &'static [Deed],
-    /// The number of crashes and of lost requests or answers, at most two of each.
+    /// The maximum number of faults: crashes, lost requests and lost answers.
     faults: usize,
 }
 
@@ -60,7 +60,7 @@ enum Choice {
 const SETTLED: Duration = Duration::from_millis(2_001);
 type Life = Pin<Box<dyn Future<Output = Option<Failure>>>>;
 
-/// One process, or the process that is started after its death.
+/// A process, which is started again after each crash.
 struct Process {
     ports: Instance,
     life: Option<Life>,
@@ -104,7 +104,7 @@ async fn live(mut rotator: Rotator<Instance, Instance, Instance>, force: bool) -
 }
 
 impl<'a> Run<'a> {
-    /// Creates a world after one rotation, with two processes that have just started.
+    /// Creates a world after one rotation, in which the processes of the cast have just started.
     fn new(cast: Cast, runtime: &'a Runtime) -> Self {
         let speed = if cast.strict { 1.0 } else { 0.0 };
         let world = World::new(Clock::running(base(), 0.0), 7);
@@ -113,8 +113,8 @@ impl<'a> Run<'a> {
         world.advance(TimeDelta::days(8));
         let grant = grant("contoso", &partner, &Policy::default());
         let grant = ManagedToken { verify: Verify::Nothing, ..grant };
-        // One rotation happens before the test, so that there is a version to disable. It uses the rule for an issuer
-        // that is not strict, since this rule needs no time.
+        // One rotation happens before the test, so that there is a version to disable. This rotation is not `strict`,
+        // because a `strict` rotation takes time.
         let mut earlier: Task =
             Box::pin(rotate_once(rotator(&world, still_clock(), &grant, "earlier", 1), true));
         while earlier.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {}
@@ -325,8 +325,8 @@ fn walk_all(cast: Cast, limit: usize) -> Walked {
             let choices = run.choices();
             let Some(first) = choices.first() else {
                 walked.redemptions = walked.redemptions.max(run.redemptions());
-                // All processes have ended, so only the state of the services matters, and whether a fault may have
-                // caused a loss.
+                // All processes have ended. So the judgment depends only on the state of the services and on the kinds
+                // of faults.
                 if ends.insert((run.peers(), run.crashes + run.lost > 0, run.lost > 0)) {
                     run.judge_end();
                 }

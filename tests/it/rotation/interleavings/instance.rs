@@ -1,8 +1,8 @@
-//! Implements the ports of one instance over the world. An answer may be lost. A hash number stands for all answers
-//! that the instance has received so far.
+//! Implements the ports of one instance over the world. An answer may be lost. The instance keeps a hash of all answers
+//! that it has received so far.
 //!
-//! If an instance receives the same answers in two orders, its state is the same, even if the other participants acted
-//! in another order. For this comparison, random names in the world are replaced by their author and a number.
+//! If an instance receives the same answers in two schedules, its state is the same in both schedules. For this
+//! comparison, the hash uses an author and a number instead of each random text of the world.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -55,7 +55,8 @@ impl Names {
         lock(&self.0).entry(text.to_owned()).or_insert_with(|| number(name));
     }
 
-    /// Returns a hash of what tags mean to a reader. Times are left out, because they depend on the order.
+    /// Returns a hash of the tags, with only the values that affect a decision. Times are left out, because they depend
+    /// on the order.
     pub(super) fn of_tags(&self, tags: &Tags) -> u64 {
         let values = tags.iter().map(|(name, value)| match name {
             "redeemed-from" => (name, self.of(value)),
@@ -85,7 +86,7 @@ pub(super) enum Lost {
     Answer,
 }
 
-/// One process's ports, identified by its name and the number of its life.
+/// The ports of one process, which is identified by the index of its instance and the number of restarts.
 #[derive(Clone)]
 pub(super) struct Instance {
     actor: Actor,

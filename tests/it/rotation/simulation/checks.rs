@@ -186,7 +186,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Checks that a day after the last failure, the stored token is not older than `rotate_after` and a day.
+    /// Checks that a day after the last failure, the stored token is not older than `rotate_after` plus a day.
     fn rotated_when_quiet(&self, now: Timestamp) -> Result<(), String> {
         let quiet_since = now - TimeDelta::hours(26);
         let trouble = &self.trouble;

@@ -261,10 +261,11 @@ impl Simulation {
         Ok(())
     }
 
-    /// Checks that two days after the last failure, the stored token is not older than `rotate_after` and a day.
+    /// Checks that two days after the last failure, the stored token is not older than `rotate_after` plus a day.
     fn rotated_when_quiet(&self, nth: usize, now: Timestamp) -> Result<(), String> {
         let token = &self.tokens[nth];
-        // A rejected token is redeemed again after a day. The calls that this day used are available again a day later.
+        // A rejected token is redeemed again after a day. If the calls of that day are used up, the redemption follows
+        // another day later.
         let quiet = TimeDelta::hours(50);
         let of = &self.checks.of[nth];
         if of.truth != Truth::Good
@@ -283,9 +284,9 @@ impl Simulation {
         Ok(())
     }
 
-    /// Checks the shared limits of promise 6: one process never exceeds Entra's loop rule or a vault's limits. A
-    /// process that was started in this hour is left out, because it does not know the requests of the previous
-    /// process.
+    /// Checks the shared limits of promise 6: one process never exceeds Entra's loop rule or a vault's limits. The
+    /// check is skipped if there are several instances or if a process was started in this hour. A process does not
+    /// know the requests of another process.
     fn keeps_the_limits(&self, now: Timestamp) -> Result<(), String> {
         let hour = now - TimeDelta::minutes(60);
         let fresh = self.checks.starts.iter().any(|(at, _)| *at > hour - TimeDelta::minutes(5));
@@ -328,7 +329,8 @@ impl Simulation {
                     .flat_map(|partner| [&partner.refresh_token, &partner.app_secret])
                     .map(|at| at.name.as_str())
                     .collect();
-                // The frequent checks end after a person has acted. Their calls still count for a day.
+                // While a person must act, the daemon checks the vault often. These calls still count for a day
+                // afterwards.
                 let calm = |nth: &usize| {
                     self.nature.calm_since(*nth) < since - TimeDelta::hours(26)
                         && self.checks.of[*nth].truth == Truth::Good

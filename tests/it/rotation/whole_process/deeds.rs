@@ -16,7 +16,7 @@ pub(super) struct Nature {
     rate: u32,
     /// Later events that end earlier ones, such as a person who undoes an action.
     later: Vec<(Timestamp, Deed)>,
-    /// For each token: when someone or something other than the process last changed the token or what the token needs.
+    /// For each token: when an event last changed the token or a service that the token needs.
     touched: Vec<Timestamp>,
     /// The scripts that write to a token's secret.
     writers: Vec<Writer>,
@@ -122,7 +122,7 @@ impl Nature {
         self.deeds.push(format!("{} {what}", at.format("%Y-%m-%d %H:%M")));
     }
 
-    /// Returns since when a token and what it needs have been unchanged.
+    /// Returns when an event last changed the token or a service that the token needs.
     pub(super) fn calm_since(&self, token: usize) -> Timestamp {
         self.touched[token]
     }
@@ -247,8 +247,8 @@ impl Simulation {
         }
     }
 
-    /// Returns how long a process is down. Mostly this is the time that a supervisor needs for a restart, and sometimes
-    /// days.
+    /// Returns how long a process is down. Usually this is the time that a supervisor needs for a restart, and
+    /// sometimes it is hours or days.
     fn away(&mut self) -> TimeDelta {
         match self.rng.u8(0..8) {
             0 => self.span(72),

@@ -162,7 +162,7 @@ impl Simulation {
 
     fn change_vaults(&mut self, change: impl Fn(&mut perennial::sandbox::world::VaultState)) {
         let now = self.world.now();
-        // Rejected tokens work from now on, even if a later event in this hour breaks them again.
+        // Tokens whose roles were missing may work from now on, even if a later event in this hour breaks them again.
         for nth in 0..self.tokens.len() {
             if !self.has_all_roles(&self.tokens[nth]) {
                 self.checks.may_have_worked(nth, now);

@@ -129,7 +129,7 @@ impl Receiver {
         Sink { name: self.name.into(), to, min_severity: Severity::Warning, tokens: Vec::new() }
     }
 
-    /// Returns whether the receiver accepts a message now. If not, returns its answer, and the message is not read.
+    /// Returns `Ok` if the receiver accepts messages now. Otherwise, returns the receiver's answer to any message.
     fn greets(&self) -> Result<(), Result<Received, NoResponse>> {
         let answer = |status, retry_after| Err(Ok(Received { status, retry_after, refusal: None }));
         let mut inbox = self.inbox();

@@ -7,7 +7,7 @@ use perennial::token::secret::SecretAddress;
 use super::Simulation;
 use super::setup::Token;
 
-/// The first problem that a redemption would have now, without faults.
+/// The first problem that a redemption would have now, apart from injected faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Truth {
     Good,

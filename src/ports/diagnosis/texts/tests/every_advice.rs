@@ -76,7 +76,7 @@ fn an_action_for_the_identity_of_the_vault_never_speaks_of_a_sign_in_by_a_user()
     }
 }
 
-/// During a sign-in, no daemon retries, and no stored token exists.
+/// The daemon does not retry a failed sign-in, and the failure is not about a stored token.
 #[test]
 fn an_action_of_a_sign_in_says_what_the_person_does_next() {
     let secret = CredentialSource::Secret(Source::File("/secret".into()));

@@ -27,7 +27,8 @@ impl Simulation {
             // A proof and an acceptance are recorded only once a day, and each record is valid for twice `prove_every`.
             let most = TimeDelta::hours(25) + token.prove_every() * 2;
             let bad = of.bad_since.filter(|since| *since + most < now);
-            // If no token is rejected, a warning is enough, because other processes may be able to use the token.
+            // If neither Entra nor Partner Center rejects the token, a warning is enough, because other processes may
+            // be able to use the token.
             let refused = matches!(of.truth, Truth::App(_) | Truth::Refused(_) | Truth::NoFactor);
             let healthy = verdict == Monitored::Healthy || (refused && verdict == Monitored::Attention);
             // A token whose newest version is disabled was switched off on purpose.
@@ -53,8 +54,9 @@ impl Simulation {
         Ok(())
     }
 
-    /// Checks that a condition that is older than a day is in a mail of the last day, as a new incident or as a
-    /// reminder. After a restart, the days until a reminder are counted again. A mail shows at most ten incidents.
+    /// Checks that a mail of the last day names each condition that is older than a day. A restart can delay a
+    /// reminder, so the check is skipped after a restart. A mail names at most ten incidents, so the check is also
+    /// skipped if a mail refers to the status page.
     pub(super) fn people_are_reminded(&self, now: Timestamp) -> Result<(), String> {
         let most = TimeDelta::hours(26);
         let Some(mailbox) = self.receivers.iter().find(|receiver| receiver.name == "mailbox") else {
@@ -71,7 +73,7 @@ impl Simulation {
         if lately.iter().any(|text| text.contains("see the status page")) {
             return Ok(());
         }
-        // The age is counted by the process's own clock. A vault may have corrected this clock only later.
+        // The age of a condition depends on the process's own clock, which may be wrong until a vault corrects it.
         let held = self.running().flat_map(|(_, running)| {
             running.daemon.board().drawn(|_, held, now| {
                 let is_old = |told: &Condition| told.since + most < now && !told.is_of_sink("mailbox");

@@ -13,7 +13,7 @@ use perennial::token::version::tag;
 use super::super::receivers::{Incident, Receiver};
 use super::super::{Running, Simulation};
 
-/// The interval of this test's checks. After three of them, every receiver must be up to date. A new condition is
+/// The interval of this test's checks. After three checks, every receiver must be up to date. A new condition is
 /// reported after half a minute, conditions are evaluated at least every five minutes, and due messages are sent one
 /// after the other.
 const LOOK_AGAIN: Duration = Duration::from_secs(10 * 60);
