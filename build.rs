@@ -23,10 +23,11 @@ fn main() {
     for input in INPUTS {
         println!("cargo::rerun-if-changed={input}");
     }
-    // A new commit changes one of these files. Missing files are left out, since cargo would rerun this script in every
-    // build.
+    // A new commit changes one of git's own files, and cargo then reruns this script. Git appends to the log of `HEAD`
+    // even if the branch has no file of its own yet. A missing file is left out, since cargo would rerun this script in
+    // every build.
     let branch = git(&["symbolic-ref", "--quiet", "HEAD"]);
-    let names = ["HEAD", "packed-refs"].into_iter().chain(branch.as_deref());
+    let names = ["HEAD", "logs/HEAD", "packed-refs"].into_iter().chain(branch.as_deref());
     for file in names.filter_map(|name| git(&["rev-parse", "--git-path", name])) {
         if Path::new(&file).exists() {
             println!("cargo::rerun-if-changed={file}");

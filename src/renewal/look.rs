@@ -78,7 +78,7 @@ impl Reason {
             Self::Superseded => "a newer client secret has been in the vault for a week",
             Self::Orphaned => "no version in the vault contains it",
             Self::AnswerLost => "the answer to its creation was lost",
-            Self::NotSettled => "for an hour, Entra rejected all or some of the tries with it",
+            Self::NotSettled => "after an hour, Entra still rejected it in all or some tests",
             Self::NotSaved => "it could not be saved in the vault in time",
             Self::NotNeeded => "another client secret was stored first",
             Self::NotTried => "Entra rejects the app or its tenant, so the secret cannot be tested",

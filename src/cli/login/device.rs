@@ -17,9 +17,11 @@ use crate::ports::diagnosis::LoginMethod;
 use crate::ports::failure::Remedy;
 
 const WARNING: &str = "\
-Warning: phishers use device codes, so many tenants block this flow. If a policy blocks the flow
-later, Entra also rejects the tokens from this flow. A token from this flow may lack a second factor. Prefer
-the browser: --no-browser works over SSH.";
+Warning: phishers use device codes, so many tenants block this flow. If a policy
+blocks the flow later, Entra also rejects the tokens from this flow. A token
+from this flow may lack a second factor. If you can, sign in with a browser
+instead. Over SSH, use --no-browser: it prints a URL for a browser on another
+machine.";
 
 /// Signs a user in and stores the token.
 pub(super) async fn sign_in(

@@ -63,7 +63,7 @@ impl VaultError {
             }
             Self::InTransition => "wait a minute: Perennial retries automatically".into(),
             Self::Rejected { is_about_name: false, .. } if asked == SecretRole::Own => format!(
-                "check the value and the tags of secret {name}: a version has at most 25 KB and 15 tags, `az keyvault secret show --vault-name {vault} --name {name} --query tags`; also check the names of vault and secret in the configuration"
+                "check the value of secret {name} (at most 25 KB) and its tags (at most 15): `az keyvault secret show --vault-name {vault} --name {name} --query tags`; also check the names of vault and secret in the configuration"
             ),
             Self::Rejected { .. } => format!(
                 "check the names of vault and {object} in the configuration: `az keyvault {object} list --vault-name {vault}`"

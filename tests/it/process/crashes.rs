@@ -17,7 +17,7 @@ use perennial::token::tags::Tags;
 use super::{Stage, is};
 use crate::support::child::eventually;
 
-/// What happens before the program is killed.
+/// What happens before the program is killed, or at the moment when it is killed.
 #[derive(Clone, Copy, Debug)]
 enum Before {
     /// The token is old enough to be rotated.
@@ -26,13 +26,13 @@ enum Before {
     SignedIn,
     /// A day ago, a person stored an invalid value.
     Pasted,
-    /// A user signs in at the same step.
+    /// When the program is killed, a user signs in.
     SigningIn,
-    /// A tool that copies the newest version's tags stores a sign-in at the same step.
+    /// When the program is killed, a tool stores a sign-in with the tags of the newest version.
     Copying,
-    /// A person stores an invalid value at the same step.
+    /// When the program is killed, a person stores an invalid value.
     Pasting,
-    /// The app's secret is replaced at the same step.
+    /// When the program is killed, the app's secret is replaced.
     NewAppSecret,
 }
 

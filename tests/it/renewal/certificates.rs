@@ -1,7 +1,7 @@
 //! Tests the renewal of certificates, with the shipped steps over the simulated world.
 //!
-//! The readers of a certificate are tokens of Perennial, which use the newest version with the mark, and scripts, which
-//! use the newest version.
+//! Two kinds of programs use a certificate. Perennial uses the newest version that has Perennial's tag. A script uses the
+//! newest version, with or without this tag.
 
 use std::sync::Arc;
 

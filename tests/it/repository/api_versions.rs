@@ -25,7 +25,7 @@ fn named(text: &str) -> Vec<(String, String)> {
     let text = text.to_lowercase();
     let mut found = Vec::new();
     for part in text.split("microsoft.").skip(1) {
-        // An API version that comes later in the text belongs to another resource.
+        // An API version more than 200 characters after the provider's name belongs to another resource.
         let part: String = part.chars().take(200).collect();
         let provider: String = part.chars().take_while(char::is_ascii_alphabetic).collect();
         if !part[provider.len()..].starts_with('/') {

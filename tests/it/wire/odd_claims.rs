@@ -1,5 +1,6 @@
-//! Tests the identity in an issuer's answer with claims that differ from Entra's. A claim can have another type, be in
-//! another token, occur twice, or be missing. A value that cannot be compared must never be accepted as equal.
+//! Tests how Perennial checks the identity in an issuer's answer if the claims do not have the form of Entra's claims. A
+//! claim can have another type, be in another token, occur twice, or be missing. A value that cannot be compared must
+//! never be accepted as equal.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
