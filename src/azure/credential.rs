@@ -281,7 +281,7 @@ pub(super) fn no_identity(error: &azure_core::Error) -> VaultError {
         // cases, a retry does not help.
         Some(SdkError::Unreachable(NoResponse::NameUnknown)) => advised(
             IssuerError::Unreachable(NoResponse::NameUnknown).to_string(),
-            "check DNS on this host, and authority of [cloud]",
+            "check DNS on this host and the value of authority in [cloud]",
         ),
         Some(SdkError::Unreachable(why)) => refused_by_entra(IssuerError::Unreachable(*why)),
         Some(known @ SdkError::NoAssertion(_)) => advised(
@@ -293,7 +293,7 @@ pub(super) fn no_identity(error: &azure_core::Error) -> VaultError {
         }
         Some(known @ SdkError::NoTokenOfHost(_, HostReason::Several)) => advised(
             known.to_string(),
-            "set client_id of [vault] to the client id of the identity to use: `az identity list --query \"[].{name:name, clientId:clientId}\" --output table`",
+            "set client_id of [vault] to the client id of the identity to use; to list the client ids, type `az identity list --query \"[].{name:name, clientId:clientId}\" --output table`",
         ),
         Some(known @ SdkError::NoTokenOfHost(_, HostReason::Audience)) => advised(
             known.to_string(),
@@ -301,7 +301,7 @@ pub(super) fn no_identity(error: &azure_core::Error) -> VaultError {
         ),
         Some(known @ SdkError::NoTokenOfHost(_, HostReason::NoHeader)) => advised(
             known.to_string(),
-            "exempt this host's identity service from any proxy that changes requests, and restart Perennial, because IDENTITY_HEADER may have changed",
+            "exempt this host's identity service from any proxy that changes requests; also restart Perennial, so that Perennial reads the current IDENTITY_HEADER",
         ),
         Some(known @ SdkError::NoTokenOfHost(_, HostReason::NoService)) => advised(
             known.to_string(),

@@ -83,7 +83,9 @@ impl Entra {
             .form(form)
             .build()
             .map_err(|_| {
-                IssuerError::NotUnderstood("Perennial could not build the request, so none was sent")
+                IssuerError::NotUnderstood(
+                    "there is no answer, because Perennial could not build the request",
+                )
             })?;
         exchange(&self.http, &self.calls, (CallTarget::Entra, operation), request)
             .await

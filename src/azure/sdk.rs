@@ -49,7 +49,7 @@ pub(super) enum SdkError {
     )]
     Astray,
     /// The vault asked for a token whose audience is not the audience of this cloud's vaults.
-    #[error("the vault requests an access token for another cloud than [cloud] names")]
+    #[error("the vault requests an access token for a cloud that [cloud] does not name")]
     OtherAudience,
     /// Entra rejected the token request. The variant contains the parsed error, because the SDK loses the codes if the
     /// error's JSON text has escapes.
@@ -122,7 +122,9 @@ fn said_by_host(status: u16, reason: HostReason) -> &'static str {
             "the request reached this host's identity service without the header that the service requires"
         }
         (_, HostReason::NoService) => "no identity service of Azure answers on this host",
-        (_, HostReason::Audience) => "this host's identity service issues no tokens for this audience",
+        (_, HostReason::Audience) => {
+            "this host's identity service issues no tokens for the requested audience"
+        }
         (_, HostReason::NoIdentity) => by_status_of_host(400),
         (status, HostReason::Other) => by_status_of_host(status),
     }

@@ -64,7 +64,7 @@ pub(super) fn failed(error: &azure_core::Error) -> VaultError {
         // If the check of the challenge fails, the SDK's error has no kind of its own. Only the error's text shows the
         // reason.
         None if error.to_string().contains("challenge resource") => VaultError::no_identity(
-            "the vault requests an access token for another domain than its own",
+            "the vault requests an access token for a domain that is not the vault's",
             false,
         ),
         None => VaultError::NotUnderstood,

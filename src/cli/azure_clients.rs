@@ -185,7 +185,7 @@ async fn has_metadata_service() -> bool {
 fn stop(config: &Config, error: HttpError) -> Stop {
     match (error, &config.cloud.ca_file) {
         (HttpError::CaFile(FileError::Unreadable(error)), _) if super::is_shortage(&error) => {
-            Stop::Failed(anyhow::Error::new(error).context("cannot read [cloud] ca_file now"))
+            Stop::Failed(anyhow::Error::new(error).context("cannot read ca_file of [cloud] at the moment"))
         }
         (error @ (HttpError::CaFile(_) | HttpError::CaPem), Some(path)) => {
             Stop::Configuration(ConfigProblems {

@@ -48,8 +48,8 @@ Examples:
   # also write a report without secrets and names, to send if you need help
   perennial check --report report.json
 
-Run the command on the host of the daemon and as the user of the daemon, since
-it tests the daemon's identity. If the machine has no identity in Azure, the
+Run the command on the host and as the user of the daemon, since the command
+tests the daemon's identity. If the machine has no identity in Azure, the
 command uses the identity of the Azure CLI, and says so.
 
 Needed rights in the vault (deploy/azure/role.json): getSecret, readMetadata,

@@ -25,7 +25,7 @@ If several codes apply, the command ends with 3 rather than 4, and with
 pub const ENVIRONMENT: &str = "\
 Environment:
   PERENNIAL_CONFIG          the configuration file
-  PERENNIAL__SECTION__KEY   overrides a key of the file, but no key in [[...]]
+  PERENNIAL__SECTION__KEY   overrides a key of the file, except in [[...]]
   RUST_LOG                  the log level, for example perennial=debug
   NO_COLOR, TERM=dumb       no colors
   HTTPS_PROXY, NO_PROXY     the proxy, and the hosts that bypass it
@@ -64,7 +64,7 @@ fn conditions() -> String {
     for kind in Kind::ALL {
         line(&mut text, kind.as_str(), kind.title());
     }
-    text + "\nThe runbook has a section for each: docs/runbook.md\n"
+    text + "\nThe runbook has a section for each condition: docs/runbook.md\n"
 }
 
 fn states() -> String {

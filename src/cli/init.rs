@@ -47,9 +47,8 @@ The command writes the file of --config, by default
 /etc/perennial/perennial.toml. To find values that you do not pass as flags, it
 lists the vault's secrets. To access the vault, it uses the machine's identity
 in Azure or, if there is none, the identity of the Azure CLI. It reads the value
-of only one secret: a tenant id that is stored as a secret. On a terminal, it
-asks for missing values. Without a terminal, it names the missing values and
-exits.
+of at most one secret: the secret with the tenant id. On a terminal, it asks for
+missing values. Without a terminal, it names the missing values and exits.
 
 Use --from if the vault belongs to CIPP or to PowerShell scripts. Such a vault
 has the secrets ApplicationID, ApplicationSecret, TenantID and RefreshToken. The
@@ -183,7 +182,7 @@ async fn look(path: &Path, given: &Draft, layout: Option<Layout>) -> Result<Prop
 fn unlisted(error: &VaultError, vault: Arc<str>, summary: String, missing: &[&str]) -> StepFailure {
     let name = SecretName::parse("any").expect("letters");
     let failure = error.failure(SecretRole::Own, &SecretAddress { vault, name });
-    let flags = format!("pass the values with {}", missing.join(", "));
+    let flags = format!("pass the missing values with {}", missing.join(", "));
     let action = match (error, failure.action) {
         (
             VaultError::Forbidden(

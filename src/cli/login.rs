@@ -51,9 +51,9 @@ Web. The port does not matter. Do not use the platform Single-page application:
 the tokens of such an app expire after 24 hours. Do not use the platform Mobile
 and desktop applications: this platform is for apps without a secret.
 
-The token is stored only if tenant, app and user match the configuration, the
-scope is granted, the sign-in used a second factor and Partner Center accepts
-the access token.
+Perennial stores the token only if all of this is true: tenant, app and user
+match the configuration; the scope is granted; the sign-in used a second factor;
+Partner Center accepts the access token.
 
 Phishers use device codes, so many tenants block device codes. If a policy
 blocks device codes later, Entra also rejects the tokens from earlier device

@@ -315,7 +315,9 @@ pub fn load(global: &Global) -> Result<Config, Stop> {
     if let Err(FileError::Unreadable(error)) = file::open(&global.config)
         && is_shortage(&error)
     {
-        return Err(Stop::Failed(anyhow::Error::new(error).context("cannot read the configuration now")));
+        return Err(Stop::Failed(
+            anyhow::Error::new(error).context("cannot read the configuration at the moment"),
+        ));
     }
     Ok(Config::load(&global.config, std::env::vars_os())?)
 }

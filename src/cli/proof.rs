@@ -107,7 +107,8 @@ pub(super) async fn credential(rotator: &AzureRotator, id: Uuid) -> Result<AppCr
 fn unusable_credential(rotator: &AzureRotator, failure: Failure) -> StepFailure {
     let (name, key) = (&rotator.grant.name, rotator.grant.app.credential.key());
     let action = failure.action.map(String::from);
-    let action = action.unwrap_or_else(|| format!("let this process read client_id and {key} of {name}"));
+    let action =
+        action.unwrap_or_else(|| format!("make client_id and {key} of {name} readable by this process"));
     StepFailure::new(failure.remedy, failure.summary, action)
 }
 
@@ -200,7 +201,7 @@ pub(super) async fn redeem(
     })
 }
 
-/// Asks Partner Center whether it accepts the access token, unless `verify = "nothing"`. Returns Partner Center's
+/// Asks Partner Center whether it accepts the access token, unless `verify = "none"`. Returns Partner Center's
 /// verdict, even a rejection. A missing answer is a transient failure.
 pub(super) async fn ask(
     rotator: &AzureRotator,

@@ -38,7 +38,7 @@ pub struct RotateArgs {
     /// Also rotate tokens that are not due
     #[arg(long)]
     pub force: bool,
-    /// Only show what would be done: redeem and write nothing
+    /// Only show what would be done; redeem nothing and write nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Write the result as JSON
@@ -105,7 +105,7 @@ pub async fn run(args: RotateArgs, global: &Global) -> Result<ExitCode, Stop> {
     let left = all - outcomes.len();
     if left > 0 {
         return Err(Stop::Failed(anyhow::anyhow!(
-            "stopped by a signal: {left} of {all} tokens were not tried"
+            "stopped by a signal: the command did not process {left} of {all} tokens"
         )));
     }
     Ok(outcomes.iter().fold(ExitCode::Done, |worst, outcome| worst.gravest(outcome.code)))

@@ -142,6 +142,6 @@ async fn bind(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), Stop> {
         let address = listener.local_addr()?;
         Ok::<_, std::io::Error>((listener, address))
     };
-    let cannot = || format!("cannot listen on {listen} ([http] listen)");
+    let cannot = || format!("cannot listen on {listen}, the address `listen` of [http]");
     bound.await.with_context(cannot).map_err(Stop::Failed)
 }

@@ -25,7 +25,7 @@ const STATUS_BYTES_A_TOKEN: usize = 8 * 1024;
 #[derive(Debug, Error)]
 pub(super) enum NoDaemonView {
     /// The configured port is 0, so the system chose a port that this command does not know.
-    #[error("[http] listen has port 0, so the daemon cannot be found")]
+    #[error("listen of [http] has port 0, so this command does not know the daemon's port")]
     OpenPort,
     /// No program listens at this address, or the program did not answer in time.
     #[error("no daemon answers at {0}")]
@@ -39,7 +39,7 @@ pub(super) enum NoDaemonView {
     Stranger(SocketAddr),
     /// A daemon whose tokens differ from this configuration answered. It belongs to another deployment, or has an older
     /// configuration.
-    #[error("the daemon at {0} has other tokens than this configuration")]
+    #[error("the tokens of the daemon at {0} differ from the tokens in this configuration")]
     OtherTokens(SocketAddr),
 }
 

@@ -1,4 +1,4 @@
-//! The signals that stop a command.
+//! The signals that stop a command, and the signal that makes `run` reload its configuration.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;

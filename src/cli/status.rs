@@ -36,7 +36,7 @@ Examples:
   perennial status --source vault
 
 The command asks the running daemon at the address `listen` of [http]. If no
-daemon answers, or the daemon has other tokens than the configuration, the
+daemon answers, or if the daemon's tokens differ from the configuration, the
 command reads the tags in Key Vault. The tags record a proof only once a day, so
 the daemon's answer is more exact. The last line of the output names the source.
 
@@ -44,7 +44,7 @@ The exit code depends on the conditions: 3 if a user must sign in, 4 if an
 administrator must act, 1 if a token could not be read and a retry may help,
 else 0.
 
-With --monitor: 0 healthy, 1 warning, 2 action needed, 3 unknown.
+With --monitor: 0 healthy, 1 warning, 2 critical, 3 unknown.
 The code is 3, for example, if the configuration has a mistake.";
 
 /// What `status` takes.

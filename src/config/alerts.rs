@@ -133,7 +133,7 @@ fn post(section: &Section<'_>) -> Checked<SmtpServer> {
     let server = section.required("server", mail_server);
     let from = section.required("from", mailbox);
     let to = section
-        .list("to", "must be a list of addresses in quotes, at least one", mailbox)
+        .list("to", "must be a list of at least one address in quotes", mailbox)
         .and_then(|to| to.ok_or_else(|| section.note("to", "is required: the recipients of the mail")));
     let username = section.optional("username", |text| Ok(text.to_owned()));
     let password = section.get("password").map(|_| local_source(section, "password", NO_VAULT)).transpose();

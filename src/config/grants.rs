@@ -177,7 +177,7 @@ fn own_vault(section: &Section<'_>, defaults: &Defaults<'_>, named: &mut Named) 
 
 /// Parses the address of a refresh token. The token must be in a vault, since Perennial saves the successors there.
 fn refresh_token(section: &Section<'_>, vault: &Checked<Arc<str>>) -> Checked<SecretAddress> {
-    const WANTED: &str = "must be the name of the vault secret that holds the token: 1 to 127 letters, digits and \
+    const WANTED: &str = "must be the name of the vault secret that holds the token; the name has 1 to 127 letters, digits and \
                           dashes; no other source is possible, since Perennial writes the new tokens into this vault secret";
     if section.get("refresh_token").is_some_and(is_table) {
         return Err(section.note("refresh_token", WANTED));

@@ -26,7 +26,7 @@ const MOST: TimeDelta = TimeDelta::days(730);
 /// The minimum time between two renewals.
 const APART: TimeDelta = TimeDelta::days(1);
 
-const KNOWN: Wanted = "must be a list of texts in quotes, at least one; each text is a key id or the beginning of a display name, with at most 120 characters";
+const KNOWN: Wanted = "must be a list of at least one text in quotes; each text has at most 120 characters and is a key id or the beginning of a display name";
 
 /// Parses `renew`. Returns `None` if the key is missing.
 pub(super) fn policy(
@@ -124,7 +124,7 @@ pub(super) fn not_in_token(path: &str, mut value: Value, problems: &Problems) ->
     {
         problems.note(
             format!("{path}.renew"),
-            "is a key of [[app]]: move client_id, client_secret and `renew` to an [[app]], and set `app` to its name",
+            "is a key of [[app]]: move client_id, the credential and `renew` to an [[app]], and set `app` of the [[token]] to the name of this [[app]]",
         );
     }
     value

@@ -33,7 +33,8 @@ pub(super) fn token_name(text: &str) -> Result<TokenName, Wanted> {
 
 /// Parses the name of a vault secret.
 pub(super) fn secret_name(text: &str) -> Result<SecretName, Wanted> {
-    SecretName::parse(text).ok_or("must be the name of a vault secret: 1 to 127 letters, digits and dashes")
+    SecretName::parse(text)
+        .ok_or("must be the name of a vault secret; such a name has 1 to 127 letters, digits and dashes")
 }
 
 /// Parses a GUID and returns it in lower case.
@@ -62,7 +63,7 @@ pub(super) fn tenant(text: &str) -> Result<String, Wanted> {
         Ok(id) => Ok(id),
         Err(_) if domain => Ok(text.to_ascii_lowercase()),
         Err(_) => {
-            Err("must be the tenant's id or a domain of it; `common` and `organizations` are not allowed")
+            Err("must be the tenant's id or one of its domains; `common` and `organizations` are not allowed")
         }
     }
 }
@@ -100,7 +101,7 @@ pub(super) fn proxy(text: &str) -> Result<(), Wanted> {
     match url.as_ref().map(Url::scheme) {
         Some("http" | "https") => Ok(()),
         Some(_) => Err("must start with http:// or https://; no other kind of proxy is supported"),
-        None => Err("must be the URL of a proxy without quotes, such as http://proxy.example:3128"),
+        None => Err("must be the URL of a proxy, such as http://proxy.example:3128, and must have no quotes"),
     }
 }
 
@@ -116,7 +117,7 @@ pub(super) fn instant(text: &str) -> Result<Timestamp, Wanted> {
     day.or_else(|_| chrono::DateTime::parse_from_rfc3339(text).map(|at| at.to_utc()))
         .ok()
         .and_then(meant)
-        .ok_or("must be a date, such as 2027-03-31, or a time with its zone, such as 2027-03-31T12:00:00Z, from 2000 to 2199")
+        .ok_or("must be a date, such as 2027-03-31, or a time with its zone, such as 2027-03-31T12:00:00Z; the year must be 2000 to 2199")
 }
 
 /// Parses one line of free text.

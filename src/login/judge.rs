@@ -109,7 +109,7 @@ fn not_for_us(mismatch: &Mismatch, grant: &ManagedToken, client_id: &str, name: 
         return StepFailure::new(
             Remedy::Operator,
             format!("Entra names the {what} in a form that cannot be compared with the configuration"),
-            "check that authority of [cloud] is Entra's address, since Entra's tokens name tenant, app and user as strings",
+            "check that authority of [cloud] is Entra's address, since a server other than Entra may have answered",
         );
     }
     wrong(mismatch.fact, grant, client_id, &person(&shown(mismatch.user_oid.as_deref()), name))
@@ -121,14 +121,14 @@ fn wrong(fact: Fact, grant: &ManagedToken, client_id: &str, who: &str) -> StepFa
     match fact {
         Fact::Tenant => StepFailure::new(
             Remedy::Login,
-            format!("the account that signed in belongs to another tenant than {tenant}"),
+            format!("the account that signed in does not belong to tenant {tenant}"),
             format!(
                 "sign in with an account of tenant {tenant} (--login-hint helps), or correct tenant_id of {name}"
             ),
         ),
         Fact::App => StepFailure::new(
             Remedy::Operator,
-            format!("the tokens are for another app than {client_id}"),
+            format!("the tokens are not for app {client_id}"),
             format!(
                 "compare client_id and {} of {name}: both must belong to one app",
                 grant.app.credential.key()
@@ -213,7 +213,7 @@ fn covers(
         Remedy::Operator,
         format!("the sign-in does not cover the scope {}", missing.join(" ")),
         format!(
-            "add the delegated permission to app {client_id} (Entra admin center, App registrations, API permissions), grant admin consent, and sign in again"
+            "add the missing scope to app {client_id} as a delegated permission (Entra admin center, App registrations, API permissions), grant admin consent, and sign in again"
         ),
     ))
 }

@@ -47,7 +47,7 @@ impl NotOurs {
                 "the address seems to be cut short: copy it whole from the address bar, up to its last character"
             }
             Self::Unreadable => {
-                "this is not an answer from the sign-in page: such an answer has one `code` or one `error`"
+                "this is not an answer from the sign-in page; the sign-in page sends one `code` or one `error`"
             }
         }
     }

@@ -19,7 +19,7 @@ impl SigningKey {
     /// # Errors
     /// Returns why the key is invalid. The error does not contain the key.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        const FORM: &str = "the signing key must be `whsec_` followed by 24 to 64 bytes in padded base64";
+        const FORM: &str = "after `whsec_`, the signing key must be 24 to 64 bytes in padded base64";
         let bytes = match text.strip_prefix("whsec_") {
             Some(rest) => {
                 let fits = |key: &Vec<u8>| (LEAST_KEY_BYTES..=MOST_KEY_BYTES).contains(&key.len());

@@ -90,7 +90,10 @@ fn a_rejection_of_the_vaults_identity_names_its_action() {
 async fn a_vault_cannot_ask_for_another_domains_token() {
     let error = read("https://contoso.vault.azure.net", "https://graph.microsoft.com", "").await;
 
-    assert_eq!(error, settled("the vault requests an access token for another domain than its own".into()));
+    assert_eq!(
+        error,
+        settled("the vault requests an access token for a domain that is not the vault's".into())
+    );
 }
 
 /// A host name outside the vault's domain may resolve to any host. Even if this host's challenge names the right
@@ -102,7 +105,7 @@ async fn a_host_outside_the_vaults_domain_gets_no_token() {
     {
         let error = read(host, "https://vault.azure.net", "asked for a token").await;
 
-        let told = settled("the vault requests an access token for another domain than its own".into());
+        let told = settled("the vault requests an access token for a domain that is not the vault's".into());
         assert_eq!(error, told, "{host}");
     }
 }
@@ -112,7 +115,7 @@ async fn a_vault_of_another_cloud_is_reported() {
     let error = read("https://contoso.vault.azure.cn", "https://vault.azure.cn", "").await;
 
     let told = VaultError::no_identity(
-        "the vault requests an access token for another cloud than [cloud] names",
+        "the vault requests an access token for a cloud that [cloud] does not name",
         false,
     );
     assert_eq!(error.to_string(), told.to_string());

@@ -78,7 +78,7 @@ pub(super) async fn check(
             CheckStep::ok(LIST, format!("{} version{s} of {}", versions.len(), grant.secret))
         }
         // The previous step has reported the missing secret.
-        Err(VaultError::NotFound) => CheckStep::not_tried(LIST, "there is no such secret yet"),
+        Err(VaultError::NotFound) => CheckStep::not_tried(LIST, "the token's secret does not exist yet"),
         Err(error) => CheckStep::failed(LIST, own(&error)),
     });
     let credential = match proof::credential(&rotator, id).await {

@@ -61,10 +61,10 @@ fn next(step: &CertificateStep, look: &CertificateLook, target: &Target) -> Stri
         CertificateStep::Create => "lets the vault create a new version of the certificate".to_owned(),
         CertificateStep::Register => format!("registers version {} at Entra", look.newest.version.id),
         CertificateStep::Probe | CertificateStep::Mark => {
-            format!("tries version {} at Entra for a quarter of an hour", look.newest.version.id)
+            format!("tests version {} at Entra for 15 minutes", look.newest.version.id)
         }
         CertificateStep::TryNewest => {
-            "tries the newest version, then removes the previous certificate at Entra".to_owned()
+            "tests the newest version at Entra, then removes the previous certificate there".to_owned()
         }
         CertificateStep::Remove(key_id) => {
             format!("removes {key_id} at Entra: a newer certificate has been used for a week")

@@ -144,7 +144,7 @@ async fn told(shared: &ListenerState, request: Request) -> ResultPage {
     if !server::names_this_machine(text(header::HOST), Some(shared.port)) {
         return ResultPage::wrong(
             StatusCode::MISDIRECTED_REQUEST,
-            "This server does not serve that host name.",
+            "This server does not serve the requested host name.",
         );
     }
     let parameters = match parts.method {

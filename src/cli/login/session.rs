@@ -270,8 +270,8 @@ impl LoginSession {
 fn not_read(failure: &Failure, grant: &ManagedToken) -> StepFailure {
     let action = failure.action.clone().map(String::from);
     let key = grant.app.credential.key();
-    let action =
-        action.unwrap_or_else(|| format!("let this process read client_id and {key} of {}", grant.name));
+    let action = action
+        .unwrap_or_else(|| format!("make client_id and {key} of {} readable by this process", grant.name));
     StepFailure::new(failure.remedy, failure.summary.clone(), format!("{action}; then run the command again"))
 }
 
@@ -279,7 +279,7 @@ fn no_verdict(error: &ResourceError) -> StepFailure {
     let summary = format!(
         "{error}; Perennial does not know whether Partner Center accepts the token, so nothing was stored"
     );
-    StepFailure::new(Remedy::Retry, summary, "sign in again once Partner Center answers")
+    StepFailure::new(Remedy::Retry, summary, "sign in again when Partner Center answers")
 }
 
 fn overtaken(stored: &Stored) -> StepFailure {
@@ -288,7 +288,7 @@ fn overtaken(stored: &Stored) -> StepFailure {
     StepFailure::new(
         Remedy::Retry,
         format!(
-            "the sign-in was stored, but {by} overwrote it with version {} at the same moment",
+            "the sign-in was stored, but {by} immediately overwrote it with version {}",
             stored.version.id
         ),
         "a running daemon restores the sign-in automatically: check this with `perennial status`; if the sign-in is not restored, sign in again",

@@ -69,9 +69,10 @@ fn a_valid_sign_in_names_its_user() {
 
 #[test]
 fn another_tenant_app_or_user_is_rejected_with_its_action() {
-    let tenant = refused(with("tid", json!("22222222-2222-4222-8222-222222222222")), "another tenant");
+    let tenant =
+        refused(with("tid", json!("22222222-2222-4222-8222-222222222222")), "does not belong to tenant");
     assert!(tenant.action.contains(TENANT) && tenant.remedy == Remedy::Login, "{tenant}");
-    assert_eq!(refused(with("appid", json!("other")), "another app").remedy, Remedy::Operator);
+    assert_eq!(refused(with("appid", json!("other")), "not for app").remedy, Remedy::Operator);
     let pinned = ManagedToken { user_oid: Some("somebody".into()), ..grant() };
     let user = refused(judged(&pinned, &signed_in(&claims())), "allows only somebody");
     assert!(user.action.contains("user_oid"), "{user}");
@@ -205,7 +206,7 @@ fn an_opaque_access_token_leaves_the_id_token_to_name_the_user() {
     answer.id_claims = Some(id(TENANT));
     assert_eq!(judged(&grant(), &answer), Ok(Some(USER.into())));
     answer.id_claims = Some(id("22222222-2222-4222-8222-222222222222"));
-    refused(judged(&grant(), &answer), "another tenant");
+    refused(judged(&grant(), &answer), "does not belong to tenant");
 }
 
 #[test]
@@ -226,5 +227,5 @@ fn partner_center_has_the_last_word() {
     assert_eq!(judged(&said(true, Some(false), TENANT)).expect_err("mfa").summary, SECOND_FACTOR);
     assert!(judged(&said(false, None, TENANT)).expect_err("role").action.contains("role"));
     let elsewhere = said(true, Some(true), "22222222-2222-4222-8222-222222222222");
-    assert!(judged(&elsewhere).expect_err("tenant").summary.contains("another tenant"));
+    assert!(judged(&elsewhere).expect_err("tenant").summary.contains("does not belong to tenant"));
 }

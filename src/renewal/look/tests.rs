@@ -169,7 +169,7 @@ fn each_reason_says_whether_a_renewal_failed_by_it() {
         (Superseded, false, false, "a newer client secret"),
         (Orphaned, false, false, "no version in the vault"),
         (AnswerLost, true, false, "the answer to its creation"),
-        (NotSettled, true, true, "Entra rejected all or some of the tries"),
+        (NotSettled, true, true, "Entra still rejected it"),
         (NotSaved, true, true, "could not be saved"),
         (NotNeeded, true, false, "stored first"),
         (NotTried, true, false, "Entra rejects the app"),

@@ -96,7 +96,7 @@ impl Demo {
         );
         self.wait(TimeDelta::days(1)).await?;
         self.stage.world.inject(Fault::of(Peer::KeyVault, down()));
-        self.tell(Tone::Plain, "trouble", "Now the vault does not answer at all.");
+        self.tell(Tone::Plain, "trouble", "Now the vault answers every request with an error.");
         self.wait(began + TimeDelta::days(6) - self.now()).await?;
         self.stage.world.clear_faults(Some(Peer::KeyVault));
         self.tell(Tone::Plain, "people", "After six days the vault is back.");

@@ -45,7 +45,7 @@ fn a_value_that_cannot_work_is_rejected_with_the_right_form() {
         ("url", "https://c4n4ry.vault.azure.net/secrets/x", "vault.url", "without a path"),
         ("tenant_id", "00000000-0000-0000-0000-000000000000", "token[0].tenant_id", "is a placeholder"),
         ("client_id", "00000000-0000-0000-0000-000000000000", "token[0].client_id", "is a placeholder"),
-        ("tenant_id", "c4n4ry", "token[0].tenant_id", "the tenant's id or a domain of it"),
+        ("tenant_id", "c4n4ry", "token[0].tenant_id", "the tenant's id or one of its domains"),
         ("client_id", "c4n4ry", "token[0].client_id", "must be a GUID"),
     ] {
         let problems = load(&with(key, &format!("{key} = {value:?}"))).expect_err(value);

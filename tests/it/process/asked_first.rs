@@ -168,7 +168,7 @@ async fn without_its_own_daemon_status_reads_the_vault() {
     assert_eq!(json_of(&insisted)["view"], "from the tags in Key Vault");
     assert_eq!(
         json_of(&stage.run_to_end(&["status", "--json"]).await)["view"],
-        "from the tags in Key Vault; [http] listen has port 0, so the daemon cannot be found"
+        "from the tags in Key Vault; listen of [http] has port 0, so this command does not know the daemon's port"
     );
 }
 

@@ -195,7 +195,9 @@ async fn without_the_right_to_list_flags_suffice() {
 
         assert_eq!((refused.code, file.exists()), (Some(4), false), "{}", refused.stderr);
         assert!(
-            refused.stderr.contains(&format!("pass the values with {missing} or run `init` as a user who")),
+            refused
+                .stderr
+                .contains(&format!("pass the missing values with {missing} or run `init` as a user who")),
             "{}",
             refused.stderr
         );

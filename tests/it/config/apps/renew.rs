@@ -125,7 +125,7 @@ fn a_token_with_its_own_app_cannot_renew() {
     refused(
         &text,
         "token[0].renew",
-        "is a key of [[app]]: move client_id, client_secret and `renew` to an [[app]]",
+        "is a key of [[app]]: move client_id, the credential and `renew` to an [[app]]",
     );
 }
 

@@ -79,9 +79,9 @@ async fn a_sign_in_by_the_wrong_account_is_not_stored() {
     stage.world().retag(&stage.partner.refresh_token, |tags| tags.insert("user-oid", &own));
 
     stage.bend(Distortion::OtherTenant);
-    stage.refused(&own, 3, "belongs to another tenant", "correct tenant_id of one").await;
+    stage.refused(&own, 3, "does not belong to tenant", "correct tenant_id of one").await;
     stage.bend(Distortion::OtherApp);
-    stage.refused(&own, 4, "are for another app", "compare client_id").await;
+    stage.refused(&own, 4, "are not for app", "compare client_id").await;
     stage
         .refused(&colleague, 3, "the token in the vault belongs to", "perennial login one --replace-user")
         .await;
