@@ -69,10 +69,10 @@ fn mistakes_in_renew_name_their_key() {
         ("{ lifetime = \"8d\", before = \"8d\" }", ".before", "1d shorter than `lifetime`"),
         ("{ before = 7 }", ".before", "must be text in quotes"),
         ("{ identity = \"me\" }", ".identity", "must be `vault` or `app`"),
-        ("{ known = \"x\" }", ".known", "must be a list of key ids"),
+        ("{ known = \"x\" }", ".known", "must be a list of at least one text"),
         ("{ known = [] }", ".known", "at least one"),
-        ("{ known = [7] }", ".known", "must be a list of key ids"),
-        ("{ known = [\"a\\u0007\"] }", ".known", "must be a list of key ids"),
+        ("{ known = [7] }", ".known", "must be a list of at least one text"),
+        ("{ known = [\"a\\u0007\"] }", ".known", "must be a list of at least one text"),
         (&long, ".known", "at most 120 characters"),
     ] {
         refused(&app(SECRET, renew), &format!("app[0].renew{key}"), says);
@@ -154,7 +154,7 @@ fn a_renewed_secret_belongs_to_one_app() {
     refused(
         &two(&format!("client_id = \"{ID}\"\n{same}\nrenew = {{}}")),
         "app[1].client_secret",
-        "use one [[app]] for both",
+        "merge the two [[app]] into one",
     );
     let in_token = app(SECRET, "{}")
         + "\n[[token]]\nname = \"two\"\ntenant_id = \"contoso.com\"\nrefresh_token = \"two\"\n"
