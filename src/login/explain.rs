@@ -88,7 +88,7 @@ mod tests {
             ("invalid_grant", Some(54005), code, "start the sign-in again"),
             ("invalid_grant", Some(53003), device, "block the device code flow"),
             ("invalid_grant", Some(53003), code, "Sign-in logs"),
-            ("invalid_grant", Some(9_002_313), import, "copied whole"),
+            ("invalid_grant", Some(9_002_313), import, "token is complete"),
             ("invalid_grant", Some(70008), code, "`perennial login partner-center`"),
             ("unauthorized_client", Some(700_016), code, "tenant_id of partner-center"),
             (
@@ -101,7 +101,7 @@ mod tests {
             ("invalid_client", Some(700_024), code, "set this host's clock"),
             ("invalid_grant", Some(500_133), code, "set this host's clock"),
             ("invalid_grant", Some(7_000_012), import, "set tenant_id of partner-center (now contoso)"),
-            ("invalid_resource", Some(500_011), code, "enable the resource of scope s in tenant contoso"),
+            ("invalid_resource", Some(500_011), code, "find the resource of scope s in tenant contoso"),
             ("invalid_request", Some(650_057), code, "add the permission for scope s to app app-id"),
             ("invalid_grant", Some(50057), import, "enable the user's account"),
             ("invalid_grant", Some(50196), code, "if the throttling lasts"),

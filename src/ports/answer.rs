@@ -100,11 +100,11 @@ pub fn check(grant: &ManagedToken, client_id: &str, answer: &RefreshResponse) ->
         let what = mismatch.fact.as_str();
         let summary = if mismatch.is_odd {
             format!(
-                "Entra's answer names the {what} in a form that cannot be compared with the configured one; nothing was written"
+                "Entra's answer names the {what} in a form that Perennial cannot compare with the configuration; nothing was written"
             )
         } else {
             format!(
-                "Entra's token is for another {what} than the configured one; nothing was written"
+                "Entra's token is not for the configured {what}; nothing was written"
             )
         };
         Failure::new(Kind::WrongIdentity, Remedy::Operator, FailureSubject::Grant, summary)

@@ -267,7 +267,7 @@ pub struct Acceptance {
 /// The text for `Kind::MfaRequired`. Partner Center can require a new sign-in even if the access token's claims name a
 /// second factor.
 pub const SECOND_FACTOR: &str =
-    "Partner Center requires a new sign-in with MFA: the last one had no second factor, or is too old";
+    "Partner Center requires a new sign-in with MFA: the last sign-in had no second factor, or is too old";
 
 impl Acceptance {
     /// Why the token cannot be used, as a kind of condition. `None` if the token can be used.

@@ -89,7 +89,7 @@ pub enum VaultError {
     #[error("the version is disabled")]
     Disabled,
     /// The secret or version does not exist.
-    #[error("there is no such secret")]
+    #[error("the secret does not exist")]
     NotFound,
     /// The secret is deleted and can be recovered.
     #[error("the secret is deleted and can still be recovered")]
@@ -136,9 +136,11 @@ const NO_SIGNING_KEY: u32 = 10046;
 /// Describes Key Vault's error numbers for HTTP status 401 (docs/azure-facts.md F214).
 fn unauthorized_text(akv: Option<u32>) -> String {
     match akv {
-        Some(akv @ 10022) => format!("AKV{akv}: it is for another audience"),
-        Some(akv @ 10032) => format!("AKV{akv}: it is from a tenant other than the vault's"),
-        Some(akv @ NO_SIGNING_KEY) => format!("AKV{akv}: Key Vault does not find the key that signed it"),
+        Some(akv @ 10022) => format!("AKV{akv}: the token is for another audience"),
+        Some(akv @ 10032) => format!("AKV{akv}: the token is not from the vault's tenant"),
+        Some(akv @ NO_SIGNING_KEY) => {
+            format!("AKV{akv}: Key Vault does not find the key that signed the token")
+        }
         Some(akv @ 10000) => format!("AKV{akv}: no token arrived"),
         Some(akv) => format!("AKV{akv}"),
         None => "status 401".to_owned(),

@@ -76,10 +76,10 @@ impl Reason {
     pub fn text(self) -> &'static str {
         match self {
             Self::Superseded => "a newer client secret has been in the vault for a week",
-            Self::Orphaned => "no version in the vault contains it",
-            Self::AnswerLost => "the answer to its creation was lost",
-            Self::NotSettled => "after an hour, Entra still rejected it in all or some tests",
-            Self::NotSaved => "it could not be saved in the vault in time",
+            Self::Orphaned => "no version in the vault contains the secret",
+            Self::AnswerLost => "the answer to the secret's creation was lost",
+            Self::NotSettled => "after an hour, Entra still rejected the secret in some or all tests",
+            Self::NotSaved => "the secret could not be saved in the vault in time",
             Self::NotNeeded => "another client secret was stored first",
             Self::NotTried => "Entra rejects the app or its tenant, so the secret cannot be tested",
         }

@@ -122,7 +122,7 @@ impl Event {
             }
             Self::UserChanged(version) => {
                 warn!(event = "user_changed", %token, %version,
-                    "the token belongs to another user than its tag says; the tag is corrected");
+                    "the token does not belong to the user in the version's tag; Perennial corrects the tag");
             }
             Self::BuriedSignIn(version, under) => {
                 warn!(event = "buried_sign_in", %token, %version, %under,

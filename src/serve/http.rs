@@ -52,8 +52,8 @@ const CONNECTION_LIVES: Duration = Duration::from_secs(60);
 /// The maximum size of a request's head. Only this much of a request is held in memory.
 const HEAD_BYTES: usize = 16 * 1024;
 
-const NOT_SERVED: &str = "this page names tokens, so Perennial serves it only on a loopback address: to serve it on this address, set status = true in [http]\n";
-const NOT_THIS_HOST: &str = "on a loopback address, the Host header must be localhost, 127.0.0.1 or [::1]: a proxy must set the Host header to one of them\n";
+const NOT_SERVED: &str = "this page names tokens, so by default Perennial serves it only on a loopback address; to serve it here, set status = true in [http]\n";
+const NOT_THIS_HOST: &str = "this server listens on a loopback address, so the Host header must be localhost, 127.0.0.1 or [::1]; a proxy must set the header to one of them\n";
 const NOT_FOUND: &str = "not found: try /health, /metrics, /livez, /readyz, /status or /\n";
 
 /// Settings and data of the endpoints, in addition to the status board.
@@ -139,7 +139,7 @@ async fn ready(State(ServeState { board, .. }): State<ServeState>) -> (StatusCod
     if board.is_ready() {
         (StatusCode::OK, "ok\n")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "Perennial has not tried every token yet\n")
+        (StatusCode::SERVICE_UNAVAILABLE, "Perennial has not checked every token yet\n")
     }
 }
 

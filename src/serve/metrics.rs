@@ -90,7 +90,7 @@ pub const METRICS: [Metric; 15] = [
         name: "perennial_token_expiry_timestamp_seconds",
         kind: MetricType::Gauge,
         labels: &["token"],
-        help: "When the stored token expires, computed from its age.",
+        help: "When the stored token expires: its issue time plus the configured lifetime.",
         samples: |drawn, to| instants(drawn, to, |of| of.expires_at),
     },
     Metric {
@@ -141,14 +141,14 @@ pub const METRICS: [Metric; 15] = [
         name: "perennial_failures_total",
         kind: MetricType::Counter,
         labels: &["kind"],
-        help: "Failed attempts, counted by the kind of condition that they open.",
+        help: "Failed attempts, counted by the kind of condition that such a failure opens.",
         samples: failures,
     },
     Metric {
         name: "perennial_condition",
         kind: MetricType::Gauge,
         labels: &["kind", "token"],
-        help: "1 while the condition holds; one series for each token it affects.",
+        help: "1 while the condition is open; each affected token has its own series.",
         samples: conditions,
     },
     Metric {
@@ -162,7 +162,7 @@ pub const METRICS: [Metric; 15] = [
         name: "perennial_http_client_request_duration_seconds",
         kind: MetricType::Histogram,
         labels: &["peer", "operation", "code"],
-        help: "Duration of calls to other servers, by HTTP status or by the reason for no answer.",
+        help: "Duration of calls to other servers, by HTTP status, or by the reason why no answer came.",
         samples: |drawn, to| drawn.scrape.calls.durations().encode(to.encoder),
     },
     Metric {

@@ -246,7 +246,7 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
     {
         let held = "a new token could not be saved in Key Vault yet, and is held in memory only";
         let spent = if of.grant.strict {
-            "; until it is saved, no program has a working token: the stored token no longer works"
+            "; the stored token no longer works, so no program has a working token until the new token is saved"
         } else {
             ""
         };
@@ -261,13 +261,13 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
     }
     if let Some(since) = of.same_token_at {
         let summary =
-            "the issuer ([cloud] authority) returned the same refresh token, so Perennial cannot rotate it"
+            "the issuer (authority of [cloud]) returned the redeemed refresh token instead of a new one, so Perennial cannot rotate the token"
                 .to_owned();
         add(Kind::SameRefreshToken, Remedy::Operator, since, summary);
     }
     if let Some((what, since)) = of.unverified {
         let summary = format!(
-            "the issuer ([cloud] authority) redeems the token, but its answer does not name the {what}, so the configuration could not be verified"
+            "the issuer (authority of [cloud]) redeems the token, but the answer does not clearly name the {what}, so Perennial cannot compare the answer with the configuration"
         );
         add(Kind::IdentityUnverified, Remedy::Operator, since, summary);
     }
@@ -283,7 +283,7 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
         add(Kind::BuriedSignIn, Remedy::Operator, at, summary);
     }
     if let Some(writer) = of.foreign_writer.filter(|writer| writer.seen_at + TOLD_FOR > now) {
-        let summary = "another writer keeps replacing this secret".to_owned();
+        let summary = "another program or person keeps replacing the token in the vault".to_owned();
         add(Kind::ForeignWriter, Remedy::Operator, writer.since, summary);
     }
     found.extend(credential::renewal(of));

@@ -43,18 +43,18 @@ pub enum CertificateError {
     #[error("is protected by a password; store the certificate without a password")]
     PasswordProtected,
     /// The value contains no certificate.
-    #[error("holds a private key and no certificate")]
+    #[error("contains a private key, but no certificate")]
     NoCertificate,
     /// The value contains no private key. Key Vault returns such a value for a certificate that is not exportable.
     #[error(
-        "holds a certificate and no private key; if the private key must stay in Key Vault, write {{ key = \"name\" }} in the configuration"
+        "contains a certificate, but no private key; if the private key must stay in Key Vault, set client_certificate to {{ key = \"name\" }}"
     )]
     NoPrivateKey,
     /// The private key is not an RSA key with at least 2048 bits, so Entra does not accept it.
-    #[error("holds a private key that Entra does not accept: it must be RSA with 2048 bits or more")]
+    #[error("contains a private key that Entra does not accept; the key must be RSA with at least 2048 bits")]
     NotRsa,
     /// None of the certificates belongs to the private key.
-    #[error("holds no certificate that belongs to its private key")]
+    #[error("contains no certificate that belongs to its private key")]
     OtherKey,
 }
 

@@ -77,7 +77,7 @@ impl<N: AsRef<str> + Ord, V: AsRef<str>> FromIterator<(N, V)> for Tags {
         for (name, value) in &sorted {
             for part in [name.as_ref(), value.as_ref()] {
                 text.push_str(part);
-                ends.push(u32::try_from(text.len()).expect("an answer is much smaller than 4 GB"));
+                ends.push(u32::try_from(text.len()).expect("the tags are much smaller than 4 GB"));
             }
         }
         Self { text: text.into(), ends: ends.into() }

@@ -26,7 +26,7 @@ impl Subject<'_> {
             CredentialPlace::App {
                 credential: CredentialSource::Certificate(Source::Secret(at)), ..
             } => format!(
-                "{}; if {} is a plain secret and not a certificate of the vault, upload the certificate's public part instead: {portal}",
+                "{}; if the vault stores {} as a plain secret and not as a certificate, upload the certificate's public part instead: {portal}",
                 register_of_vault(self.client_id, at),
                 at.name.as_str()
             ),
@@ -64,13 +64,13 @@ impl Subject<'_> {
             }
             CredentialPlace::App { credential, .. } => {
                 format!(
-                    "store a new certificate and its private key at the place that {} of {} names",
+                    "store a new certificate and its private key at the configured place ({} of {})",
                     credential.key(),
                     self.name
                 )
             }
             CredentialPlace::Vault { .. } => {
-                "store a new certificate and its private key at the place that client_certificate of [vault] names"
+                "store a new certificate and its private key at the configured place (client_certificate of [vault])"
                     .to_owned()
             }
         };

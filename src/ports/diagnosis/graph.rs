@@ -60,7 +60,11 @@ use GraphProblem as P;
 /// All rows of the table. A code is in one row only.
 pub const GRAPH_ROWS: &[GraphRow] = &[
     row(&["Authorization_RequestDenied"], P::MissingRight, "no right to manage the app's credentials"),
-    row(&["Request_ResourceNotFound"], P::NoRegistration, "no such app registration in the caller's tenant"),
+    row(
+        &["Request_ResourceNotFound"],
+        P::NoRegistration,
+        "the app registration is not in the caller's tenant",
+    ),
     row(
         &["CredentialTypeNotAllowedAsPerAppPolicy"],
         P::ForbiddenByPolicy,
@@ -69,7 +73,7 @@ pub const GRAPH_ROWS: &[GraphRow] = &[
     row(
         &["CredentialInvalidLifetimeAsPerAppPolicy"],
         P::LifetimeTooLong,
-        "a policy of the tenant forbids credentials with such a long lifetime",
+        "the credential's lifetime exceeds the maximum in the tenant's policy",
     ),
     row(
         &["InvalidAuthenticationToken", "Authentication_ExpiredToken", "Authentication_MissingOrMalformed"],
@@ -151,7 +155,7 @@ impl GraphProblem {
                 )
             }
             Self::ForbiddenByPolicy if of.is_certificate => format!(
-                "see what the tenant's policy demands: `az rest --method get --url {graph}/v1.0/policies/defaultAppManagementPolicy --query applicationRestrictions.keyCredentials`; if it names trusted authorities, let one of them issue the certificate, or have an Entra administrator exempt app {app} from the policy"
+                "see what the tenant's policy demands: `az rest --method get --url {graph}/v1.0/policies/defaultAppManagementPolicy --query applicationRestrictions.keyCredentials`; if the policy names trusted authorities, let one of these authorities issue the certificate; or have an Entra administrator exempt app {app} from the policy"
             ),
             Self::ForbiddenByPolicy => format!(
                 "have an Entra administrator exempt app {app} from the app management policy (this command shows the policy: {policy}); or use a certificate, and remove `renew` from {name}"
@@ -160,20 +164,20 @@ impl GraphProblem {
                 "set a shorter validity (validity_in_months) in the policy of the certificate in the vault, and create a new version; this command shows the longest validity that the tenant allows: `az rest --method get --url {graph}/v1.0/policies/defaultAppManagementPolicy --query applicationRestrictions.keyCredentials`"
             ),
             Self::LifetimeTooLong => format!(
-                "set a shorter lifetime in `renew` of {name}; the longest lifetime is maxLifetime in the tenant's policy: {policy}; the app may also have its own policy: `az rest --method get --url {graph}/v1.0/policies/appManagementPolicies`"
+                "set a shorter lifetime in `renew` of {name}; maxLifetime in the tenant's policy is the longest lifetime allowed (this command shows the policy: {policy}); the app may also have its own policy; this command lists such policies: `az rest --method get --url {graph}/v1.0/policies/appManagementPolicies`"
             ),
             Self::Token => format!(
                 "check three requirements: name of [cloud] must be the cloud of tenant {tenant} (public, usgov or china), no proxy may change requests to {graph}, and the app registration must exist: `az ad app show --id {app}`"
             ),
             Self::TooManyCredentials if of.is_certificate => format!(
-                "remove certificates that no program uses: `az ad app credential list --id {app} --cert` shows their key ids, and `az ad app credential delete --id {app} --cert --key-id KEY_ID` removes one"
+                "remove certificates that no program uses: `az ad app credential list --id {app} --cert` shows the key ids of all certificates, and `az ad app credential delete --id {app} --cert --key-id KEY_ID` removes the certificate with this id"
             ),
             Self::TooManyCredentials => format!(
-                "remove secrets that no program uses: `az ad app credential list --id {app}` shows their key ids, and `az ad app credential delete --id {app} --key-id KEY_ID` removes one"
+                "remove secrets that no program uses: `az ad app credential list --id {app}` shows the key ids of all secrets, and `az ad app credential delete --id {app} --key-id KEY_ID` removes the secret with this id"
             ),
             Self::Busy => "wait: Perennial retries automatically".to_owned(),
             Self::UnknownCode => format!(
-                "look the code {code} up: https://learn.microsoft.com/graph/errors; check whether the Azure CLI can read the app's credentials: `az ad app credential list --id {app}`"
+                "look up code {code}: https://learn.microsoft.com/graph/errors; check whether the Azure CLI can read the app's credentials: `az ad app credential list --id {app}`"
             ),
         }
     }

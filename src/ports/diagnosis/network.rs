@@ -10,7 +10,7 @@ pub const RETRIED: &str = "Perennial retries automatically";
 pub fn network(why: NoResponse, host: &str, again: &str) -> String {
     match why {
         NoResponse::NameUnknown | NoResponse::Lookup => {
-            format!("check DNS on this host and the spelling of the name: {host} cannot be resolved")
+            format!("check DNS on this host and the spelling of the host name: {host} cannot be resolved")
         }
         NoResponse::Connect | NoResponse::TimedOut | NoResponse::Cut => {
             format!("check the network, firewall and proxy between this host and {host}; {again}")
@@ -38,7 +38,7 @@ pub fn is_of_another_server(status: u16) -> bool {
 fn tls(fault: TlsFault, host: &str) -> String {
     match fault {
         TlsFault::Handshake => format!(
-            "check what answers at {host}: it must speak TLS 1.2 or 1.3, and no proxy or firewall may cut the handshake"
+            "check the server at {host}: the server must speak TLS 1.2 or 1.3, and no proxy or firewall may cut the handshake"
         ),
         TlsFault::UnknownIssuer | TlsFault::Certificate => format!(
             "check the certificate of {host}; if a proxy inspects TLS or the certificate authority is private, set ca_file of [cloud] to the root certificate of this proxy or authority"

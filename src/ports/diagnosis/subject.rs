@@ -161,7 +161,7 @@ impl<'a> Subject<'a> {
                 "User sign-ins (non-interactive)"
             }
         };
-        format!("Entra admin center, Sign-in logs, {tab}, {}, by {by}", self.in_tenant())
+        format!("Entra admin center, Sign-in logs, {tab}, {}, filter by {by}", self.in_tenant())
     }
 
     /// The tenant in words. Perennial does not know the tenant of a managed identity.
@@ -220,7 +220,7 @@ impl<'a> Subject<'a> {
                 format!("store it as the systemd credential {id} and restart Perennial")
             }
             Some(Source::Secret(_)) | None => {
-                format!("store it at the place that client_secret of {key} names")
+                format!("store the value at the configured place (client_secret of {key})")
             }
         };
         format!("`{}` prints the value; {kept}", make("--years 1"))

@@ -122,7 +122,7 @@ pub const ROWS: &[Row] = &[
     // The user must sign in.
     login(&[70000], A::SignIn, "grant not accepted").unconfirmed(),
     login(&[70043, 70044], A::SignInFrequency, "sign-in frequency exceeded"),
-    login(&[700_081], A::SignIn, "token has reached its longest lifetime"),
+    login(&[700_081], A::SignIn, "token has reached its maximum lifetime"),
     login(&[50132], A::SignIn, "session expired or revoked"),
     login(&[50089], A::SignIn, "sign-in expired"),
     login(&[50055, 50144], A::NewPassword, "password expired"),
@@ -141,7 +141,7 @@ pub const ROWS: &[Row] = &[
     login(&[50125, 50140, 50199, 9_002_341], A::SignIn, "sign-in needs an answer from the user"),
     login(&[65004], A::AcceptConsent, "consent declined"),
     login(&[54005], A::StartAgain, "code already used"),
-    login(&[70018, 70019, 70020, 90119, 90120], A::StartAgain, "code wrong, expired or used"),
+    login(&[70018, 70019, 70020, 90119, 90120], A::StartAgain, "code wrong, expired or already used"),
     login(
         &[50099, 50129, 50155, 50187, 130_004, 130_005, 130_006, 130_007, 130_008, 135_010, 135_011, 700_003],
         A::Device,
@@ -193,12 +193,7 @@ pub const ROWS: &[Row] = &[
     operator(&[50005, 50097, 50127, 50131], K::PolicyBlocked, A::Policy, "device or location not allowed"),
     operator(&[50015, 54000], K::PolicyBlocked, A::LookUp, "blocked because of the user's age"),
     operator(&[80012], K::PolicyBlocked, A::LookUp, "outside the user's sign-in hours"),
-    operator(
-        &[50161, 50170],
-        K::PolicyBlocked,
-        A::Policy,
-        "external provider of the second factor misconfigured",
-    ),
+    operator(&[50161, 50170], K::PolicyBlocked, A::Policy, "external MFA provider misconfigured"),
     operator(
         &[50002, 50021, 500_021, 500_022],
         K::PolicyBlocked,
@@ -261,7 +256,7 @@ pub const ROWS: &[Row] = &[
         "no federated credential matches",
     ),
     // The app is missing, disabled or not the app of the token.
-    operator(&[700_011, 700_016, 700_038], K::AppCredentialRefused, A::AppId, "no such app in this tenant"),
+    operator(&[700_011, 700_016, 700_038], K::AppCredentialRefused, A::AppId, "app not found in this tenant"),
     operator(&[70001, 7_000_112], K::AppCredentialRefused, A::EnableApp, "app disabled"),
     operator(&[1_000_031], K::AppCredentialRefused, A::EnableApp, "app not accessible in this tenant"),
     operator(
@@ -346,7 +341,7 @@ pub const ROWS: &[Row] = &[
         &[90056, 900_561, 9_002_326],
         K::AppMisconfigured,
         A::ChangedByProxy,
-        "request changed on its way",
+        "request changed on its way to Entra",
     ),
     operator(
         &[90014, 900_144],
@@ -354,7 +349,12 @@ pub const ROWS: &[Row] = &[
         A::ChangedByProxy,
         "part of the request missing on arrival",
     ),
-    operator(&[1_002_016], K::AppMisconfigured, A::ChangedByProxy, "outdated TLS version on the way"),
+    operator(
+        &[1_002_016],
+        K::AppMisconfigured,
+        A::ChangedByProxy,
+        "outdated TLS version on the way to Entra",
+    ),
     // The failure is usually temporary.
     retry(&[50196], K::EntraThrottled, A::Throttled, "same request too often"),
     retry(&[50088, 90055], K::EntraThrottled, A::Throttled, "too many requests"),
@@ -370,7 +370,7 @@ pub const ROWS: &[Row] = &[
         A::Outage,
         "on-premises authentication agent unavailable",
     ),
-    retry(&[50166], K::EntraUnreachable, A::Outage, "no answer from the user's or app's own token issuer"),
+    retry(&[50166], K::EntraUnreachable, A::Outage, "no answer from an external identity provider"),
     retry(&[70012], K::EntraUnreachable, A::PersonalAccount, "fault in sign-in of personal accounts"),
     retry(
         &[50007, 50086, 90036, 90085, 90092],

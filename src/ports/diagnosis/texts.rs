@@ -32,7 +32,7 @@ impl Subject<'_> {
         let app = self.client_id;
         match self.way {
             LoginMethod::Import => format!(
-                "check that the token was copied whole and belongs to app {app}, or sign in instead: {login}"
+                "check that the token is complete and belongs to app {app}, or sign in instead: {login}"
             ),
             LoginMethod::Code | LoginMethod::DeviceCode => format!("start the sign-in again: {login}"),
             LoginMethod::Stored => {
@@ -70,7 +70,7 @@ impl Subject<'_> {
         match self.way {
             // Microsoft recommends blocking the device code flow by policy (docs/azure-facts.md F137).
             LoginMethod::DeviceCode => format!(
-                "many tenants block the device code flow: sign in by browser, `perennial login {name}`; or {adapt}"
+                "many tenants block the device code flow: sign in by browser with `perennial login {name}`; or {adapt}"
             ),
             LoginMethod::Code | LoginMethod::Import | LoginMethod::Stored => adapt,
         }
@@ -96,11 +96,11 @@ impl Subject<'_> {
         let (scope, tenant) = (self.scope, self.in_tenant());
         match self.place {
             CredentialPlace::App { .. } => format!(
-                "enable the resource of scope {scope} in {tenant} if it is disabled (Entra admin center, Enterprise applications, filter Application type = All applications); if it is missing, create it (for Partner Center: `az ad sp create --id {PARTNER_CENTER}`); or renew the tenant's lapsed subscription; if this tenant is not the partner tenant, correct {}",
+                "find the resource of scope {scope} in {tenant} (Entra admin center, Enterprise applications, filter Application type = All applications); if the resource is disabled, enable it; if the resource is missing, create it (for Partner Center: `az ad sp create --id {PARTNER_CENTER}`); if the tenant's subscription has lapsed, renew it; if this tenant is not the partner tenant, correct {}",
                 self.tenant_key()
             ),
             CredentialPlace::Vault { .. } => format!(
-                "enable Azure Key Vault's service principal in {tenant}: `az ad sp update --id cfa8b339-82a2-471a-a3c9-0fc0be7a4093 --set accountEnabled=true`; if it is enabled, check whether the tenant's Azure subscription has lapsed, and set name of [cloud] to the cloud of the vault"
+                "enable Azure Key Vault's service principal in {tenant}: `az ad sp update --id cfa8b339-82a2-471a-a3c9-0fc0be7a4093 --set accountEnabled=true`; if the service principal is already enabled, check whether the tenant's Azure subscription has lapsed, and set name of [cloud] to the cloud of the vault"
             ),
         }
     }
@@ -109,7 +109,7 @@ impl Subject<'_> {
     fn managed_identity(&self, advice: Advice) -> Option<String> {
         match advice {
             Advice::EnableApp => Some(
-                "enable this host's managed identity: Entra admin center, Enterprise applications, filter Application type = Managed identities; its name is in the Azure portal, the host's page, Identity"
+                "enable this host's managed identity: Entra admin center, Enterprise applications, filter Application type = Managed identities; the identity's name is in the Azure portal, on the host's page, under Identity"
                     .to_owned(),
             ),
             Advice::Throttled
@@ -128,7 +128,7 @@ impl Subject<'_> {
                 Some(words.replace(&format!("app {}", self.client_id), "this identity"))
             }
             _ => Some(
-                "check that this host's managed identity still exists: Azure portal, the host's page, Identity; if it was deleted, assign an identity again, give it the role at the vault, and set client_id of [vault] to its client id if it is user-assigned"
+                "check that this host's managed identity still exists: Azure portal, the host's page, Identity; if the identity was deleted, assign a new identity and give the new identity the role on the vault; if the new identity is user-assigned, set client_id of [vault] to its client id"
                     .to_owned(),
             ),
         }
@@ -138,7 +138,7 @@ impl Subject<'_> {
         let Self { client_id: app, tenant, .. } = *self;
         if self.is_of_vault() {
             return format!(
-                "find the failed sign-in in {} and the resource that it names; assign app {app} a role of this resource: Entra admin center, Enterprise applications, the resource, Users and groups",
+                "find the failed sign-in in {}; the log names a resource; assign app {app} a role of this resource: Entra admin center, Enterprise applications, the resource, Users and groups",
                 self.sign_in_logs()
             );
         }
@@ -206,7 +206,7 @@ impl Subject<'_> {
                 "move the redirect URI http://localhost of app {app} to the platform Web (Entra admin center, App registrations, Authentication): tokens of a single-page app expire after 24 hours; then sign in: {login}"
             ),
             _ => format!(
-                "register the redirect URI http://localhost for app {app}, platform Web (Entra admin center, App registrations, Authentication); the port does not matter"
+                "register the redirect URI http://localhost for app {app} under the platform Web (Entra admin center, App registrations, Authentication); the port does not matter"
             ),
         }
     }
@@ -221,10 +221,10 @@ impl Subject<'_> {
         }
         match self.way {
             LoginMethod::Stored | LoginMethod::Import => format!(
-                "correct scope of {name} ({scope}), or exempt {authority} from a proxy that changes requests; if neither helps, the stored value is not a refresh token, so sign in: {login}"
+                "correct the scope of {name} ({scope}), or exempt {authority} from a proxy that changes requests; if neither helps, the stored value is not a refresh token, so sign in: {login}"
             ),
             LoginMethod::Code | LoginMethod::DeviceCode => format!(
-                "start the sign-in again: {login}; if the error returns, correct scope of {name} ({scope}), or exempt {authority} from a proxy that changes requests"
+                "start the sign-in again: {login}; if the error returns, correct the scope of {name} ({scope}), or exempt {authority} from a proxy that changes requests"
             ),
         }
     }
@@ -244,13 +244,15 @@ impl Subject<'_> {
                 format!("set scope of {name} to {resource}/.default; if the error returns, {exempt}")
             }
             _ if scope == USUAL => format!(
-                "add the permission for scope {scope} to app {app} (Entra admin center, App registrations, API permissions), then have an administrator consent: {}; if the app has permission and consent, compare {} ({}) with the user's tenant",
+                "add the permission for scope {scope} to app {app} (Entra admin center, App registrations, API permissions), then have an administrator give consent: {}; if the app has permission and consent, compare {} ({}) with the user's tenant",
                 self.consent_page(),
                 self.tenant_key(),
                 self.tenant
             ),
             _ => {
-                format!("correct scope of {name} ({scope}): use scopes of one resource only, such as {USUAL}")
+                format!(
+                    "correct the scope of {name} ({scope}): all scopes must be of one resource; the usual scope is {USUAL}"
+                )
             }
         }
     }
@@ -291,12 +293,12 @@ impl Advice {
             Self::StoredValue => of.stored_value(),
             Self::EnableAccount => of.enable_account(),
             Self::UnblockAccount => format!(
-                "find out why the account is locked ({}), and unblock the account or the IP address",
+                "find out why Entra blocks the account or the IP address ({}), and remove the block",
                 of.sign_in_logs()
             ),
             Self::AssignUser => of.assign(),
             Self::AccountOrTenant => format!(
-                "compare {} ({tenant}) with the user's own tenant; if the account was deleted, restore it (Entra admin center, Users, Deleted users, within 30 days); if the account is the wrong account or a guest in this tenant, sign in with a member account: `perennial login {name} --replace-user`",
+                "compare {} ({tenant}) with the user's own tenant; if the account was deleted in the last 30 days, restore it (Entra admin center, Users, Deleted users); if the account is the wrong account or a guest in this tenant, sign in with a member account: `perennial login {name} --replace-user`",
                 of.tenant_key()
             ),
             Self::WorkAccount => format!(
@@ -312,15 +314,15 @@ impl Advice {
                 of.sign_in_logs()
             ),
             Self::Risk => format!(
-                "investigate the user's risk and dismiss or remediate it: Entra admin center, Risky users, tenant {tenant}, or the user's home tenant if that differs; details: {}",
+                "investigate the user's risk and dismiss or remediate it: Entra admin center, Risky users, tenant {tenant} (for a guest, the user's home tenant); details: {}",
                 of.sign_in_logs()
             ),
             Self::Consent => format!(
-                "have an administrator consent for the app: {}; if that does not help, add the permission for scope {scope} to app {app} (Entra admin center, App registrations, API permissions), then consent again",
+                "have an administrator give consent for the app: {}; if the error returns, add the permission for scope {scope} to app {app} (Entra admin center, App registrations, API permissions), then have an administrator give consent again",
                 of.consent_page()
             ),
             Self::Permission => format!(
-                "add the permission for scope {scope} to app {app} (Entra admin center, App registrations, API permissions), then have an administrator consent: {}",
+                "add the permission for scope {scope} to app {app} (Entra admin center, App registrations, API permissions), then have an administrator give consent: {}",
                 of.consent_page()
             ),
             Self::ClientSecret => of.new_credential(),
@@ -328,7 +330,7 @@ impl Advice {
             Self::AppId => of.compare_app_id(),
             Self::EnableApp => of.enable_app(),
             Self::ServicePrincipal => format!(
-                "create the app's service principal in tenant {tenant}: `az ad sp create --id {app}`, or have an administrator consent there: {}",
+                "create the app's service principal in tenant {tenant}: `az ad sp create --id {app}`, or have an administrator of this tenant give consent: {}",
                 of.consent_page()
             ),
             Self::AppPlatform | Self::RedirectAsWeb | Self::RedirectUri => of.redirect_uri(self),
@@ -351,7 +353,7 @@ impl Advice {
             Self::Resource => of.resource(),
             Self::Request => of.request(),
             Self::ChangedByProxy => format!(
-                "exempt {} from the proxy or web filter between this host and Entra: it changes requests, or speaks an outdated version of TLS",
+                "exempt {} from the proxy or web filter between this host and Entra: the proxy or filter changes requests or speaks an outdated version of TLS",
                 of.authority
             ),
             Self::Support => format!(

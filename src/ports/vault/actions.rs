@@ -29,24 +29,24 @@ impl VaultError {
             Self::Unavailable { .. } => wait(&at.vault),
             Self::NoIdentity { action: Some(action), .. } => action.clone().into(),
             Self::NoIdentity { transient: true, .. } => {
-                "wait: Perennial retries automatically; if the problem lasts, check this host's identity service, and what else requests tokens from it"
+                "wait: Perennial retries automatically; if the problem lasts, check this host's identity service, and which other programs request tokens from this service"
                     .into()
             }
             Self::NoIdentity { .. } => {
-                "check [vault] credential in the configuration; `perennial check` tests it".into()
+                "check which credential [vault] configures; `perennial check` tests this credential".into()
             }
             Self::Unauthorized { akv: Some(10022) } => format!(
                 "set name of [cloud] to {}, the cloud of vault {vault}; if name already has this value, this host's identity service issues tokens for another audience: restart that service, or set another credential in [vault]",
                 cloud_of(&at.vault)
             ),
             Self::Unauthorized { akv: Some(10000) } => format!(
-                "if this happens only sometimes, wait: Perennial retries automatically; otherwise, exempt vault {vault} from the proxy between this host and the vault, because the proxy removes the header Authorization"
+                "if this happens only sometimes, wait: Perennial retries automatically; if this happens each time, exempt vault {vault} from the proxy between this host and the vault, because the proxy removes the header Authorization"
             ),
             Self::Unauthorized { akv: Some(10032) } => format!(
                 "set tenant_id of [vault] to the tenant of vault {vault}: `az keyvault show --name {vault} --query properties.tenantId`"
             ),
             Self::Unauthorized { .. } => format!(
-                "check this host's clock (`timedatectl set-ntp true` sets it) and [vault] credential (`perennial check` tests it); during an outage of Key Vault ({vault}), wait: see https://azure.status.microsoft"
+                "check this host's clock (`timedatectl set-ntp true` sets it) and the credential that [vault] configures (`perennial check` tests it); if vault {vault} has an outage (see https://azure.status.microsoft), wait"
             ),
             Self::Disabled => format!(
                 "enable the newest version of the {object}: `az keyvault {object} set-attributes --vault-name {vault} --name {name} --enabled true`"
@@ -66,7 +66,7 @@ impl VaultError {
                 "check the value of secret {name} (at most 25 KB) and its tags (at most 15): `az keyvault secret show --vault-name {vault} --name {name} --query tags`; also check the names of vault and secret in the configuration"
             ),
             Self::Rejected { .. } => format!(
-                "check the names of vault and {object} in the configuration: `az keyvault {object} list --vault-name {vault}`"
+                "check the names of vault and {object} in the configuration; this command lists the names in the vault: `az keyvault {object} list --vault-name {vault}`"
             ),
         })
     }
@@ -132,7 +132,7 @@ fn allow(why: &Forbidden, asked: SecretRole, at: &SecretAddress) -> String {
         // A firewall rule for an IP address accepts only public IPv4 addresses.
         Forbidden::Firewall { address: Some(address) } if !is_public_ipv4(address) => {
             format!(
-                "add this host's subnet to the vault's firewall (Azure portal, Key vaults, {vault}, Networking, virtual networks), or connect through a private endpoint: {address} is no public IPv4 address"
+                "add this host's subnet to the vault's firewall (Azure portal, Key vaults, {vault}, Networking, virtual networks), or connect through a private endpoint: {address} is not a public IPv4 address"
             )
         }
         Forbidden::Firewall { address: Some(address) } => format!(
@@ -170,12 +170,13 @@ fn give_role(asked: SecretRole, at: &SecretAddress, caller: Option<&str>) -> Str
     let (role, unless) = match asked {
         SecretRole::Own | SecretRole::RenewedSecret => (
             "Perennial Secret Rotator",
-            "; if no role has this name, create it first (docs/getting-started.md)",
+            "; if this role does not exist, create the role first (docs/getting-started.md)",
         ),
         SecretRole::Source => ("Key Vault Secrets User", ""),
-        SecretRole::SigningKey => {
-            ("Perennial Key Signer", "; if no role has this name, create it first (docs/app-credentials.md)")
-        }
+        SecretRole::SigningKey => (
+            "Perennial Key Signer",
+            "; if this role does not exist, create the role first (docs/app-credentials.md)",
+        ),
         SecretRole::RenewedCertificate => ("Key Vault Certificates Officer", ""),
     };
     // A certificate and its key are two objects, so the role is assigned on the vault.

@@ -13,9 +13,8 @@ pub(super) fn is_about_proof(error: &DirectoryError) -> bool {
 }
 
 pub(super) fn other_issuer(vault: &str, name: &str) -> Failure {
-    let summary = format!(
-        "an issuer other than vault {vault} issues certificate {name}, so Perennial creates no new version"
-    );
+    let summary =
+        format!("vault {vault} does not sign certificate {name} itself, so Perennial creates no new version");
     let action = format!(
         "find the certificate's issuer: `az keyvault certificate show --vault-name {vault} --name {name} --query policy.issuerParameters`; create the new version as this issuer requires; Perennial then registers and uses the new version"
     );

@@ -131,8 +131,9 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
     }
 
     fn facts(&self, of: &LoadedCertificate) -> Result<CertificateFacts, Failure> {
-        CertificateFacts::of_der(&of.der)
-            .ok_or_else(|| unusable(format!("{} holds no certificate that can be parsed", self.0.target.at)))
+        CertificateFacts::of_der(&of.der).ok_or_else(|| {
+            unusable(format!("{} contains no certificate that Perennial can parse", self.0.target.at))
+        })
     }
 
     /// Signs the assertion with which the app authenticates in its home tenant. Each request needs a new assertion.
@@ -366,7 +367,7 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
     /// a change only with a proof that a registered certificate has signed.
     pub(super) fn no_signer(&self, client_id: &str, new: &ListedCertificate) -> Failure {
         let summary = format!(
-            "no version of {} is valid and registered at app {client_id}, so no version can sign the request to register version {}",
+            "no version of {} is both valid and registered at app {client_id}, so no version can sign the request to register version {}",
             self.0.target.at, new.version.id
         );
         Failure {

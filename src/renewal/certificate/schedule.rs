@@ -138,7 +138,7 @@ impl CertificateState {
         }
         trial.since = up;
         let summary = format!(
-            "for an hour, Entra has rejected all or some of the tries with version {} of the certificate; the previous version stays in use",
+            "for an hour, Entra has rejected version {} of the certificate in some or all tests; the previous version stays in use",
             trial.version
         );
         self.health.failed(Part::Renewing, failure(Remedy::Operator, summary), now, up);

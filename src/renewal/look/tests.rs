@@ -168,8 +168,8 @@ fn each_reason_says_whether_a_renewal_failed_by_it() {
     for (reason, is_of_attempt, is_failure, words) in [
         (Superseded, false, false, "a newer client secret"),
         (Orphaned, false, false, "no version in the vault"),
-        (AnswerLost, true, false, "the answer to its creation"),
-        (NotSettled, true, true, "Entra still rejected it"),
+        (AnswerLost, true, false, "the answer to the secret's creation"),
+        (NotSettled, true, true, "Entra still rejected the secret"),
         (NotSaved, true, true, "could not be saved"),
         (NotNeeded, true, false, "stored first"),
         (NotTried, true, false, "Entra rejects the app"),

@@ -161,8 +161,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 let found = self.vaults().certificate(at, version, id).await;
                 let VaultCertificate { version, der, is_exportable: told, .. } =
                     found.map_err(|error| error.failure(SecretRole::SigningKey, at))?;
-                let public = CertificateFacts::of_der(&der)
-                    .ok_or_else(|| unreadable(format!("{at} holds no certificate that can be parsed")))?;
+                let public = CertificateFacts::of_der(&der).ok_or_else(|| {
+                    unreadable(format!("{at} contains no certificate that Perennial can parse"))
+                })?;
                 public.thumbprint.hash(&mut hasher);
                 is_exportable = told;
                 let key = CredentialKey::InVault { at: at.clone(), version: version.id.clone(), public };

@@ -97,7 +97,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             return Ok(attempt.redemption.take());
         }
         self.turns.take_within(FURTHER_WITHIN, what).await.map_err(|_| {
-            let summary = "Entra accepts no more redemptions of this user and app for now";
+            let summary = "Perennial has reached its limit of redemptions for this user and app, so Perennial retries later";
             Failure::new(Kind::EntraThrottled, Remedy::Retry, FailureSubject::Grant, summary)
         })
     }

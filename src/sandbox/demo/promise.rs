@@ -54,9 +54,9 @@ impl Promise {
             Self::Told => ("told", "problems reported soon, once, with cause"),
             Self::Secret => ("secret", "lines searched, no secret found"),
             Self::Polite => ("polite", "calls per day within the limits"),
-            Self::OnlyStore => ("only store", "a restart continued from the vault"),
+            Self::OnlyStore => ("only store", "a restart needed only the vault's data"),
             Self::TwoAtOnce => ("two at once", "a second daemon did no harm"),
-            Self::Green => ("green is usable", "\"current\" only for a newly redeemed token"),
+            Self::Green => ("green is usable", "\"current\" only after a recent redemption"),
         }
     }
 }

@@ -32,7 +32,7 @@ impl Demo {
         self.tell(
             Tone::Good,
             "good",
-            "Perennial created a new client secret, tried it for 15 minutes, and saved it. The old secret still works.",
+            "Perennial created a new client secret, tested it for 15 minutes, and saved it. The old secret still works.",
         );
         self.stage.run_at(self.options.speed);
         let before = self.watch.counts.rotations;

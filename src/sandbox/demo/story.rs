@@ -55,7 +55,7 @@ impl Demo {
         self.tell(
             Tone::Plain,
             "people",
-            "Dana signs in with MFA and stores the token in the vault. It expires on day 90.",
+            "Dana signs in with MFA and stores the token in the vault. The token expires on day 90.",
         );
     }
 
@@ -86,7 +86,7 @@ impl Demo {
             ),
         );
         let Some(newest) = newest else {
-            return Err(Stuck::Waiting("a living token in the vault was expected on day 90".into()));
+            return Err(Stuck::Waiting("a valid token in the vault was expected on day 90".into()));
         };
         let grant = self.stage.world.grant(newest.expose());
         let dies = grant.map_or(self.now(), |grant| grant.issued_at) + TimeDelta::days(90);
@@ -135,7 +135,7 @@ impl Demo {
         );
         // A single instance rotates every week. Two instances together must rotate about as often.
         self.watch.promises.check(Promise::TwoAtOnce, now, (4..=10).contains(&rotations), || {
-            format!("two instances rotated the token {rotations} times in a month")
+            format!("two instances rotated the token {rotations} times in a month, instead of 4 to 10 times")
         });
         Ok(())
     }

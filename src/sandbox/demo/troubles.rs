@@ -85,8 +85,7 @@ impl Demo {
             "trouble",
             "The vault's region fails over: the vault is read-only. A rotation is due today.",
         );
-        self.until("a successor that is held", TimeDelta::days(2), |demo| demo.is_open(Kind::Unsaved))
-            .await?;
+        self.until("an unsaved successor", TimeDelta::days(2), |demo| demo.is_open(Kind::Unsaved)).await?;
         let held_since = self.now();
         self.tell(
             Tone::Plain,
@@ -100,7 +99,7 @@ impl Demo {
         self.wait(began + TimeDelta::days(6) - self.now()).await?;
         self.stage.world.clear_faults(Some(Peer::KeyVault));
         self.tell(Tone::Plain, "people", "After six days the vault is back.");
-        self.until("the held successor in the vault", TimeDelta::days(1), |demo| {
+        self.until("the save of the held successor", TimeDelta::days(1), |demo| {
             demo.standing() != TokenState::Unsaved
         })
         .await?;
@@ -132,10 +131,10 @@ impl Demo {
         self.tell(
             Tone::Plain,
             "trouble",
-            "The app's client secret expires today. Ravi ignored the warning. No token can be redeemed.",
+            "The app's client secret expires today. Ravi, the operator, ignored the warning. No token can be redeemed.",
         );
         self.stage.run_at(HOURS_MATTER.min(self.options.speed));
-        self.until("a report of the refused credential", TimeDelta::days(1), |demo| {
+        self.until("a report of the rejected client secret", TimeDelta::days(1), |demo| {
             demo.is_open(Kind::AppCredentialRefused)
         })
         .await?;
@@ -164,8 +163,7 @@ impl Demo {
             .promises
             .check(Promise::Told, now, right, || "an expired app secret was reported as a dead token".into());
         let text = format!(
-            "Perennial reported the expired secret after {}. It did not report a dead token: the token \
-             itself works, and no sign-in is needed.",
+            "Perennial reported the expired secret after {}. Perennial did not report a dead token: the token itself works, and no sign-in is needed.",
             span(took)
         );
         self.tell(Tone::Plain, "", &text);
@@ -186,7 +184,7 @@ impl Demo {
         let secret = self.stage.partner.refresh_token.clone();
         let slow_write = Fault::of(Peer::KeyVault, FaultEffect::Delay(RACE)).on(Operation::Set);
         self.stage.world.inject(slow_write.about(secret.name.as_str()).times(1));
-        self.until("the write of a rotation", TimeDelta::hours(14), |demo| {
+        self.until("a rotation's write to the vault", TimeDelta::hours(14), |demo| {
             demo.stage.world.faults().is_empty()
         })
         .await?;
@@ -194,18 +192,17 @@ impl Demo {
         // case.
         let partner = self.stage.partner.clone();
         let theirs = self.stage.world.human_signs_in(&partner);
-        let theirs = theirs.ok_or_else(|| Stuck::Waiting("a sign-in was expected to work".into()))?;
+        let theirs = theirs.ok_or_else(|| Stuck::Waiting("the simulated sign-in failed".into()))?;
         self.tell(
             Tone::Plain,
             "people",
-            "Dana signs in again. She stores her token at the moment in which Perennial saves a rotated \
-             token.",
+            "Dana signs in again. She stores her new token while Perennial saves a successor.",
         );
         self.until("a report of the overwritten sign-in", self.told_bound(), |demo| {
             demo.is_open(Kind::BuriedSignIn)
         })
         .await?;
-        self.until("the sign-in as the newest version", self.told_bound(), |demo| {
+        self.until("the restored sign-in", self.told_bound(), |demo| {
             let newest = demo.stage.world.newest_value(&demo.stage.partner.refresh_token);
             newest.is_some_and(|token| demo.stage.world.descends_from(token.expose(), theirs.expose()))
         })
@@ -214,8 +211,8 @@ impl Demo {
         self.tell(
             Tone::Good,
             "good",
-            "Key Vault has no lock that prevents this. Perennial found that its version had replaced Dana's. \
-             It redeemed Dana's token and saved the successor as the newest version.",
+            "Key Vault has no lock against simultaneous writes. Perennial found that its version had replaced Dana's version. \
+             Perennial redeemed Dana's token and saved the successor as the newest version.",
         );
         self.calm_again(TimeDelta::days(2)).await
     }
@@ -241,7 +238,7 @@ impl Demo {
         self.wait(TimeDelta::days(1)).await?;
         let partner = self.stage.partner.clone();
         let signed_in = self.stage.world.human_signs_in(&partner);
-        signed_in.ok_or_else(|| Stuck::Waiting("a sign-in was expected to work".into()))?;
+        signed_in.ok_or_else(|| Stuck::Waiting("the simulated sign-in failed".into()))?;
         self.watch.revoked = false;
         self.tell(
             Tone::Plain,
@@ -255,7 +252,7 @@ impl Demo {
     fn check_alarm(&mut self, took: TimeDelta) {
         let (now, bound) = (self.now(), self.told_bound());
         self.watch.promises.check(Promise::Told, now, took <= bound, || {
-            format!("a dead token was reported after {}, not within {}", span(took), span(bound))
+            format!("a dead token was reported after {}, but the limit is {}", span(took), span(bound))
         });
         let right = self.standing() == TokenState::NeedsLogin && !self.daemon.board().status().healthy;
         self.watch.promises.check(Promise::Told, now, right, || {

@@ -238,7 +238,7 @@ impl Watch {
             let kind = event["kind"].as_str().and_then(Kind::parse);
             let called_for = kind.is_some_and(|kind| self.told.expects(kind));
             self.promises.check(Promise::Told, scene.now, called_for, || {
-                format!("the log has an error although nothing had happened: {}", event["message"])
+                format!("the log has an unexpected error: {}", event["message"])
             });
         }
         self.shown.push_str(&log);

@@ -59,21 +59,21 @@ pub(super) fn routes() -> Routes {
 /// The list of queries and actions.
 const CONTROLS: &str = "\
 GET    /_sandbox/state          users, apps, identities, grants, secrets, requests, faults
-POST   /_sandbox/clock          {\"advance\":\"30d\"}, {\"offset\":\"1h\"} or {\"speed\":60}
+POST   /_sandbox/clock          {\"advance\":\"30d\"}, {\"offset\":\"1h\"} or {\"speed\":60}: change the simulated time
 GET    /_sandbox/faults         the faults that are active
-POST   /_sandbox/faults         {\"peer\":\"entra\",\"status\":503,\"times\":3}
+POST   /_sandbox/faults         {\"peer\":\"entra\",\"status\":503,\"times\":3}: inject a fault
 DELETE /_sandbox/faults         remove all faults
 POST   /_sandbox/revoke         {} or {\"user\":\"NAME\"}: revoke the user's sessions
 POST   /_sandbox/sign-in        {} or {\"user\":\"NAME\",\"mfa\":false}: sign in and store the token
-POST   /_sandbox/expire-secret  {} or {\"client_id\":\"ID\"}: the app's secret expires
+POST   /_sandbox/expire-secret  {} or {\"client_id\":\"ID\"}: make the app's secret expire
 POST   /_sandbox/create-certificate    {} or {\"name\":\"NAME\",\"exportable\":false,\"lasts\":\"90d\"}: create a certificate in the vault
 POST   /_sandbox/register-certificate  {} or {\"name\":\"NAME\"} or {\"cer\":\"PEM\"}: register a certificate at the app
 POST   /_sandbox/remove-certificate    {\"thumbprint\":\"HEX\"}: remove a certificate from the app
 POST   /_sandbox/federate              {\"issuer\":\"URL\",\"subject\":\"ID\"}: add a federated credential to the app
 POST   /_sandbox/managed-identity      {} or {\"client_id\":\"ID\"}: add a managed identity to the host
-POST   /_sandbox/issue-assertion       {\"issuer\":\"URL\",\"subject\":\"ID\"}: a token of an external issuer
-POST   /_sandbox/propagation           {\"most\":\"30s\"}: how long new credentials take to reach all of Entra
-POST   /_sandbox/flapping              {\"probability\":0.1,\"within\":\"10m\"}: Entra's front ends forget new credentials now and then
+POST   /_sandbox/issue-assertion       {\"issuer\":\"URL\",\"subject\":\"ID\"}: issue a token of an external issuer
+POST   /_sandbox/propagation           {\"most\":\"30s\"}: set how long new credentials may take to reach all of Entra
+POST   /_sandbox/flapping              {\"probability\":0.1,\"within\":\"10m\"}: make Entra's front ends forget new credentials now and then
 POST   /_sandbox/graph-roles           {\"roles\":[\"Application.ReadWrite.OwnedBy\"]}: set the Graph roles of the app that reads the vault
 POST   /_sandbox/add-owner             {} or {\"principal\":\"ID\"}: add an owner to the app registration
 POST   /_sandbox/credential-policy     {\"longest_secret\":\"90d\"} or {\"forbids_secrets\":true}: limit the app's new secrets
@@ -239,7 +239,9 @@ struct SignInForm {
 /// Finds the partner of a user. Without a user, this is the first partner.
 fn partner_of(user: Option<&str>, world: &World) -> Result<Partner, (StatusCode, Json<Value>)> {
     let oid = match user {
-        Some(name) => Some(world.user(name).ok_or_else(|| wrong("there is no such user"))?.oid),
+        Some(name) => {
+            Some(world.user(name).ok_or_else(|| wrong("no user has this object id or sign-in name"))?.oid)
+        }
         None => None,
     };
     let partners = world.partners();
@@ -264,7 +266,7 @@ async fn sign_in(State(shared): State<Arc<SandboxState>>, body: Bytes) -> Reply 
     let token = world.sign_in(&partner.user_oid, &partner.client_id);
     let token = token.ok_or_else(|| wrong("the user or the app no longer exists"))?;
     let version = world.human_writes(&partner.refresh_token, token.expose(), Tags::new());
-    let version = version.ok_or_else(|| wrong("the secret cannot be written"))?;
+    let version = version.ok_or_else(|| wrong("the token's secret in the vault cannot be written"))?;
     Ok(Json(json!({"secret": partner.refresh_token.to_string(), "version": version.0})))
 }
 
@@ -287,7 +289,7 @@ fn app(world: &World, client_id: Option<String>) -> Reply<String> {
     let first = || world.partners().first().map(|partner| partner.client_id.clone());
     let Some(client_id) = client_id else { return first().ok_or_else(|| wrong("there is no app")) };
     let is_known = world.apps().iter().any(|app| app.client_id.eq_ignore_ascii_case(&client_id));
-    if is_known { Ok(client_id) } else { Err(wrong("there is no such app")) }
+    if is_known { Ok(client_id) } else { Err(wrong("no app has this client id")) }
 }
 
 /// Parses a body with any content type, since `curl -d` sends a content type of its own. An empty body is an empty

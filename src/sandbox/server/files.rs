@@ -171,11 +171,11 @@ Sign in at a page with test users (the browser warns about the temporary certifi
 
   perennial login partner-center
 
-Read the alerts that were sent (with `--inbox`):
+Read the alerts that were sent (if the sandbox was started with `--inbox`):
 
   curl --cacert {ca} {origin}/_sandbox/inbox
 
-Show the simulated servers' state, or cause a fault:
+Show or change the state of the simulated servers:
 
   curl --cacert {ca} {origin}/_sandbox/state
   curl --cacert {ca} {origin}/_sandbox/clock -d '{{\"advance\":\"30d\"}}'

@@ -78,7 +78,7 @@ fn take(shared: &SandboxState, kind: &str, body: &[u8]) -> (StatusCode, &'static
         _ => serde_json::from_slice(body).ok().and_then(|body| read(kind, &body)),
     };
     let Some(text) = text else {
-        return (StatusCode::BAD_REQUEST, "not a message for this kind of sink\n");
+        return (StatusCode::BAD_REQUEST, "the body does not match the kind of sink in the URL\n");
     };
     let lines: Vec<String> = text.lines().map(|line| format!("  {}", text::defused(line))).collect();
     shared.inbox.put(format!("{} {kind}\n{}\n", shown(shared.world.now()), lines.join("\n")));

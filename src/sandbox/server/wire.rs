@@ -55,7 +55,7 @@ impl FromRequestParts<Arc<SandboxState>> for HttpCaller {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Arc<SandboxState>) -> Result<Self, Infallible> {
-        const GIVEN: &str = "the server adds it to every request";
+        const GIVEN: &str = "the server adds this extension to every request";
         let ConnectInfo(peer) = *parts.extensions.get().expect(GIVEN);
         let connection = parts.extensions.get::<Connection>().expect(GIVEN).clone();
         let Sent(sent) = parts.extensions.get().cloned().unwrap_or_default();

@@ -368,7 +368,7 @@ fn a_card_tells_the_renewal_of_the_app_secret() {
         (RenewalStage::Starting, "not known"),
         (RenewalStage::Waiting, "renewed in 55 d"),
         (RenewalStage::Due, "renewal is due"),
-        (RenewalStage::Trying, "a new credential is being tried"),
+        (RenewalStage::Trying, "a new credential is being tested"),
         (RenewalStage::Removing, "a credential is being removed"),
     ] {
         let renewed = TokenStatus { renewal: Some(renewal(stage)), ..token("a", TokenState::Current) };

@@ -228,7 +228,7 @@ fn bar(token: &TokenStatus, class: &str, now: Timestamp) -> Markup {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a width on a screen")]
+#[expect(clippy::cast_precision_loss, reason = "the width of a bar need not be exact")]
 fn percent(at: Timestamp, from: Timestamp, to: Timestamp) -> f64 {
     let whole = (to - from).num_seconds().max(1);
     (100.0 * (at - from).num_seconds() as f64 / whole as f64).clamp(0.0, 100.0)

@@ -195,7 +195,7 @@ pub(super) fn renewal(renewal: &RenewalStatus, now: Timestamp) -> String {
         (RenewalStage::Starting, _) | (RenewalStage::Waiting, None) => "not known".to_owned(),
         (RenewalStage::Waiting, Some(at)) => format!("renewed {}", relative::until(at, now)),
         (RenewalStage::Due, _) => "renewal is due".to_owned(),
-        (RenewalStage::Trying | RenewalStage::Saving, _) => "a new credential is being tried".to_owned(),
+        (RenewalStage::Trying | RenewalStage::Saving, _) => "a new credential is being tested".to_owned(),
         (RenewalStage::Removing, _) => "a credential is being removed".to_owned(),
     }
 }

@@ -33,7 +33,7 @@ pub(crate) fn partner_center_refused(grant: &ManagedToken, is_audience: bool) ->
         );
     }
     format!(
-        "give the user of {name} the Partner Center role Admin agent (Partner Center, Settings, User management), in partner tenant {tenant_id}; if the wrong user signed in, run `perennial login {name} --replace-user`; if the user already has the role, sign in with a second factor: `perennial login {name}`"
+        "give the user of {name} the Partner Center role Admin agent in partner tenant {tenant_id} (Partner Center, Settings, User management); if the wrong user signed in, run `perennial login {name} --replace-user`; if the user already has the role, sign in with a second factor: `perennial login {name}`"
     )
 }
 
@@ -91,7 +91,7 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
             format!("sign in with a second factor: `perennial login {name}`; {picked_up}")
         }
         (None, Kind::MfaRequired) => format!(
-            "register MFA for the user and require it, then sign in: `perennial login {name}`, in a private browser window; Perennial uses the new token at the next proof, or immediately if you send SIGHUP to the daemon"
+            "register MFA for the user and require it, then use a private browser window to sign in: `perennial login {name}`; Perennial uses the new token at the next proof, or immediately if you send SIGHUP to the daemon"
         ),
         (None, Kind::PolicyBlocked) => Advice::Policy.text(&subject),
         (None, Kind::AccountDisabled) => Advice::EnableAccount.text(&subject),
@@ -130,26 +130,26 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
         (None, Kind::Unsaved) => stated.map_or_else(|| unsaved(&of.grant), str::to_owned),
         (None, Kind::Overdue) => "see the other conditions and the log for the cause of the delay".into(),
         (None, Kind::WrongIdentity) => format!(
-            "compare tenant_id, client_id and user_oid of {name} with the account whose token is in {secret}; if the wrong account signed in, sign in again: `perennial login {name} --replace-user`"
+            "compare tenant_id, client_id and user_oid of {name} with the tenant, app and user of the token in {secret}; if the wrong account signed in, sign in again: `perennial login {name} --replace-user`"
         ),
         (None, Kind::IdentityUnverified) => format!(
-            "find out which user the token belongs to: `perennial verify {name}`; set [cloud] authority to Entra's address; if scope of {name} has `openid`, add `profile` to scope; Perennial still rotates {name}"
+            "find out which user the token belongs to: `perennial verify {name}`; set authority of [cloud] to Entra's address; if scope of {name} has `openid`, add `profile` to scope; meanwhile, Perennial still rotates {name}"
         ),
         (None, Kind::NoRefreshToken) => format!(
-            "add offline_access to the consent of app {app}, then sign in: `perennial login {name}`; Perennial keeps the stored token until then"
+            "grant consent to offline_access for app {app}, then sign in: `perennial login {name}`; Perennial keeps the stored token until then"
         ),
         (None, Kind::SameRefreshToken) => format!(
-            "set [cloud] authority to Entra's address, because Entra returns a new refresh token each time; until then, Perennial proves {name} but cannot rotate it; to test {name} now: `perennial verify {name}`"
+            "set authority of [cloud] to Entra's address, because Entra returns a new refresh token each time; until then, Perennial proves {name} but cannot rotate it; to test {name} now: `perennial verify {name}`"
         ),
         (None, Kind::PartnerCenterRefused) => partner_center_refused(&of.grant, of.is_audience_rejected()),
         (None, Kind::ForeignWriter) => format!(
-            "find who else writes {secret}, and stop this writer: `az keyvault secret list-versions --vault-name {} --name {}`; versions without the tag managed-by are not Perennial's",
+            "find who else writes {secret}, and stop this writer; to list the versions, type `az keyvault secret list-versions --vault-name {} --name {}`; the other writer made the versions without the tag managed-by",
             secret.vault_name(),
             secret.name.as_str()
         ),
         (None, Kind::BuriedSignIn) => {
             format!(
-                "if the state of {name} is current, do nothing; to avoid this problem, store a new version of {secret} only after a sign-in"
+                "if the state of {name} is current, do nothing; to avoid further overwrites, store a new version of {secret} only after a sign-in"
             )
         }
         (None, Kind::TurnedOff) => {

@@ -86,7 +86,7 @@ pub(super) fn renewal(of: &Snapshot) -> Vec<Symptom> {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        let summary = format!("a {noun} that Perennial did not create appeared on the app: {names}{more}");
+        let summary = format!("the app has a {noun} that Perennial did not create: {names}{more}");
         symptom(Kind::AppCredentialUnknown, Remedy::Operator, since, summary)
     });
     let unaccepted = report.unaccepted.as_ref().map(|found| {

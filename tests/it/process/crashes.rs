@@ -125,7 +125,7 @@ async fn dies_at(step: usize, before: Before) -> bool {
         }
     });
     let mut daemon = stage.start(&["run"]);
-    *trap.victim.lock().expect("nobody panics") = Some(daemon.pid());
+    *trap.victim.lock().expect("nobody panics") = Some(daemon.id());
     let died = eventually(&format!("killed at {step}, or at rest, {before:?}"), || {
         let at_rest = daemon.events(0).iter().any(|event| is(event, "rotated", "one"));
         if daemon.is_running() { at_rest.then_some(false) } else { Some(true) }

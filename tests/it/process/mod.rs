@@ -198,7 +198,7 @@ async fn a_pass_that_is_stopped_ends_what_it_has_begun() {
         }
     });
     let pass = stage.start(&["rotate", "one"]);
-    victim.store(pass.pid(), Ordering::Relaxed);
+    victim.store(pass.id(), Ordering::Relaxed);
 
     let ended = pass.ended("stopped").await;
 

@@ -39,7 +39,7 @@ const REFUSALS: &[Refusal] = &[
         cause: |stage| entra_says(stage, "invalid_grant", 700_084) },
     Refusal { name: "redirect of a single-page app", code: 4, cure: "to the platform Web",
         cause: |stage| entra_says(stage, "invalid_request", 9_002_327) },
-    Refusal { name: "no such resource", code: 4, cure: "enable the resource of scope",
+    Refusal { name: "no such resource", code: 4, cure: "find the resource of scope",
         cause: |stage| entra_says(stage, "invalid_resource", 500_011) },
     Refusal { name: "no permission", code: 4, cure: "add the permission for scope",
         cause: |stage| entra_says(stage, "invalid_request", 650_057) },

@@ -170,11 +170,6 @@ impl Child {
     }
 
     /// Returns the process id.
-    pub(crate) fn pid(&self) -> u32 {
-        self.process.id()
-    }
-
-    /// Returns the process id.
     pub(crate) fn id(&self) -> u32 {
         self.process.id()
     }

@@ -42,8 +42,6 @@ struct Row {
     marked: bool,
     /// Whether the process has just started, so that no vault has accepted it yet.
     cold: bool,
-    /// Problems that were found before any request.
-    wrong: Vec<String>,
 }
 
 impl Row {
@@ -52,16 +50,7 @@ impl Row {
     fn new(name: &str, arrange: impl Fn(&World, &Partner, &mut ManagedToken) + 'static) -> Self {
         let name = name.to_owned();
         let arrange = Box::new(arrange);
-        Self {
-            name,
-            arrange,
-            means: None,
-            retry_after: None,
-            saying: None,
-            marked: false,
-            cold: false,
-            wrong: Vec::new(),
-        }
+        Self { name, arrange, means: None, retry_after: None, saying: None, marked: false, cold: false }
     }
 
     /// Creates a row whose failure is a fault for the partner's own user.
@@ -116,7 +105,7 @@ impl Row {
         let state = rotator.prove(state, false).await.state;
         let state = if self.means.is_some() { settle(&mut rotator, state).await } else { state };
 
-        let mut wrong = self.wrong.clone();
+        let mut wrong = Vec::new();
         let found = state.failure().map(|failure| (failure.kind, failure.remedy));
         if found != self.means {
             let summary = state.failure().map(|failure| &failure.summary);

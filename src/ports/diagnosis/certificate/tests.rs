@@ -20,7 +20,7 @@ fn a_certificate_is_registered_from_the_place_where_it_is_kept() {
     let from_vault = "register the certificate: `az ad app credential reset --id APP --append --keyvault contoso --cert app-cert`";
     let from_file = "register the certificate: `az ad app credential reset --id APP --append --cert \"$(openssl x509 -in /etc/app.pem)\"`; if the file is PKCS#12, upload";
     let by_hand = "upload the public part of the certificate that Perennial signs with";
-    let plain = "; if app-cert is a plain secret and not a certificate of the vault, upload";
+    let plain = "; if the vault stores app-cert as a plain secret and not as a certificate, upload";
     let key = CredentialSource::VaultKey(address("app-cert"));
     let [in_vault, on_disk, in_env] =
         [Source::Secret(address("app-cert")), file(), Source::Env("CERT".into())]
@@ -55,11 +55,11 @@ fn a_new_certificate_is_made_where_the_old_one_is_kept_and_then_registered() {
         (of_app(&in_vault), made),
         (
             of_app(&on_disk),
-            "store a new certificate and its private key at the place that client_certificate of partner-center names; then",
+            "store a new certificate and its private key at the configured place (client_certificate of partner-center); then",
         ),
         (
             vault(Some(&disk)),
-            "store a new certificate and its private key at the place that client_certificate of [vault] names; then",
+            "store a new certificate and its private key at the configured place (client_certificate of [vault]); then",
         ),
     ] {
         let of = subject(place);

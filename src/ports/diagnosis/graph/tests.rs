@@ -59,7 +59,7 @@ fn every_code_has_one_problem_with_its_action() {
         (401, "Other", P::Token, "name of [cloud] must be"),
         (403, "Other", P::MissingRight, "az ad app owner add"),
         (404, "Other", P::NoRegistration, "az ad app show --id 0ed4b3a5"),
-        (400, "Request_BadRequest", P::UnknownCode, "look the code Request_BadRequest up"),
+        (400, "Request_BadRequest", P::UnknownCode, "look up code Request_BadRequest"),
     ] {
         let error = refused(status, code);
         let failure = error.failure(&subject());

@@ -35,7 +35,7 @@ impl Subject<'_> {
                 self.client_id_key()
             ),
             _ => format!(
-                "remove the claims mapping of app {app} (Entra admin center, Enterprise applications, {app}, Single sign-on, Attributes & Claims), or set acceptMappedClaims to true in its manifest (App registrations, {app}, Manifest) if only this tenant uses the app"
+                "remove the claims mapping of app {app} (Entra admin center, Enterprise applications, {app}, Single sign-on, Attributes & Claims); or, if only this tenant uses the app, set acceptMappedClaims to true in the app's manifest (App registrations, {app}, Manifest)"
             ),
         }
     }
@@ -43,7 +43,7 @@ impl Subject<'_> {
     pub(super) fn enable_app(&self) -> String {
         let (app, tenant) = (self.client_id, self.tenant);
         format!(
-            "enable the app: `az ad sp update --id {app} --set accountEnabled=true`, in tenant {tenant}; if it is enabled already, have an administrator consent: {}",
+            "enable the app: `az ad sp update --id {app} --set accountEnabled=true` (in tenant {tenant}); if the app is already enabled, have an administrator give consent: {}",
             self.consent_page()
         )
     }

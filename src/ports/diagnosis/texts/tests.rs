@@ -63,7 +63,7 @@ fn an_action_repeats_the_method_of_the_sign_in() {
         (Advice::SignIn, Way::DeviceCode, "sign in again: `perennial login partner-center --device-code`"),
         (Advice::SignIn, Way::Import, "sign in instead: `perennial login partner-center`"),
         (Advice::StoredValue, Way::Stored, "the stored value is not a working refresh token"),
-        (Advice::StoredValue, Way::Import, "check that the token was copied whole and belongs to app APP"),
+        (Advice::StoredValue, Way::Import, "check that the token is complete and belongs to app APP"),
         (Advice::StoredValue, Way::Code, "start the sign-in again"),
         (Advice::StoredValue, Way::DeviceCode, "start the sign-in again"),
         (Advice::Policy, Way::Stored, "find the failed sign-in in Entra admin center"),
@@ -84,12 +84,36 @@ fn a_failed_sign_in_is_looked_up_in_the_tab_that_lists_it() {
     let secret = secret();
     let (app, silent) = (of_app(&secret), "User sign-ins (non-interactive)");
     for (place, way, tenant, trace, told) in [
-        (app, LoginMethod::Stored, "t", &UNTRACED, format!("{silent}, tenant t, by app APP")),
-        (app, LoginMethod::Import, "t", &traced, format!("{silent}, tenant t, by correlation id c0ffee")),
-        (app, LoginMethod::Code, "t", &UNTRACED, "User sign-ins (interactive), tenant t, by".to_owned()),
+        (app, LoginMethod::Stored, "t", &UNTRACED, format!("{silent}, tenant t, filter by app APP")),
+        (
+            app,
+            LoginMethod::Import,
+            "t",
+            &traced,
+            format!("{silent}, tenant t, filter by correlation id c0ffee"),
+        ),
+        (
+            app,
+            LoginMethod::Code,
+            "t",
+            &UNTRACED,
+            "User sign-ins (interactive), tenant t, filter by".to_owned(),
+        ),
         (app, LoginMethod::DeviceCode, "t", &UNTRACED, "User sign-ins (interactive), tenant t".to_owned()),
-        (VAULT, LoginMethod::Stored, "t", &UNTRACED, "Service principal sign-ins, tenant t, by".to_owned()),
-        (VAULT, LoginMethod::Stored, "", &UNTRACED, "sign-ins, the tenant of this identity, by".to_owned()),
+        (
+            VAULT,
+            LoginMethod::Stored,
+            "t",
+            &UNTRACED,
+            "Service principal sign-ins, tenant t, filter by".to_owned(),
+        ),
+        (
+            VAULT,
+            LoginMethod::Stored,
+            "",
+            &UNTRACED,
+            "sign-ins, the tenant of this identity, filter by".to_owned(),
+        ),
     ] {
         let text = Subject { tenant, way, trace, ..subject(place) }.sign_in_logs();
 
@@ -143,14 +167,17 @@ fn each_action_names_what_a_person_must_change() {
         (Advice::AcceptConsent, &["accept the consent", login]),
         (Advice::Device, &["on a device that the tenant accepts", login]),
         (Advice::EnableAccount, &["enable the user's account", "tenant contoso.com", login]),
-        (Advice::UnblockAccount, &["unblock the account", "Sign-in logs"]),
+        (Advice::UnblockAccount, &["remove the block", "Sign-in logs"]),
         (Advice::AssignUser, &["assign the user to the app", "APP, Users and groups, tenant contoso.com"]),
         (Advice::AccountOrTenant, &["tenant_id of partner-center (contoso.com)", "Deleted users", replace]),
         (Advice::Risk, &["Risky users, tenant contoso.com", "Sign-in logs"]),
-        (Advice::Consent, &["have an administrator consent", consent, scope]),
+        (Advice::Consent, &["have an administrator give consent", consent, scope]),
         (Advice::Permission, &["add the permission for", "to app APP", scope, consent]),
         (Advice::ClientSecret, &["create a new client secret", "credential reset --id APP"]),
-        (Advice::EnableApp, &["`az ad sp update --id APP --set accountEnabled=true`, in tenant contoso.com"]),
+        (
+            Advice::EnableApp,
+            &["`az ad sp update --id APP --set accountEnabled=true` (in tenant contoso.com)"],
+        ),
         (Advice::ServicePrincipal, &["in tenant contoso.com: `az ad sp create --id APP`", consent]),
         (Advice::AppPlatform, &["make app APP a confidential client", "not under Mobile", login]),
         (Advice::RedirectAsWeb, &["move the redirect URI http://localhost of app APP", "24 hours", login]),
@@ -163,7 +190,10 @@ fn each_action_names_what_a_person_must_change() {
         (Advice::Clock, &["`timedatectl set-ntp true`"]),
         (Advice::Tenant, &["tenant_id of partner-center (now contoso.com)", "name of [cloud]", login]),
         (Advice::Cloud, &["name of [cloud] to the cloud of tenant contoso.com"]),
-        (Advice::Request, &["correct scope of partner-center", "https://login.microsoftonline.com/", login]),
+        (
+            Advice::Request,
+            &["correct the scope of partner-center", "https://login.microsoftonline.com/", login],
+        ),
         (
             Advice::PersonalAccount,
             &["personal Microsoft account", "work account of tenant contoso.com", replace],
@@ -206,7 +236,7 @@ fn a_scope_is_corrected_only_if_it_is_not_partner_centers() {
             "tenant_id of partner-center",
         ],
     );
-    contains(&Advice::Scope.text(&odd), &["correct scope of partner-center (https://api.example/a/b)"]);
+    contains(&Advice::Scope.text(&odd), &["correct the scope of partner-center (https://api.example/a/b)"]);
     let itself = Advice::TokenForItself.text(&odd);
     contains(
         &itself,
@@ -250,22 +280,22 @@ fn a_new_client_secret_goes_where_the_old_one_is_read() {
     }
     contains(&app(&env), &["set the environment variable APP_SECRET to this value and restart"]);
     contains(&app(&systemd), &["store it as the systemd credential app-secret and restart"]);
-    contains(&vault(None), &["at the place that client_secret of [vault] names"]);
+    contains(&vault(None), &["at the configured place (client_secret of [vault])"]);
     let identity = CredentialSource::ManagedIdentity("id".into());
-    contains(&of(of_app(&identity)), &["at the place that client_secret of partner-center names"]);
+    contains(&of(of_app(&identity)), &["at the configured place (client_secret of partner-center)"]);
 }
 
 #[test]
 fn each_reason_for_a_missing_answer_says_what_to_check() {
     let tls = NoResponse::Tls;
     for (why, told) in [
-        (NoResponse::NameUnknown, "check DNS on this host and the spelling of the name: HOST cannot"),
+        (NoResponse::NameUnknown, "check DNS on this host and the spelling of the host name: HOST cannot"),
         (NoResponse::Lookup, "check DNS on this host"),
         (NoResponse::Connect, "check the network, firewall and proxy between this host and HOST"),
         (NoResponse::TimedOut, "check the network, firewall and proxy"),
         (NoResponse::Cut, "check the network, firewall and proxy"),
         (NoResponse::Proxy, "check the proxy (HTTPS_PROXY, NO_PROXY): it refused to connect to HOST"),
-        (tls(TlsFault::Handshake), "check what answers at HOST: it must speak TLS"),
+        (tls(TlsFault::Handshake), "check the server at HOST: the server must speak TLS"),
         (tls(TlsFault::UnknownIssuer), "check the certificate of HOST; if a proxy inspects TLS"),
         (tls(TlsFault::Certificate), "check the certificate of HOST; if a proxy inspects TLS"),
         (tls(TlsFault::OtherName), "HOST shows the certificate of another host"),

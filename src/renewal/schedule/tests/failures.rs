@@ -40,7 +40,7 @@ fn a_secret_that_was_given_up_is_told_at_once_and_delays_the_next_step() {
 
     assert!(trouble.is_told_at_once && trouble.since == at(1));
     let summary = "Perennial removed the new client secret without using it: \
-        after an hour, Entra still rejected it in all or some tests";
+        after an hour, Entra still rejected the secret in some or all tests";
     assert_eq!(&*trouble.failure.summary, summary);
     assert_eq!(next(&state, minutes(5)), RenewalStep::Wait(minutes(6)));
     assert_eq!(next(&state, minutes(6)), RenewalStep::Look);

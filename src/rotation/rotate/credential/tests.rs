@@ -124,7 +124,7 @@ async fn a_certificate_signs_only_while_it_is_valid() {
     }
     peers.all().certificates[0].der = vec![0];
     let failure = rotator.read_credential(Uuid::nil()).await.expect_err("it is no certificate");
-    assert!(failure.summary.contains("holds no certificate"), "{failure:?}");
+    assert!(failure.summary.contains("contains no certificate"), "{failure:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -228,7 +228,7 @@ async fn a_missing_identity_of_the_host_is_retried_only_if_it_may_come_back() {
     for (error, remedy, why) in [
         (VaultError::no_identity("busy", true), Remedy::Retry, "busy"),
         (VaultError::no_identity("not assigned", false), Remedy::Operator, "not assigned"),
-        (VaultError::NotFound, Remedy::Operator, "there is no such secret"),
+        (VaultError::NotFound, Remedy::Operator, "the secret does not exist"),
     ] {
         peers.fail("host", error);
         let proof = rotator.client_proof(&credential, "tenant", Uuid::nil()).await;

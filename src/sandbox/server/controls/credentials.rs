@@ -90,12 +90,15 @@ pub(super) async fn register_certificate(State(shared): State<Arc<SandboxState>>
         None => {
             let at = address(&shared, form.name.as_deref())?;
             let known = shared.world.certificate_of(&at, form.version.as_deref());
-            known.ok_or_else(|| wrong("the vault has no such certificate"))?.certificate.der
+            known
+                .ok_or_else(|| wrong("the vault has no certificate with this name and version"))?
+                .certificate
+                .der
         }
     };
     let thumbprint = shared.world.add_certificate(&app, &der);
     let thumbprint =
-        thumbprint.ok_or_else(|| wrong("there is no such app, or the certificate has no RSA key"))?;
+        thumbprint.ok_or_else(|| wrong("no app has this client id, or the certificate has no RSA key"))?;
     Ok(Json(json!({"client_id": app, "thumbprint": thumbprint})))
 }
 
@@ -140,7 +143,7 @@ pub(super) async fn federate(State(shared): State<Arc<SandboxState>>, body: Byte
     let app = app(&shared.world, form.client_id)?;
     let audience = form.audience.as_deref().unwrap_or(EXCHANGE);
     let added = shared.world.add_federated(&app, &form.issuer, &form.subject, audience);
-    added.ok_or_else(|| wrong("there is no such app"))?;
+    added.ok_or_else(|| wrong("no app has this client id"))?;
     Ok(Json(json!({
         "client_id": app, "issuer": form.issuer, "subject": form.subject, "audience": audience,
     })))
@@ -163,7 +166,7 @@ pub(super) async fn managed_identity(State(shared): State<Arc<SandboxState>>, bo
         Some(named) => world.find_tenant(&named).map(|tenant| tenant.id),
         None => world.partners().first().map(|partner| partner.tenant_id.clone()),
     };
-    let tenant = tenant.ok_or_else(|| wrong("there is no such tenant"))?;
+    let tenant = tenant.ok_or_else(|| wrong("no tenant has this id or domain"))?;
     let client_id = form.client_id.unwrap_or_else(|| world.fresh_id().to_string());
     let principal = world.add_managed_identity(&tenant, &client_id);
     Ok(Json(json!({
@@ -201,7 +204,7 @@ struct PropagationForm {
 pub(super) async fn propagation(State(shared): State<Arc<SandboxState>>, body: Bytes) -> Reply {
     let PropagationForm { most: Span(most) } = read(&body)?;
     if most < TimeDelta::zero() {
-        return Err(wrong("most is not negative"));
+        return Err(wrong("most must not be negative"));
     }
     shared.world.set_propagation(most);
     Ok(Json(json!({"most": most.num_seconds()})))

@@ -68,7 +68,7 @@ impl FaultForm {
             None if bent => When::After,
             None => When::Before,
             Some(_) => {
-                return Err("`when` must be `before` or `after`; with `distort`, only `after`".into());
+                return Err("`when` must be `before` or `after`; `distort` allows only `after`".into());
             }
         };
         Ok(Fault {
@@ -125,7 +125,7 @@ impl FaultForm {
         match <[FaultEffect; 1]>::try_from(all) {
             Ok([what]) => Ok(what),
             Err(_) => {
-                Err("name exactly one of cut, hang, garbage, body, delay, distort, error and status".into())
+                Err("name exactly one of cut, hang, garbage, body, delay, distort, error and status, except that body and error may have a status".into())
             }
         }
     }
@@ -139,7 +139,7 @@ fn named<T: Copy, const N: usize>(
     let found = all.into_iter().find(|one| name_of(*one) == name);
     found.ok_or_else(|| {
         let names: Vec<&str> = all.into_iter().map(name_of).collect();
-        format!("{name:?} is not known here: use one of {}", names.join(", "))
+        format!("{name:?} is not a valid value: use one of {}", names.join(", "))
     })
 }
 

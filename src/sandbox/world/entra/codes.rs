@@ -102,9 +102,7 @@ pub(super) fn meaning(code: u32) -> (u16, &'static str, Option<&'static str>, &'
             (400, "invalid_scope", None, "The provided value for the input parameter 'scope' is not valid.")
         }
         70003 => (400, "unsupported_grant_type", None, "The app requested an unsupported grant type."),
-        900_144 => {
-            (400, "invalid_request", None, "The request body must contain a parameter that is missing.")
-        }
+        900_144 => (400, "invalid_request", None, "A required parameter is missing from the request body."),
         _ => of_an_assertion(code),
     }
 }

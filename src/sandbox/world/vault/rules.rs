@@ -255,8 +255,10 @@ pub(super) fn check_tags(tags: Option<&Tags>) -> Ruling<()> {
 
 pub(super) fn check_backup(versions: &[SecretVersion]) -> Ruling<()> {
     if versions.len() > MAX_BACKUP {
-        let text =
-            format!("A backup holds at most {MAX_BACKUP} versions, and the secret has {}.", versions.len());
+        let text = format!(
+            "A backup contains at most {MAX_BACKUP} versions, but the secret has {}.",
+            versions.len()
+        );
         return Err(VaultRefusal::bad_parameter(text));
     }
     Ok(())

@@ -85,8 +85,8 @@ fn each_kind_says_what_to_do_without_an_answer_of_a_service() {
             &["client_id and user_oid of partner", "`perennial login partner --replace-user`"],
         ),
         (Kind::IdentityUnverified, &["`perennial verify partner`", "Perennial still rotates partner"]),
-        (Kind::NoRefreshToken, &["add offline_access to the consent of app app", login]),
-        (Kind::SameRefreshToken, &["[cloud] authority", "`perennial verify partner`"]),
+        (Kind::NoRefreshToken, &["grant consent to offline_access for app app", login]),
+        (Kind::SameRefreshToken, &["authority of [cloud]", "`perennial verify partner`"]),
         (
             Kind::PartnerCenterRefused,
             &["the user of partner", "role Admin agent", "partner tenant tenant", login],
@@ -237,5 +237,5 @@ fn a_command_without_a_known_client_id_has_a_placeholder() {
 
     let text = unfailed(Kind::NoRefreshToken, grant);
 
-    assert!(text.starts_with("add offline_access to the consent of app CLIENT_ID"), "{text}");
+    assert!(text.starts_with("grant consent to offline_access for app CLIENT_ID"), "{text}");
 }

@@ -84,7 +84,7 @@ impl<'a> Person<'a> {
         let Stage { sandbox, partner, .. } = self.stage;
         let (world, app, tenant) = (self.stage.world(), &*partner.client_id, &*partner.tenant_id);
         let consent = format!(
-            "have an administrator consent for the app: {}/{tenant}/adminconsent?client_id={app}",
+            "have an administrator give consent for the app: {}/{tenant}/adminconsent?client_id={app}",
             sandbox.origin
         );
         let assign = format!("Enterprise applications, {app}, Users and groups, tenant {tenant}");

@@ -396,7 +396,7 @@ async fn an_import_must_be_one_valid_token_of_this_app() {
     for (typed, code, told) in [
         ("", 2, "stdin must hold one refresh token"),
         ("two words", 2, "stdin must hold one refresh token"),
-        ("not-a-token-at-all-but-one-word", 3, "copied whole"),
+        ("not-a-token-at-all-but-one-word", 3, "token is complete"),
         (revoked.expose(), 3, "AADSTS50173"),
         (others.expose(), 4, "AADSTS700007"),
     ] {
