@@ -21,8 +21,8 @@ use perennial::token::version::{NewVersion, Provenance, Stored, Version};
 use perennial::token::{AccessToken, RefreshToken};
 use secrecy::ExposeSecret as _;
 
-/// A secret that Perennial sent, or that must stay where it is stored. The seeds contain it at every place where a peer
-/// could put it.
+/// Stands for a secret that Perennial sent, or that must stay where it is stored. The saved corpus contains this text
+/// at every place where a peer could put a secret.
 pub const CANARY: &str = "0.AXcanary-0123456789_abcdefghij.klmno~pqrst";
 
 /// An app secret that looks like a GUID, so a check for the form of an id accepts it.
@@ -83,7 +83,7 @@ pub fn access_token(text: &[u8]) {
         id_claims: claims,
     };
     match answer::check(&grant(), APP, &redeemed) {
-        // The user's id goes into a tag, which many people can read.
+        // The user's id goes into a tag, which many people can read. So the id must have the length of a GUID.
         Ok(whose) => assert!(whose.user_oid.is_none_or(|user| user.len() == 36 && user != CANARY)),
         Err(failure) => fails_silently(&failure, ""),
     }
@@ -99,7 +99,7 @@ pub fn vault_answer(input: &[u8]) {
         assert_eq!(format!("{:?}", stored.refresh_token()), "RefreshToken([REDACTED])");
         let other = Stored { value: "another".into(), ..stored.clone() };
         assert_eq!(format!("{stored:?}"), format!("{other:?}"), "the value makes a difference");
-        // Many people can read tags. If another program writes a secret into a tag, Perennial does not hide it.
+        // This check leaves out the tags. Perennial does not hide a secret that another program writes into a tag.
         keeps_silent(
             &Stored { version: Version { tags: [].into(), ..stored.version.clone() }, ..other },
             &[CANARY],
@@ -113,7 +113,7 @@ pub fn vault_answer(input: &[u8]) {
         assert!(versions.len() < body.len() && link.is_none_or(|link| link.len() < body.len()));
         versions.iter().for_each(successor);
     }
-    // The header is also foreign text. Here, the body's first line stands for the header.
+    // The header `x-ms-keyvault-network-info` is also foreign text. Here, the body's first line stands for this header.
     let network_info =
         body.split(|byte| *byte == b'\n').next().and_then(|line| std::str::from_utf8(line).ok());
     for network_info in [None, network_info] {
@@ -150,7 +150,7 @@ pub fn configuration(input: &[u8]) {
     let (text, env) = input.split_once('\0').unwrap_or((input, ""));
     let env = env.lines().filter_map(|line| line.split_once('='));
     let env: Vec<(String, String)> = env.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    // The names of keys and variables are shown on purpose.
+    // Error texts show the names of keys and variables on purpose. So a name may contain the canary.
     let named = env.iter().any(|(name, _)| name.contains(CANARY)) || names_a_key(text);
     match Config::parse(Path::new("perennial.toml"), text, env.into_iter()) {
         Ok(config) => assert!(!config.tokens.is_empty()),

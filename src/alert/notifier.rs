@@ -57,8 +57,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10 * 60);
 const LOOK_EVERY: Duration = Duration::from_secs(5 * 60);
 /// The maximum number of times that one delivery splits a rejected message.
 const MOST_SPLITS: usize = 8;
-/// At start-up, alerts wait until all tokens have been tried, but at most this time. So all alerts can be in one
-/// message.
+/// At start-up, Perennial tries all tokens before it sends alerts, so that one message can contain all alerts. This is
+/// the maximum wait.
 const ALL_TRIED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Sends formatted messages to their receivers.
@@ -99,7 +99,7 @@ pub struct Notifier<C = Outbound> {
 }
 
 impl<C: Carrier> Notifier<C> {
-    /// Sends these changes in one message. A sink that tracks incidents by id gets one message per change.
+    /// Sends `changes` in one message. A sink that tracks incidents by id gets one message per change.
     ///
     /// # Errors
     /// The delivery failed, or it is unknown whether it succeeded.
@@ -379,8 +379,8 @@ fn inherit_trouble(board: &StatusBoard) {
     troubled.for_each(|place| board.inherit_trouble(place));
 }
 
-/// Creates a message for a sink that missed messages about conditions which have cleared in the meantime. The message
-/// is needed because only a delivery shows that the sink works again.
+/// Creates a message for a sink with failed deliveries. The conditions of the undelivered messages have ended, but only
+/// a delivery shows that the sink works again.
 fn works_again(sink: &Sink, here: &Deployment, since: Timestamp) -> Notification {
     let why = "the undelivered messages were about problems that have ended";
     let condition = undeliverable(&sink.name, here, why, (Severity::Warning, since));

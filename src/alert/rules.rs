@@ -36,8 +36,8 @@ use self::flapping::Flaps;
 /// The interval of reminders for an incident that continues.
 pub const REMIND_EVERY: TimeDelta = TimeDelta::days(1);
 
-/// How long a condition with remedy `Retry` must last before it is reported. For example, a step that is overdue at a
-/// start is usually done within seconds.
+/// How long a condition with remedy `Retry` must last before it is reported. Such a condition often ends by itself: a
+/// step that is overdue at start-up is usually done within seconds.
 const HELD_FOR: TimeDelta = TimeDelta::seconds(30);
 
 /// How long Perennial waits before it reports tokens that join an incident. The wait doubles after each report. So an
@@ -131,13 +131,13 @@ pub struct SinkState {
     /// The recent ends of each incident that was reported or has ended recently. An incident can begin and end
     /// repeatedly.
     flaps: BTreeMap<Uuid, Flaps>,
-    /// The indices of the tokens that are no longer searched for incidents of the previous process.
+    /// The indices of the tokens that have no more open incidents of the previous process.
     settled: BTreeSet<usize>,
 }
 
 #[derive(Clone, Debug)]
 struct Notified {
-    /// The condition as last reported, without the tokens that have left since.
+    /// The condition as last reported, without the tokens that have left the incident since then.
     condition: Condition,
     /// All tokens that the incident has ever affected.
     tokens: BTreeSet<String>,

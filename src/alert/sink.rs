@@ -61,7 +61,7 @@ pub struct SmtpServer {
     pub host: String,
     /// The mail server's port.
     pub port: u16,
-    /// Whether the connection starts with TLS. Otherwise STARTTLS is required.
+    /// Whether the connection starts with TLS. Otherwise STARTTLS is required, except on loopback.
     pub tls_first: bool,
     /// The sender's mail address.
     pub from: String,

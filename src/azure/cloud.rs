@@ -49,7 +49,7 @@ impl CloudName {
         })
     }
 
-    /// Returns the audience that a managed identity's token must have to be the credential of an app
+    /// Returns the required audience of a managed identity's token, if an app uses this token as its credential
     /// (docs/azure-facts.md F141).
     pub fn assertion_audience(self) -> &'static str {
         match self {

@@ -119,7 +119,7 @@ fn asserting(
 /// credential is not used, because it needs OpenSSL.
 #[derive(Debug)]
 enum VaultAssertion {
-    /// A token of another issuer that the app trusts, read from this source.
+    /// A token from this source. Another issuer has issued this token, and the app trusts this issuer.
     Stored(Source),
     /// An assertion that Perennial signs with this certificate.
     Signed { certificate: Source, audience: String, client_id: String },
@@ -357,7 +357,7 @@ fn refused_by_entra(refused: IssuerError) -> VaultError {
     }
 }
 
-/// Returns the details about the identity that an action text needs.
+/// Returns the details that an action text needs about the identity.
 fn subject<'a>(identity: &'a Identity, authority: &'a BaseUrl, trace: &'a Trace) -> Subject<'a> {
     let (tenant, client_id) = identity.app();
     Subject {

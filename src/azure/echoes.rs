@@ -18,9 +18,9 @@ pub(crate) fn echoes(texts: &[&str], secrets: &[&str]) -> bool {
 /// Whether one of the texts contains one of the secrets. Outside tests, the type `Piece` is `u128`, whose 16 bytes hold
 /// one piece.
 ///
-/// The search sorts the pieces of the texts, because texts are short. The search does not sort the pieces of the
-/// secrets. So the search copies a secret only if a peer has sent the secret back in a text. The search uses no hash
-/// table, since a peer could choose texts with colliding hashes.
+/// The search copies and sorts the pieces of the texts, because texts are short. The search does not copy the pieces of
+/// the secrets. So a secret is copied only if a peer has sent the secret back in a text. The search uses no hash table,
+/// since a peer could choose texts with colliding hashes.
 fn holds_one_of<Piece: Ord + From<u128>>(texts: &[&str], secrets: &[&str]) -> bool {
     let mut told: Vec<Piece> = Vec::new();
     // Only a few pieces of a secret have the same ending as a piece of a text. Only these few pieces are searched for.
@@ -170,8 +170,8 @@ mod tests {
 
     #[test]
     fn the_search_is_not_quadratic_in_a_peers_text() {
-        // The binary logarithm of the longest answer's length is 16. The search may make 16 comparisons per byte for
-        // each of two secrets, and the sort may make 32 comparisons per byte.
+        // An answer has at most 2^16 bytes, so one binary search makes about 16 comparisons. Each byte may need one
+        // search for each of the two secrets. The sort may make 32 comparisons per byte.
         const BOUND: u64 = 4 * 16;
         let compared = |search: fn(&[&str], &[&str]) -> bool, (text, secret): (String, String)| {
             COMPARED.set(0);

@@ -1,9 +1,9 @@
-//! The directory: an adapter for Microsoft Graph.
+//! An adapter for Microsoft Graph. The adapter implements the port `Directory`.
 //!
 //! This module owns the requests about one app registration, and the access token for each request. `answers` parses
 //! the answers, and `ports::diagnosis::graph` decides what a rejection means.
 //!
-//! Invariant: A request is repeated only after a 401. A request that gets a 401 has had no effect.
+//! Invariant: A request is repeated only after a 401, because a request that gets a 401 has had no effect.
 
 mod answers;
 mod key_list;
@@ -33,13 +33,15 @@ use crate::ports::directory::{
 };
 use crate::process::clock::Timestamp;
 
-/// The time limit of one request, and of the request for its access token.
+/// The time limit of one request to Graph. The request for an access token has the same limit.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a credential is used. After this time, the identity's secret is read again and the credential is replaced.
+/// How long the credential of the vault's identity is used. After this time, Perennial reads the identity's secret
+/// again and replaces the credential.
 const FRESH_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The shortest time between two replacements of the credential, even if Graph rejects the access token more often.
+/// The shortest time between two replacements of the credential. Within this time, a rejected access token does not
+/// lead to another replacement.
 const KEPT_FOR: Duration = Duration::from_secs(60);
 
 /// The client of Microsoft Graph.
@@ -88,7 +90,8 @@ impl Graph {
     }
 
     /// Sends a request and returns the successful answer. If Graph rejects the access token of the vault's identity,
-    /// replaces the credential and repeats the request, because the identity's secret may have been replaced.
+    /// replaces the credential and repeats the request. The new credential reads the identity's secret again, because
+    /// the secret may have been replaced.
     async fn call(
         &self,
         caller: &Caller<'_>,
@@ -111,8 +114,9 @@ impl Graph {
                 let token = self.token_of(&self.credential()?).await?;
                 self.send(token, &[], request, id).await
             }
-            // An access token contains the caller's permissions (docs/azure-facts.md F603). So the next call requests a
-            // new token, since an administrator may have granted the permission in the meantime.
+            // An access token contains the permissions that the caller had when the token was issued
+            // (docs/azure-facts.md F603). An administrator may grant the missing permission later. So the next call
+            // uses a new token.
             Err(DirectoryError::Refused { status: 403, .. }) => {
                 self.renew(&used);
                 first
@@ -121,7 +125,7 @@ impl Graph {
         }
     }
 
-    /// Sends a request once. `secrets` are further values that the answer must not repeat.
+    /// Sends a request once. `secrets` are the values, besides the access token, that the answer must not repeat.
     async fn send(
         &self,
         token: SecretString,
@@ -198,14 +202,14 @@ impl Graph {
         DirectoryError::NoToken(Box::new(error.identity_failure()))
     }
 
-    /// The scope of Graph's access tokens. The scope names the cloud's Graph, even if `[cloud] graph` sets another
-    /// address.
+    /// The scope of Graph's access tokens. The scope always contains Microsoft's address of Graph in this cloud, even
+    /// if `[cloud] graph` sets another address.
     fn scope(&self) -> String {
         self.cloud.name.graph().with_path(&[".default"]).into()
     }
 
-    /// Reads an app registration with its secrets or its certificates. `list` is the property that lists them, such as
-    /// `passwordCredentials`.
+    /// Reads an app registration with its secrets or its certificates. `list` is the property that contains the secrets
+    /// or certificates, such as `passwordCredentials`.
     async fn application(
         &self,
         caller: &Caller<'_>,
@@ -233,8 +237,8 @@ impl Directory for Graph {
         client_id: &str,
         id: Uuid,
     ) -> Result<Registration, DirectoryError> {
-        // `keyCredentials` is not requested, because requests with it have a lower rate limit (docs/azure-facts.md
-        // F601).
+        // `keyCredentials` is not requested, because requests for `keyCredentials` have a lower rate limit
+        // (docs/azure-facts.md F601).
         let answered = self.application(caller, client_id, "passwordCredentials", id).await?;
         answers::registration(&answered.answer, &answered.secrets(caller), client_id)
     }

@@ -1,7 +1,7 @@
 //! Gets tokens of this host's managed identities. An app authenticates to Entra with such a token (docs/azure-facts.md
 //! F141).
 //!
-//! This module owns one credential of the SDK for each identity. This credential caches its token until shortly before
+//! This module owns one credential of the SDK for each identity. Each credential caches its token until shortly before
 //! the token expires.
 
 use std::collections::BTreeMap;
@@ -32,7 +32,7 @@ impl fmt::Debug for HostAssertions {
 }
 
 impl HostAssertions {
-    /// Creates the credentials. `host` is the service that issues the tokens. Nothing is sent.
+    /// Creates an empty cache of credentials. `host` is the service that issues the tokens. Nothing is sent.
     pub fn new(host: IdentityHost, cloud: CloudName, calls: Arc<Calls>) -> Self {
         Self { host, cloud, calls, made: Mutex::default() }
     }

@@ -1,11 +1,11 @@
-//! The vault: an adapter for Key Vault's secrets that uses the official client.
+//! The vault: an adapter for the secrets of Key Vault. The adapter uses the official client.
 //!
 //! This module owns one client per vault, and decides when to replace it. A client is replaced daily, and after Key
-//! Vault or Entra has rejected this process. `vault_answers` decides what an answer means.
+//! Vault or Entra has rejected the identity of this process. `vault_answers` decides what an answer means.
 //!
-//! Invariants: If a vault's client has had no success yet, only one caller at a time uses the client, and other callers
-//! wait. A request is repeated only after a 401 or if no access token was obtained. In both cases, the first request
-//! had no effect.
+//! Invariants: Until Key Vault has accepted the access token of a client, only one caller at a time uses this client,
+//! and other callers wait. A request is repeated only after a 401 or if no access token was obtained. In both cases,
+//! the first request had no effect.
 
 mod certificates;
 mod listing;
@@ -58,10 +58,11 @@ const MAX_PAGES: usize = 1000;
 /// clients and the credential are replaced.
 const FRESH_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The shortest time between two replacements, even if Key Vault rejects the client more often.
+/// The shortest time between two replacements of the clients and the credential. Within this time, a rejection does not
+/// lead to another replacement.
 const KEPT_FOR: Duration = Duration::from_secs(60);
 
-/// How long the expiry of the identity's own credential is used before the expiry is read again.
+/// How long the expiry of the identity's credential is cached.
 const EXPIRY_KNOWN_FOR: Duration = Duration::from_secs(60 * 60);
 
 /// The adapter for all vaults.
@@ -72,7 +73,7 @@ pub struct KeyVault {
     http: Arc<Http>,
     calls: Arc<Calls>,
     made: Mutex<Made>,
-    /// When the expiry of the identity's own secret or certificate was last read, and this expiry, if it is known.
+    /// When Perennial last read the expiry of the identity's secret or certificate, and the expiry, if it is known.
     expiry: Mutex<Option<(Instant, Option<Arc<IdentityExpiry>>)>>,
 }
 
@@ -96,8 +97,9 @@ impl KeyVault {
         Self { identity, cloud, http, calls, made: Mutex::new(Made::nothing()), expiry: Mutex::new(None) }
     }
 
-    /// Makes a call. If Key Vault or Entra rejects this process, replaces the clients and the credential and repeats
-    /// the call, because the identity's secret may have been replaced.
+    /// Makes a call. If Key Vault or Entra rejects the identity of this process, replaces the clients and the
+    /// credential and repeats the call. The new credential reads the identity's secret again, because the secret may
+    /// have been replaced.
     async fn call<T, F, Fut>(&self, vault: &Arc<str>, what: F) -> Result<T, VaultError>
     where
         F: Fn(Arc<VaultConnection>) -> Fut,
@@ -278,8 +280,8 @@ impl fmt::Debug for VaultConnection {
     }
 }
 
-/// Creates the client of one vault. The client sends the process's token only to hosts in the domain of the vaults.
-/// For an emulator on this machine, the client does not check the audience.
+/// Creates the client of one vault. The client sends this process's access token only to hosts in the domain of the
+/// vaults, or to an emulator on this machine. For an emulator, the client does not check the audience.
 pub(super) fn client(
     vault: &str,
     credential: Arc<dyn TokenCredential>,
@@ -319,8 +321,8 @@ async fn list(client: &SecretClient, at: &SecretAddress, id: Uuid) -> Result<Vec
         let Some(page) = bounded(pages.try_next()).await? else { return Ok(versions) };
         let (on_it, next) = vault_answers::listed(at, &page.into_body())?;
         versions.extend(on_it);
-        // Without this check, a repeated link would cause `MAX_PAGES` requests. The transport rejects a link to another
-        // server.
+        // Without this check, a repeated link would cause `MAX_PAGES` requests. This code does not check the server of
+        // a link, because the transport rejects a link to another server.
         if next.is_some_and(|link| !links.insert(link)) {
             break;
         }

@@ -1,7 +1,7 @@
-//! The resource that accepts the access token: an adapter for Partner Center.
+//! An adapter for Partner Center, the resource for which an access token is valid.
 //!
-//! This module owns one request and the parsing of its answer. The request reads the organization's profile with
-//! `ValidateMfa`. The profile contains personal data, so only the tenant and the company's name are kept.
+//! This module owns one request and the parsing of its answer. The request has the header `ValidateMfa`, and reads the
+//! organization's profile. The profile contains personal data, so only the tenant and the company's name are kept.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::process::text;
 use crate::process::text::guid;
 use crate::token::AccessToken;
 
-/// The time limit of the whole request. The request must never delay a rotation.
+/// The time limit of the whole request. The limit is short, because the request must not delay a rotation.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The code with which Partner Center rejects a token without MFA (docs/azure-facts.md F306).
@@ -103,8 +103,8 @@ fn verdict(answer: &Answer, token: &AccessToken) -> Result<Acceptance, ResourceE
     }
 }
 
-/// Reads the MFA result from the header `isMfaCompliant`, or else from the JSON member of this name, as some clients do
-/// (docs/azure-facts.md F305). Both may be missing.
+/// Reads the MFA result from the header `isMfaCompliant`. Without this header, reads the JSON member `isMfaCompliant`,
+/// which some clients also read (docs/azure-facts.md F305). Header and member may both be missing.
 fn mfa_compliant(answer: &Answer, json: &Value) -> Option<bool> {
     let member = json.get("isMfaCompliant");
     let text = answer.header("ismfacompliant").or_else(|| member?.as_str());
@@ -121,7 +121,7 @@ fn demands_mfa(answer: &Answer, body: &[u8], json: &Value) -> bool {
     code(json) == Some(MFA_REQUIRED) || says_so(body) || says_so(challenge.as_bytes())
 }
 
-/// The code of an error, which is a number or a text.
+/// Returns the code of an error. Partner Center sends the code as a number or as a text.
 fn code(json: &Value) -> Option<u64> {
     let code = json.get("code")?;
     code.as_u64().or_else(|| code.as_str()?.trim().parse().ok())

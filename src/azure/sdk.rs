@@ -1,11 +1,10 @@
 //! The transport below the Azure SDK: Perennial's HTTP client with its limits.
 //!
 //! This module owns the checks that the SDK lacks. The transport limits the size of an answer, converts errors to
-//! `SdkError`, and counts the calls. A client talks to one server only, even if a `nextLink` names another server. The
-//! transport does not retry.
+//! `SdkError`, and counts the calls. The transport does not follow a `nextLink` to another server. The transport does
+//! not retry.
 //!
-//! Invariant: a request goes only to the server that it was made for. So an access token, too, goes only to that
-//! server.
+//! Invariant: a transport sends requests only to its own server. So an access token, too, goes only to this server.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -27,8 +26,8 @@ use crate::net::http::{Http, retry_after};
 use crate::net::no_response::NoResponse;
 use crate::ports::IssuerError;
 
-/// The largest answer that is accepted. A page of versions has at most 25 versions with 15 tags of 512 characters
-/// (docs/azure-facts.md F207).
+/// The largest answer that is accepted. A usual page of versions is much smaller: it has at most 25 versions with at
+/// most 15 tags each (docs/azure-facts.md F207).
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
 /// The time limit of the token request, which is part of a call to the vault. The limit of the whole call is longer. So
@@ -40,7 +39,7 @@ const TOKEN_WITHIN: Duration = Duration::from_secs(15);
 pub(super) enum SdkError {
     #[error("{0}")]
     Unreachable(NoResponse),
-    /// The answer exceeded the limit. The number is the HTTP status of the answer.
+    /// The answer exceeded `MAX_ANSWER_BYTES`. The number is the HTTP status of the answer.
     #[error("the answer to the token request is too long")]
     TooLong(u16),
     /// The SDK addressed the request to a server that is not this transport's server.
@@ -68,7 +67,7 @@ pub(super) enum SdkError {
     NoAssertion(String),
 }
 
-/// The reason that the body of a host's identity service gives (docs/azure-facts.md F401).
+/// The reason that a host's identity service gives in the body of its answer (docs/azure-facts.md F401).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HostReason {
     /// The host has several identities, and the request names none of them.
@@ -79,7 +78,7 @@ pub(super) enum HostReason {
     Audience,
     /// The request arrived without the header that the service requires.
     NoHeader,
-    /// Another program answered, because the address of the service leads nowhere on this host.
+    /// Another program answered the request, because no identity service of Azure can be reached from this host.
     NoService,
     /// The body gives none of these reasons.
     Other,
@@ -238,9 +237,9 @@ impl HttpClient for CountingTransport {
         if matches!(answer, Err(SdkError::Unreachable(NoResponse::Tls(_)))) {
             self.http.distrust();
         }
-        // The SDK repeats a request for a managed identity's token after an error of the kind `Io`, for more than a
-        // minute. No setting prevents these retries. The loop of each token does all retries, so the error gets another
-        // kind.
+        // After an error of the kind `Io`, the SDK repeats a request for a managed identity's token for more than a
+        // minute. No setting turns off these retries. In Perennial, only the loop of each token retries. So the error
+        // gets a kind after which the SDK does not retry.
         let kind = if self.peer == CallTarget::IdentityHost { ErrorKind::Credential } else { ErrorKind::Io };
         answer.map_err(|error| error.into_sdk(kind))
     }
@@ -250,8 +249,8 @@ fn has_number(error: &IssuerError) -> bool {
     matches!(error, IssuerError::Refused(refusal) if refusal.trace.code.is_some())
 }
 
-/// Converts the answer of a host's identity service into the form that the SDK parses. Some services send `expires_on`
-/// as a number (azure-sdk-for-rust 2390).
+/// Converts the answer of a host's identity service into the form that the SDK parses. The SDK expects `expires_on` as
+/// a text, but some services send a number (azure-sdk-for-rust 2390).
 fn with_texts(body: Vec<u8>) -> Vec<u8> {
     let Ok(serde_json::Value::Object(mut members)) = serde_json::from_slice(&body) else { return body };
     match members.get_mut("expires_on") {
@@ -300,7 +299,7 @@ fn outcome(answer: &Result<AsyncRawResponse, SdkError>) -> Result<u16, NoRespons
 mod tests {
     use super::*;
 
-    /// The status alone does not tell these causes apart. Each cause needs a different action.
+    /// The HTTP status alone does not show the reason for a rejection. Each reason needs a different action.
     #[test]
     fn the_body_of_a_hosts_identity_service_names_the_reason() {
         for (body, reason) in [

@@ -4,8 +4,8 @@
 //! converts the SDK's models to Perennial's types. It parses error bodies itself, since the SDK cannot parse a body
 //! that has a JSON escape.
 //!
-//! Invariant: only a data action, an IP address, the caller's object id, an AKV number and a short code are kept from
-//! an error body. Each of these is checked character by character.
+//! Invariant: the result contains only these parts of an error body: a data action, an IP address, the caller's object
+//! id, an AKV number and a short code. Each part is checked character by character.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -39,8 +39,8 @@ const MAX_ACTION_CHARS: usize = 100;
 /// The largest number of digits in an AKV number. Known numbers have five digits.
 const MAX_AKV_DIGITS: usize = 6;
 
-/// The largest length of a version's id. Key Vault's ids are 32 hex digits (docs/azure-facts.md F206). Emulators are
-/// less strict.
+/// The largest length of a version's id. Key Vault's ids are 32 hex digits (docs/azure-facts.md F206). The ids of an
+/// emulator can have another form.
 const MAX_VERSION_CHARS: usize = 64;
 
 /// Converts an error of the SDK into a `VaultError`.
@@ -92,7 +92,7 @@ struct Body {
 struct Error {
     code: Option<String>,
     message: Option<String>,
-    // Older answers spell this member with a capital letter.
+    // Older answers spell this member `innerError`.
     #[serde(alias = "innerError")]
     innererror: Option<Box<Error>>,
 }
@@ -158,8 +158,8 @@ fn forbidden(code: &str, message: &str, network_info: Option<&str>) -> VaultErro
     })
 }
 
-/// Fixed phrases in Key Vault's messages, for answers without an inner code (docs/azure-facts.md F214). A message must
-/// contain every part of a phrase.
+/// Fixed phrases in Key Vault's messages, for answers without an inner code (docs/azure-facts.md F214). A phrase is
+/// found if the message contains all its parts.
 const DISABLED: &[&str] = &["disabled secret"];
 const DELETED: &[&str] = &["deleted but recoverable"];
 const BY_POLICY: &[&str] = &["does not have", "permission"];
@@ -168,7 +168,8 @@ const BY_PERIMETER: &[&str] = &["nsp policy"];
 const READ_ONLY: &[&str] = &["read-only mode"];
 const MANAGED: &[&str] = &["lifetime is managed by key vault"];
 const OF_CERTIFICATE: &[&str] = &["associated with a certificate"];
-/// A deny assignment is named by its id in quotation marks. Without one, the message has `null` or `(not found)`.
+/// If a deny assignment caused the rejection, the message contains the assignment's id in quotation marks. Otherwise,
+/// the message has `null` or `(not found)` in this place.
 const DENIED: &[&str] = &["denyassignmentid: '"];
 const NOT_DENIED: &[&str] = &["denyassignmentid: ''"];
 const NAME: &[&str] = &["name"];
@@ -188,7 +189,7 @@ fn akv_in(message: &str) -> Option<u32> {
     rest[..end.min(MAX_AKV_DIGITS)].parse().ok()
 }
 
-/// Returns the object id of this process from a message with `Caller: appid=...;oid=...;iss=...`.
+/// Returns the object id of this process's identity from a message with `Caller: appid=...;oid=...;iss=...`.
 fn caller_in(message: &str) -> Option<Box<str>> {
     let (_, rest) = message.split_once("oid=")?;
     let end = rest.find([';', '\r', '\n', '\'']).unwrap_or(rest.len());
@@ -220,7 +221,7 @@ fn word(code: &str) -> String {
     if fits && clean { code.to_owned() } else { "no code".into() }
 }
 
-/// Parses the body of a secret with its value. `date` is the value of the `Date` header.
+/// Parses the body of the answer to a read of a secret. `date` is the value of the `Date` header.
 ///
 /// # Errors
 /// Returns `NotUnderstood` for an invalid body.
@@ -283,8 +284,8 @@ pub(super) fn version_id(at: &SecretAddress, kind: &str, id: &str) -> Option<Ver
     (ours && is_version_id(version)).then(|| VersionId(version.into()))
 }
 
-/// Whether a text is safe as an id in a path. The check is needed because the SDK inserts the id unescaped, and a tag
-/// can contain any text.
+/// Whether a text is safe as an id in a path. The SDK inserts the id into the path unescaped. A `VersionId` can come
+/// from a tag, and a tag can contain any text.
 pub(super) fn is_version_id(text: &str) -> bool {
     (1..=MAX_VERSION_CHARS).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric())
 }

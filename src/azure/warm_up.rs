@@ -1,7 +1,7 @@
 //! Lets only one caller at a time use a cold vault. A vault is cold until it has accepted this process's access token.
 //!
-//! For a cold vault, each caller needs a challenge and a token request. Without this module, ten callers at once would
-//! each send these requests.
+//! A call to a cold vault also needs a request for the challenge and a request for an access token. Without this
+//! module, ten simultaneous callers would each send these two requests.
 //!
 //! Invariant: if the first call fails, all callers that wait for this call get the same error, and send no calls of
 //! their own.
@@ -17,7 +17,7 @@ use crate::ports::VaultError;
 #[derive(Debug, Default)]
 pub(super) struct WarmUp {
     open: AtomicBool,
-    /// The last failure. The caller that tries the vault holds this lock.
+    /// The last failure. A caller of a cold vault holds this lock during its call.
     turn: Mutex<Option<VaultError>>,
     failures: AtomicU64,
 }

@@ -67,7 +67,8 @@ struct Printed<'a> {
 /// Redeems the stored token and prints the access token.
 ///
 /// # Errors
-/// Returns an error for a wrong configuration, an unknown name and each failure of a step. The error has an action.
+/// Returns an error for a wrong configuration, an unknown name and each failure of a step. The error of a failed step
+/// says what to do.
 pub async fn run(args: AccessTokenArgs, global: &Global) -> Result<ExitCode, Stop> {
     let config = load(global)?;
     let mut grant = select(&config, std::slice::from_ref(&args.name))?[0].clone();

@@ -1,4 +1,4 @@
-//! The clients of Azure's services. All commands build these clients from the configuration.
+//! The clients of Azure's services. Each command that calls Azure builds these clients from the configuration.
 
 use std::sync::Arc;
 use std::time::Duration;

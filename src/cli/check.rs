@@ -1,4 +1,4 @@
-//! `check`: tests the setup step by step, with the action for each failure.
+//! `check`: tests the setup step by step, and names an action for each failure.
 //!
 //! This module owns the steps and their order. Without `--write`, the command writes nothing to the vault. So the
 //! command skips the step that tests the right to write, because only a write can test this right. With `--write`, the
@@ -216,7 +216,7 @@ async fn rehearse(
     interrupt: &CancellationToken,
 ) -> Result<Vec<CheckStep>, Stop> {
     let grants = select(config, &args.names)?;
-    // Each attempt builds new clients. A new role assignment may need a new access token.
+    // Each attempt builds new clients, because a new role assignment may take effect only with a new access token.
     let shipped = AzureClients::for_person(config, clock.clone()).await?;
     let (mut steps, mut tried) = (Vec::new(), Vec::new());
     for grant in grants {

@@ -47,7 +47,8 @@ fn speed(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Runs the demo. The demo sets up its own logging, because it keeps the log in memory and searches it for secrets.
+/// Runs the demo. The demo sets up its own logging, because the demo keeps the log in memory and searches the log for
+/// secrets.
 ///
 /// # Errors
 /// Returns an error if the demo cannot begin.
@@ -69,7 +70,7 @@ pub async fn run(args: DemoArgs, format: LogFormat) -> Result<ExitCode, Stop> {
     }
 }
 
-/// Makes a panic in any task fail the demo, even if the panic would not end the process.
+/// Ends the process with exit code 1 if any task panics, even in a build in which a panic does not end the process.
 fn end_on_panic() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {

@@ -1,4 +1,4 @@
-//! `perennial help TOPIC`: explains the names in results, metrics and exit codes.
+//! `perennial help TOPIC`: explains exit codes, environment variables, conditions, states and metrics.
 
 use std::fmt::Write as _;
 

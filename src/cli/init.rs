@@ -145,7 +145,7 @@ fn parse(path: &Path, text: &str) -> Result<Config, Stop> {
 }
 
 /// Lists the vault's secrets and proposes values. If the vault cannot be listed, proposes nothing, and the command asks
-/// the user. Without a terminal, returns an error if a value is missing.
+/// the user. If the command cannot ask because there is no terminal, returns an error for a missing value.
 async fn look(path: &Path, given: &Draft, layout: Option<Layout>) -> Result<Proposal, Stop> {
     let config = parse(path, &given.text())?;
     let shipped = AzureClients::for_person(&config, Clock::host()).await?;
@@ -168,7 +168,7 @@ async fn look(path: &Path, given: &Draft, layout: Option<Layout>) -> Result<Prop
     let mut found = Proposal::of(&listed);
     if let (None, Some(name)) = (&found.tenant, &found.tenant_secret) {
         let at = SecretAddress { vault, name: name.clone() };
-        // The tenant's id may be shown, because it is not confidential, although it is stored in a vault secret.
+        // The tenant's id is not confidential, although a vault secret contains the id. So the command may show the id.
         match shipped.vault().newest(&at, id).await {
             Ok(stored) => found.tenant = propose::tenant(&stored.value),
             Err(error) => eprintln!("Cannot read the tenant's id from {at}: {error}"),
@@ -196,7 +196,8 @@ fn unlisted(error: &VaultError, vault: Arc<str>, summary: String, missing: &[&st
     StepFailure::new(failure.remedy, summary, action)
 }
 
-/// Completes the flags with the vault's content and with the user's answers at a terminal.
+/// Returns a complete draft. A value without a flag comes from the vault's content or from the user's answer at a
+/// terminal.
 fn complete(given: Draft, found: Proposal) -> Result<Draft, Stop> {
     let app_id =
         if given.app_id_secret.is_some() || given.client_id.is_some() { None } else { found.app_id_secret };

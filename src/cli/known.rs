@@ -1,9 +1,9 @@
-//! What one command knows about a token's state, from its own steps and from the tags of earlier processes.
+//! What one command knows about a token's state, from its own steps and from the tags that earlier processes wrote.
 //!
 //! `rotate`, `rotate --dry-run` and `status` use the same rule for the exit code. Each failure and each critical
-//! condition leads to an exit code other than 0. If there are several, the gravest remedy sets the exit code. `rotate`
-//! also ends with exit code 1 if Entra redeemed the token but Partner Center has given no verdict for 36 hours (under
-//! the default policy).
+//! condition leads to an exit code other than 0. If there are several, the one with the gravest remedy sets the exit
+//! code. Under the default policy, `rotate` also ends with exit code 1 if Entra redeemed the token but Partner Center
+//! has given no verdict for 36 hours.
 
 use chrono::TimeDelta;
 
@@ -18,7 +18,7 @@ use crate::status::condition::{Condition, Severity, conditions};
 use crate::status::snapshot::{Periods, Snapshot, TokenState};
 use crate::token::version::{Version, tag};
 
-/// Returns the snapshot of a token after a command's steps, completed with the vault's tags.
+/// Returns the snapshot of a token after a command's steps. The vault's tags add what the steps did not find out.
 pub(super) fn draw<I, V, R>(rotator: &Rotator<I, V, R>, state: State) -> Snapshot {
     let now = rotator.clock.now();
     let mut state = as_noted(state, now);
@@ -31,7 +31,7 @@ pub(super) fn draw<I, V, R>(rotator: &Rotator<I, V, R>, state: State) -> Snapsho
     }
     let mut periods = Periods::of(&rotator.timing);
     // A tag records a proof at most daily. So the last proof may be up to a day later than the record says. The state
-    // becomes `unknown` after twice `prove_every`. So half a day more here extends this limit by one day.
+    // becomes `unknown` after twice `prove_every`. So half a day more of `prove_every` extends this limit by one day.
     periods.prove_every += (MARK_EVERY / 2).to_std().unwrap_or_default();
     // The next step is `None`, because only a daemon has a next step.
     Snapshot::of(&rotator.grant, periods, &state, None, now)
@@ -49,9 +49,9 @@ fn as_noted(mut state: State, now: Timestamp) -> State {
     state
 }
 
-/// Returns a failure that an earlier process recorded and that is still valid, and the time when the failure began. A
-/// recorded failure stays valid until this command redeems the version. A redemption without an answer does not clear
-/// the failure.
+/// Returns the failure that an earlier process recorded, and when the failure began. Returns `None` if the failure is
+/// no longer valid. A recorded failure stays valid until this command redeems the newest version. A redemption without
+/// an answer does not clear the failure.
 fn noted(state: &State, now: Timestamp) -> Option<(Failure, Timestamp)> {
     let newest = state.newest.as_ref().filter(|_| state.proved_at().is_none())?;
     let (failure, since) = if newest.is_refused() { refusal(newest) } else { obstacle(newest)? };

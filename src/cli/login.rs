@@ -1,10 +1,10 @@
-//! `login`: signs a user in and stores the first refresh token.
+//! `login`: signs a user in, for the first time or again, and stores the refresh token.
 //!
 //! This module owns the order of the steps: read the app's credential and the vault, sign the user in, judge the
 //! answer, store the token, and read it back. `login::judge` decides which tokens may be stored.
 //!
-//! Invariants: The command writes nothing before all checks pass. It exchanges each code only once. It prints no code
-//! and no token.
+//! Invariants: The command writes nothing before all checks pass. The command exchanges each authorization code only
+//! once. The command prints no authorization code and no token.
 
 mod browser;
 mod code;
@@ -95,8 +95,8 @@ pub struct LoginArgs {
 /// Signs a user in and stores the token.
 ///
 /// # Errors
-/// Returns an error for a wrong configuration, for an unknown name, and for each reason not to store the token. Each
-/// error has an action.
+/// Returns an error for a wrong configuration, for an unknown name, and for each reason not to store the token. If a
+/// step fails, the error says what to do.
 pub async fn run(args: LoginArgs, global: &Global) -> Result<ExitCode, Stop> {
     let config = load(global)?;
     let grants = select(&config, std::slice::from_ref(&args.name))?;

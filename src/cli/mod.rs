@@ -155,11 +155,11 @@ pub enum ExitCode {
     Operator,
     /// The configuration is wrong. A supervisor must not start the program again before the configuration is corrected.
     Configuration,
-    /// The result for a monitoring system, which has its own numbers (`status --monitor`).
+    /// The result of `status --monitor`. This result has the exit codes of monitoring plugins.
     Monitored(Monitored),
 }
 
-/// The result of `status --monitor`, as for a monitoring plugin.
+/// The result of `status --monitor`. The variants are the four results that a monitoring plugin can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Monitored {
     /// The plugin's OK: no action is needed.
@@ -251,7 +251,7 @@ impl Stop {
     }
 }
 
-/// Runs the program. If the arguments are wrong, prints the parser's message, and the exit code is 2.
+/// Runs the program and returns its exit code. If the arguments are wrong, `mistyped` prints the parser's message.
 pub fn main() -> process::ExitCode {
     let words: Vec<String> =
         std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
@@ -322,8 +322,8 @@ pub fn load(global: &Global) -> Result<Config, Stop> {
     Ok(Config::load(&global.config, std::env::vars_os())?)
 }
 
-/// Whether the machine lacks file descriptors or memory. Such a failure is transient. Any other failure to read a file
-/// lasts until a person acts.
+/// Whether the error means that the machine lacks file descriptors or memory. Such a shortage is transient. Any other
+/// failure to read a file lasts until a person acts.
 fn is_shortage(error: &std::io::Error) -> bool {
     let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
     Errno::from_io_error(error).is_some_and(|errno| short.contains(&errno))

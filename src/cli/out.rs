@@ -1,4 +1,4 @@
-//! Writes results to stdout. No other module writes to stdout, so a script can read the results there.
+//! Writes results to stdout. Logs and messages go to stderr, so a script can read the results from stdout.
 
 use std::fmt::Display;
 use std::io;
@@ -22,7 +22,7 @@ pub fn line(text: impl Display) -> io::Result<()> {
     write_line(&mut io::stdout().lock(), text)
 }
 
-/// Writes a result as JSON, on lines of its own.
+/// Writes a result as indented JSON.
 ///
 /// # Errors
 /// Returns the same errors as [`line`].

@@ -3,7 +3,7 @@
 //!
 //! This module owns the steps of the redemption and the action for each failure. It writes nothing to the vault.
 //!
-//! Invariant: no command redeems a `strict` token here. An issuer revokes a `strict` token once it is redeemed.
+//! Invariant: this module redeems no `strict` token, because the issuer revokes a redeemed `strict` token.
 
 use secrecy::ExposeSecret as _;
 use uuid::Uuid;
@@ -73,7 +73,7 @@ pub(super) async fn prove(rotator: &AzureRotator, id: Uuid) -> Result<ProvenToke
     redeem(rotator, stored, &credential, id).await
 }
 
-/// Rejects a `strict` token, since the new token of each redemption must be saved.
+/// Rejects a `strict` token. The issuer would revoke the redeemed token, and this module does not save the new token.
 pub(super) fn may_be_redeemed(grant: &ManagedToken) -> Result<(), StepFailure> {
     if grant.strict {
         let summary = format!(
@@ -172,8 +172,8 @@ pub(super) async fn redeem(
         let trace = Trace::default();
         let subject = Subject::of(grant, &credential.client_id, &trace, rotator.clock.now());
         let explained = login::explain::of(&error, &subject);
-        // This command classifies a rejection as the daemon does, so the same rejection always leads to the same exit
-        // code.
+        // This module classifies a rejection as the daemon does. So the same rejection leads to the same exit code in
+        // every command.
         StepFailure::new(
             rotator.refused(&error, credential, None).remedy,
             explained.summary,

@@ -1,7 +1,7 @@
 //! `rotate`: carries out one pass for each token and exits. It is meant for cron, CI and Kubernetes `CronJobs`.
 //!
-//! This module owns the pass: the daemon's steps, once for one token. A pass repeats a failed step only to save a new
-//! refresh token, or for a `strict` token that has not been redeemed yet.
+//! This module owns the pass: the daemon's steps, once for one token. A pass repeats only two kinds of failed step:
+//! the save of a new refresh token, and the proof of a `strict` token that has not been redeemed yet.
 
 use clap::Args;
 use futures::StreamExt as _;
@@ -64,8 +64,8 @@ struct Report {
     /// The kind of the condition. Null if there is no condition. A missing answer of Partner Center is not a condition.
     kind: Option<&'static str>,
     remedy: Option<Remedy>,
-    /// False for an unconfirmed rejection: the daemon would redeem the token again before an alert. Null if there is no
-    /// rejection.
+    /// Whether the rejection is confirmed. For an unconfirmed rejection, the daemon would redeem the token again before
+    /// it sends an alert. Null if there is no rejection.
     confirmed: Option<bool>,
     summary: Option<String>,
     action: Option<String>,

@@ -50,8 +50,8 @@ pub struct RunArgs {}
 /// Keeps all configured tokens alive until a signal stops the daemon.
 ///
 /// # Errors
-/// Returns an error for a wrong configuration, an address in use, missing signal handlers, or a task that ends
-/// unexpectedly. The daemon keeps running even if a service does not answer.
+/// Returns an error for a wrong configuration, for an address in use, or if a signal handler cannot be installed. Also
+/// returns an error if a task ends unexpectedly. The daemon keeps running even if a service does not answer.
 pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
     let mut config = load(global)?;
     let (listener, address) = bind(config.http.listen).await?;
@@ -107,7 +107,7 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
                 daemon.reload();
             }
             _ = &mut serving => return Err(Stop::Failed(anyhow::anyhow!("the HTTP server stopped unexpectedly"))),
-            // The process exits with an error, and the supervisor restarts it.
+            // If a task ends unexpectedly, the process exits with an error, and the supervisor restarts the process.
             broken = daemon.broken() => return Err(Stop::Failed(anyhow::anyhow!("{broken}"))),
         }
     }

@@ -1,4 +1,5 @@
-//! Sends requests to the running daemon that has the same configuration, over HTTP at `[http] listen`.
+//! Sends HTTP requests from a command to the running daemon. The command's own configuration contains the daemon's
+//! address (`listen` of `[http]`).
 //!
 //! This module owns the daemon's address and the limits of the request. The request uses no proxy and follows no
 //! redirect. Any program may answer at that address, so the answer is checked.
@@ -37,8 +38,8 @@ pub(super) enum NoDaemonView {
     /// Another program or another version of Perennial answered.
     #[error("the server at {0} is not Perennial, or is a different version of Perennial than this command")]
     Stranger(SocketAddr),
-    /// A daemon whose tokens differ from this configuration answered. It belongs to another deployment, or has an older
-    /// configuration.
+    /// A daemon answered, but its tokens differ from the tokens in this configuration. The daemon belongs to another
+    /// deployment, or has an older configuration.
     #[error("the tokens of the daemon at {0} differ from the tokens in this configuration")]
     OtherTokens(SocketAddr),
 }

@@ -14,7 +14,7 @@ pub fn listen(kind: SignalKind) -> Result<Signal, Stop> {
     signal(kind).map_err(cannot).map_err(Stop::Failed)
 }
 
-/// Returns a cancellation token that SIGTERM or SIGINT cancels from now on.
+/// Returns a cancellation token. From now on, SIGTERM or SIGINT cancels this token.
 ///
 /// # Errors
 /// Returns the same errors as [`listen`].

@@ -59,7 +59,7 @@ fn help_fits_80_columns() {
         texts.push(verb.render_long_help().to_string());
         texts.push(verb.render_help().to_string());
     }
-    // The examples are not wrapped, since a wrapped example could not be copied.
+    // clap wraps long lines, and a wrapped example could not be copied. So the examples must fit without wrapping.
     let examples = Cli::command();
     texts.extend(examples.get_subcommands().filter_map(|verb| Some(verb.get_after_help()?.to_string())));
     for line in texts.iter().flat_map(|text| text.lines()) {

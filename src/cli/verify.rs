@@ -46,8 +46,8 @@ struct Verified {
     /// The values that could not be compared with the configuration.
     unverified: Option<String>,
     scopes: Option<String>,
-    /// Whether the sign-in used MFA. The source is the access token's claims or, if they do not say this, Partner
-    /// Center's answer.
+    /// Whether the sign-in used MFA, according to the claims of the access token. If these claims do not mention MFA,
+    /// Partner Center's answer decides.
     mfa: Option<bool>,
     partner_center_accepts: Option<bool>,
     version: Option<VersionId>,

@@ -91,8 +91,8 @@ fn sink(path: &str, value: Value, problems: &Problems) -> Checked<Sink> {
     let tokens = section.list("tokens", TOKENS, |text| Ok(text.to_owned()));
     let url = |key| local_source(&section, key, NO_VAULT);
     if kind.is_err() {
-        // These keys are parsed even without a valid `kind`. So a secret that is written in place of its source is
-        // reported.
+        // The keys in `SECRETS` are parsed even if `kind` is not valid. So the problems also include a secret that is
+        // written in place of its source.
         section.present(&SECRETS).into_iter().map(url).for_each(drop);
     }
     let kind = kind?;
@@ -186,7 +186,7 @@ fn endpoint(text: &str) -> Result<TargetUrl, Wanted> {
 }
 
 /// Parses the address of a mail server. Returns whether the connection starts with TLS. Also returns the host and the
-/// port. The default port is 587 for submission, and 465 with TLS from the start (RFC 8314, 3.3).
+/// port. The default port is 465 if the connection starts with TLS, else 587 (RFC 8314, 3.3).
 fn mail_server(text: &str) -> Result<(bool, String, u16), Wanted> {
     const WANTED: &str =
         "must be smtps://host (port 465) or smtp://host (port 587); add :port for another port";

@@ -52,7 +52,8 @@ struct NamedApp {
 #[derive(Clone, Copy)]
 pub(super) struct AppDefaults<'a> {
     pub(super) vault: &'a Checked<Option<Arc<str>>>,
-    /// The kind of this host, such as `Service Fabric`, if Azure's library does not support managed identities on it.
+    /// The kind of this host, such as `Service Fabric`. `None` if Azure's library supports managed identities on this
+    /// host.
     pub(super) no_host: Option<&'a str>,
 }
 

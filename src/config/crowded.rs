@@ -11,7 +11,7 @@ use crate::token::secret::ConfigValue;
 /// A warning about a valid setting that cannot have its full effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigWarning {
-    /// The effect of the setting and the reason for it.
+    /// What the setting causes, and why.
     pub summary: String,
     /// What a person can do.
     pub action: String,

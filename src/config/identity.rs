@@ -2,9 +2,10 @@
 //! For `credential = "auto"`, the environment chooses it.
 //!
 //! This module owns the choice of the identity. The choice is made once, when the configuration is read. It depends on
-//! `[vault]` and on environment variables, and needs no request. If `[vault]` and the variables name no identity, a
-//! command other than `run` later asks the metadata service of an Azure virtual machine. If the service does not
-//! respond within a second, the command uses the Azure CLI (`cli::azure_clients`).
+//! `[vault]` and on environment variables, and needs no request. If `[vault]` and the variables name no identity, `run`
+//! uses the managed identity of an Azure virtual machine. Any other command first checks whether the metadata service
+//! of such a machine responds within a second. If the service does not respond, the command uses the Azure CLI
+//! (`cli::azure_clients`).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

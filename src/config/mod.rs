@@ -104,7 +104,8 @@ pub struct VaultSettings {
 pub struct HttpSection {
     /// The address on which the endpoints listen.
     pub listen: SocketAddr,
-    /// Whether the server has the endpoints that name tokens, such as `/status`. Token names may reveal customers.
+    /// Whether the server has the endpoints that name tokens, such as `/status`. An operator can turn these endpoints
+    /// off, because token names may reveal customers.
     pub status: bool,
 }
 

@@ -45,7 +45,8 @@ pub(super) fn policy(
             "lifetime",
             "is only for client secrets: the policy of the certificate in the vault sets the validity of new versions",
         )),
-        // Only the vault's policy sets the validity of a certificate. So the maximum of `before` follows from `MOST`.
+        // The certificate's policy in the vault sets the validity, which the configuration does not contain. So `MOST`
+        // limits `before`.
         None if is_certificate => Ok(MOST),
         lifetime => match lifetime.unwrap_or(default.lifetime) {
             lifetime if (LEAST..=MOST).contains(&lifetime) => Ok(lifetime),
@@ -133,8 +134,9 @@ pub(super) fn not_in_token(path: &str, mut value: Value, problems: &Problems) ->
 /// An app with the key path of its credential, for rules that compare several apps.
 pub(super) type KeyedApp = (String, Arc<ManagedApp>);
 
-/// Reports a credential that Perennial renews for one app, if another app with another client id reads this credential.
-/// A renewal would also replace the credential of the other app. Also reports a credential that two apps renew.
+/// Reports a credential that Perennial renews for one app, if a second app with a different client id uses the same
+/// credential. A renewal would also replace the credential of the second app. Also reports a credential that Perennial
+/// renews for two apps.
 pub(super) fn collisions(apps: &[KeyedApp], problems: &Problems) {
     let mut renewed: HashMap<(&str, String), &KeyedApp> = HashMap::new();
     let renewable = || apps.iter().filter_map(|keyed| Some((keyed, renewable_object(&keyed.1)?)));

@@ -1,4 +1,5 @@
-//! The rules for single values. Each rule parses a text or says what it expects.
+//! The rules for the values of single configuration keys. Each rule parses the text of a value. If the parsing fails,
+//! the error says which value the rule expects.
 //!
 //! This module is pure. An error never repeats the text.
 
@@ -44,7 +45,7 @@ pub(super) fn guid(text: &str) -> Result<String, Wanted> {
 }
 
 /// The text of the problem if a GUID consists of zeros. Such a GUID is a placeholder. The examples and the output of
-/// `init` contain it in place of a GUID that only the user knows.
+/// `init` contain the placeholder, because only the user knows the real GUID.
 pub(super) const PLACEHOLDER: &str = "is a placeholder: replace the zeros with the real GUID";
 
 /// Parses the id or domain of a single tenant. `common` is rejected, because Entra refuses some requests with `common`
@@ -78,14 +79,15 @@ pub(super) fn base_url(text: &str) -> Result<BaseUrl, Wanted> {
     })
 }
 
-/// Parses a vault's address and returns it without a trailing slash. The result must always have the same form, because
-/// it is part of a secret's identity.
+/// Parses a vault's address and returns it without a trailing slash. Two spellings of one address must give the same
+/// result, because the address is part of a secret's identity.
 pub(super) fn vault_url(text: &str) -> Result<Arc<str>, Wanted> {
     let url = base_url(text)?;
     if url.has_path() {
         return Err("must be the vault's address without a path, such as https://NAME.vault.azure.net");
     }
-    // This name belongs to the zone of private DNS. Clients use the public name also with a private endpoint.
+    // A host name with `vaultcore` belongs to the private DNS zone. Clients use the public name even if the vault has a
+    // private endpoint.
     if url.host().contains(".vaultcore.") {
         return Err(
             "must be a name without `vaultcore`, such as https://NAME.vault.azure.net: DNS resolves this name to the private endpoint",
@@ -129,8 +131,8 @@ pub(super) fn line(text: &str) -> Result<String, Wanted> {
     }
 }
 
-/// Parses a command as a person types it. The command must not contain a backtick, because messages put it between
-/// backticks.
+/// Parses the command that a person types to start Perennial. Messages put this command between backticks, so the
+/// command must not contain a backtick.
 pub(super) fn command(text: &str) -> Result<String, Wanted> {
     let command = line(text)?;
     if command.contains('`') { Err("must not contain a backtick") } else { Ok(command.trim().to_owned()) }

@@ -42,7 +42,8 @@ pub const SHORTEST_SPAN: Duration = Duration::from_secs(10);
 /// date cannot overflow.
 const LONGEST: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 
-/// Parses the default vault and the identity. If both have a mistake, both mistakes are reported.
+/// Parses the address of the default vault, and the identity that authenticates to Key Vault. If both have a mistake,
+/// both mistakes are reported.
 pub(super) fn vault(
     root: &Section<'_>,
     env: &Surroundings,

@@ -1,7 +1,7 @@
 //! Reads the configuration key by key, after the file and the environment were merged, and collects the problems.
 //!
 //! This module owns the form of a problem. A problem has the key path and the expected value, but never the actual
-//! value. The other modules own the names of the keys.
+//! value. The other modules of `config` own the names of the keys.
 //!
 //! Invariant: no value of the configuration gets into a problem.
 
@@ -15,7 +15,7 @@ use config::{Value, ValueKind};
 /// A problem with one key, variable or file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// A key path such as `token[0].client_secret`, a variable, or the file.
+    /// The key path (such as `token[0].client_secret`), the environment variable, or the file that has the problem.
     pub key: String,
     /// The description of the problem, without the value.
     pub what: String,
@@ -56,7 +56,7 @@ impl std::error::Error for ConfigProblems {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reported;
 
-/// A value, or `Reported` if its problem has been recorded.
+/// A parsed value, or `Reported` if the value is wrong and the problem has been recorded.
 pub(super) type Checked<T> = Result<T, Reported>;
 
 /// The text that says which value is expected, such as `must be a GUID`.
@@ -202,7 +202,8 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Returns the value of a key that must be `true` or `false`. In an environment variable, the value is a text.
+    /// Returns the value of a key that must be `true` or `false`. Also accepts the texts `true` and `false`,
+    /// because environment variables have text values.
     pub(super) fn flag(&self, key: &str) -> Checked<Option<bool>> {
         let kind = self.get(key).map(|value| &value.kind);
         match kind {
@@ -215,9 +216,9 @@ impl<'a> Section<'a> {
     }
 }
 
-/// Returns the message for an unknown key, with the most similar known key.
+/// Returns the message for an unknown key. If a known key is similar, the message suggests this known key.
 fn unknown(key: &str, known: &[&str]) -> String {
-    /// The largest number of differing letters in a similar key.
+    /// The maximum edit distance between an unknown key and the suggested key.
     const SLIPS: usize = 2;
     let nearest = known.iter().min_by_key(|candidate| strsim::damerau_levenshtein(key, candidate));
     match nearest.filter(|candidate| strsim::damerau_levenshtein(key, candidate) <= SLIPS) {

@@ -43,8 +43,8 @@ pub struct Daemon {
     tokens: JoinSet<Option<State>>,
     /// The tasks that renew app credentials.
     renewals: JoinSet<()>,
-    /// The tasks that deliver messages. A stop does not wait for them, because an undelivered message is still due
-    /// after the next start.
+    /// The tasks that deliver messages. A stop does not wait for these tasks, because an undelivered message is still
+    /// due after the next start.
     notifiers: JoinSet<()>,
 }
 
@@ -149,9 +149,9 @@ impl Daemon {
         }
     }
 
-    /// Stops the daemon. A task that holds a successor tries to save it until the end of the grace period. All other
-    /// tasks end within a few seconds. Returns `true` if the tasks of all tokens and renewals have ended in time. In
-    /// this case, all successors are saved.
+    /// Stops the daemon. If a task holds a successor, the task tries to save this successor until the end of the grace
+    /// period. All other tasks end within a few seconds. Returns `true` if the tasks of all tokens and renewals have
+    /// ended in time. In this case, all successors are saved.
     pub async fn stop(&mut self) -> bool {
         let grace = Grace::begin();
         self.stop.cancel();
@@ -182,8 +182,8 @@ impl Daemon {
         in_time
     }
 
-    /// Whether the task of a token or of a renewal has ended without a stop request, which happens only after a bug.
-    /// Each running task holds one receiver, so this function counts the receivers.
+    /// Whether the task of a token or of a renewal has ended without a stop request. Such an end is always a bug. Each
+    /// running task holds one receiver of `reloads`, so this function counts the receivers.
     pub fn has_ended(&self) -> bool {
         self.reloads.receiver_count() < self.tokens.len() + self.renewals.len()
     }

@@ -36,7 +36,8 @@ pub struct Request<'a> {
     pub mode: ResponseMode,
     /// The account that the sign-in page suggests.
     pub login_hint: Option<&'a str>,
-    /// The claims challenge from Entra's rejection of the stored token, sent unchanged (docs/azure-facts.md F131).
+    /// The claims challenge from Entra's rejection of the stored token. The request contains this challenge unchanged
+    /// (docs/azure-facts.md F131).
     pub claims: Option<&'a str>,
 }
 

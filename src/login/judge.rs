@@ -1,8 +1,9 @@
 //! Decides whether the token from a sign-in may be stored. Checks tenant, app, user, scopes, MFA, the token's lifetime,
 //! and Partner Center's verdict.
 //!
-//! This module owns the order of the checks and the text of each rejection. The user must be the same as in the newest
-//! version's tags, so that a user is not replaced by accident. The option `--replace-user` skips this comparison.
+//! This module owns the order of the checks and the text of each rejection. The user must be the user in the tags of
+//! the stored token, so that a sign-in does not replace this user by accident. The option `--replace-user` skips this
+//! comparison.
 
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ pub struct Expected<'a> {
     pub grant: &'a ManagedToken,
     /// The app's client id, as configured or read from its source.
     pub client_id: &'a str,
-    /// The nonce of the authorization request, if it had one.
+    /// The nonce of the authorization request. `None` for a device code and for an imported token.
     pub nonce: Option<&'a str>,
     /// The user of the stored token, if a tag names the user.
     pub user_before: Option<&'a str>,

@@ -1,11 +1,11 @@
 //! Signing in a user: the request, the valid responses, and whether the token in a response may be stored.
 //!
-//! This module owns every decision of an interactive sign-in, and the text and the action for each rejection. The
-//! sign-in methods are the OAuth authorization code with PKCE, the device code, and an imported token. This module is
-//! pure: random bytes and time are arguments. `cli::login` and `azure` own sockets and requests.
+//! This module owns every decision of a sign-in, and the text and the action for each rejection. The sign-in methods
+//! are the OAuth authorization code with PKCE, the device code, and an imported token. This module is pure: random
+//! bytes and time are arguments. `cli::login` and `azure` own sockets and requests.
 //!
 //! Invariants: Only responses to this program's own request are accepted. `state`, `nonce` and the PKCE verifier
-//! connect a response to its request. No text shows a code, a token or unchecked text from a peer.
+//! connect a response to its request. No error text shows a code, a token or unchecked text from a peer.
 
 pub mod authorization_request;
 pub mod explain;

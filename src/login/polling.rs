@@ -34,8 +34,8 @@ pub struct Polling {
 pub enum PollingTurn {
     /// Poll again after this duration.
     Again(Duration),
-    /// Stop polling and report this response. It is a final rejection, it cannot be used, or it is a temporary failure
-    /// and the device code would expire before the next poll.
+    /// Stop polling and report this response, because a further poll would not help. The response may also be a
+    /// temporary failure, if the device code would expire before the next poll.
     Over,
     /// Stop polling, because the device code has expired or would expire before the next poll.
     Expired,
@@ -89,7 +89,7 @@ impl Polling {
     }
 }
 
-/// Whether Entra waits for the user.
+/// Whether `answer` means that Entra still waits for the user.
 fn is_pending(answer: &IssuerError) -> bool {
     let IssuerError::Refused(refusal) = answer else { return false };
     matches!(refusal.error.as_str(), "authorization_pending" | "slow_down")
@@ -163,7 +163,7 @@ mod tests {
 
         assert_eq!(polling.after(&said("authorization_pending", None), late), PollingTurn::Expired);
         assert_eq!(polling.after(&said("expired_token", Some(70019)), start()), PollingTurn::Expired);
-        // The user is told of an outage or of throttling, not of an expired code.
+        // If the last poll before the deadline fails, polling reports the failure, and not an expired code.
         let throttled = IssuerError::Unavailable { status: 429, retry_after: Some(seconds(60)) };
         for answer in [throttled, said("server_error", Some(90033)), said("invalid_grant", Some(50196))] {
             assert_eq!(polling.after(&answer, late), PollingTurn::Over, "{answer}");
@@ -174,7 +174,7 @@ mod tests {
             assert_eq!(polling.after(&said(word, None), start()), PollingTurn::Over, "{word}");
         }
         assert_eq!(polling.after(&said("invalid_grant", Some(53003)), start()), PollingTurn::Over);
-        // The user is told at once that another server answers in place of Entra.
+        // If another server answers in Entra's place, polling stops at once.
         assert_eq!(polling.after(&IssuerError::NotUnderstood("x"), start()), PollingTurn::Over);
         let endless = Polling::new(seconds(5), Duration::MAX, start());
         assert_eq!(endless.ends_at, start() + LONGEST);

@@ -1,5 +1,5 @@
-//! Parses requests to the redirect URI. A request to this URI contains a code or a rejection, or is not a response to
-//! this sign-in.
+//! Parses requests to the redirect URI. A response to this sign-in contains a code or a rejection. For every other
+//! request, this module returns `NotOurs`.
 //!
 //! This module owns the parsing of a query, a form or a pasted line. A code or an error is used only if `state` matches
 //! (RFC 6749, 10.12).

@@ -56,8 +56,8 @@ fn told_by_tls(error: &tokio_rustls::rustls::Error) -> TlsFault {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             TlsFault::OtherName
         }
-        // rustls has no variant for a CA certificate that a server uses as its own. Instead, rustls wraps the error of
-        // webpki.
+        // rustls has no variant for a server that uses a CA certificate as its TLS certificate. Instead, rustls wraps
+        // the error of webpki.
         CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
             TlsFault::Authority
         }

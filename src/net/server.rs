@@ -61,7 +61,8 @@ pub struct ClientLimits {
     pub head_within: Duration,
     /// The maximum size of a request's head and of a connection's read buffer.
     pub head_bytes: usize,
-    /// The maximum lifetime of a connection, so that a client that does not read its responses cannot stay connected.
+    /// The maximum lifetime of a connection. Without this limit, a client could stay connected forever and never read
+    /// its responses.
     pub connection_lives: Duration,
     /// Whether a connection serves more than one request.
     pub keep_alive: bool,
@@ -122,8 +123,8 @@ async fn accept_all(listener: &TcpListener, slots: &Slots, serve: impl Fn(TcpStr
             Err(error) if is_shortage(&error) && slots.free_one() => {}
             Err(_) => tokio::time::sleep(ACCEPT_AGAIN).await,
         }
-        // Yielding lets the new connection start before the next accept. Yielding also lets a connection that has lost
-        // its slot close.
+        // Yielding lets the new connection start before the next accept. If another connection has lost its slot,
+        // yielding also lets that connection close.
         tokio::task::yield_now().await;
     }
 }
@@ -199,7 +200,7 @@ enum Activity {
     Busy,
     /// The last request was answered.
     Idle,
-    /// The request is being answered. Until the answer is complete, the connection does not lose its slot.
+    /// Like `Busy`, but the connection does not lose its slot until the answer is complete.
     Kept,
 }
 

@@ -106,7 +106,7 @@ pub enum Advice {
 }
 
 impl Advice {
-    /// Adapts the advice for a sign-in of the app itself, without a user.
+    /// Returns the advice that applies when the app itself signs in, without a user.
     #[must_use]
     pub fn for_an_app(self) -> Self {
         match self {

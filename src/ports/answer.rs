@@ -1,16 +1,17 @@
 //! Checks whether the issuer's response is for the configured tenant, app and user. This module is pure.
 //!
-//! Both the ID token and the access token are checked. An access token is meant for its resource and may become opaque.
-//! So each redemption also requests an ID token (`login::scopes`). The following rules apply to the tenant, to the app
-//! and to the user:
+//! Both the ID token and the access token are checked. Microsoft may make access tokens unreadable, because an access
+//! token is only for the resource. So each redemption also requests an ID token (`login::scopes`). The following rules
+//! apply to each of three facts: tenant, app and user:
 //!
-//! - If one of the two tokens names another value than the configuration, the response is rejected. Saving a foreign
-//!   token is worse than stopping with an alert.
-//! - If at least one of the two tokens names the configured value and none names another value, the response matches.
-//! - If the tokens name a value only in a form that cannot be compared, the response is rejected.
-//! - If a value is configured and neither token names a value, the value is unverified. The value is also unverified if
-//!   no value is configured and the two tokens disagree. The condition `identity_unverified` reports an unverified
-//!   value. The successor is saved nevertheless, because a token that is never rotated expires.
+//! - If a token names a value that differs from the configured value, the response is rejected. Saving a token of
+//!   another tenant, app or user is worse than stopping with an alert.
+//! - If at least one token names the configured value, and neither token names a different value, the response matches.
+//! - If a value is configured, but the tokens name the fact only in a form that cannot be compared, the response is
+//!   rejected.
+//! - If a value is configured, but neither token names the fact, the fact is unverified. If no value is configured, but
+//!   the two tokens disagree, the fact is also unverified. The condition `identity_unverified` reports an unverified
+//!   fact. Perennial saves the new refresh token nevertheless, because a token that is never rotated expires.
 
 use std::fmt;
 
@@ -49,7 +50,7 @@ pub struct Mismatch {
     pub fact: Fact,
     /// Whether the claim has a form that cannot be compared.
     pub is_odd: bool,
-    /// The user in the response, if the claim is an object id and differs from the configured id.
+    /// The user's object id in the response, if this id is a GUID that differs from the configured id.
     pub user_oid: Option<String>,
 }
 
@@ -64,8 +65,7 @@ pub struct Whose {
     pub unverified: Unverified,
 }
 
-/// The facts that could not be compared with the configuration, because neither token names them or the two tokens
-/// disagree.
+/// The facts that the response does not confirm, because neither token names them or the two tokens disagree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unverified {
     /// Whether the tenant is unverified.
@@ -170,8 +170,8 @@ fn said(configured: Option<&str>, claims: &[&Claim]) -> Said {
     }
 }
 
-/// The app for which an ID token was issued. If the audience names several apps (`OpenID` Connect Core 2), returns
-/// `client_id` if it is one of them, and otherwise the first app.
+/// The app for which an ID token was issued. The audience may name several apps (`OpenID` Connect Core 2). If
+/// `client_id` is one of the apps, returns `client_id`. Otherwise returns the first app.
 fn audience(aud: &Claim, client_id: &str) -> Claim {
     match aud {
         Claim::List(apps) => {
@@ -187,8 +187,8 @@ fn tenant(grant: &ManagedToken) -> Option<&str> {
     Some(grant.tenant_id.as_str()).filter(|tenant| uuid::Uuid::try_parse(tenant).is_ok())
 }
 
-/// Returns a user's object id if it is a GUID. Perennial shows the id and writes it into a tag. A text of any other
-/// form could be a secret.
+/// Returns a user's object id if it is a GUID. A text of any other form could be a secret, and Perennial shows the id
+/// and writes the id into a tag.
 pub fn object_id(claimed: Option<&str>) -> Option<String> {
     claimed.and_then(text::guid)
 }

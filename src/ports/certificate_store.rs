@@ -8,7 +8,7 @@ use crate::token::secret::SecretAddress;
 use crate::token::tags::Tags;
 use crate::token::version::{Version, VersionId};
 
-/// A version of a certificate in the list of all versions.
+/// An entry in the list of a certificate's versions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedCertificate {
     /// The version, with its tags.
@@ -22,7 +22,7 @@ pub struct ListedCertificate {
 pub enum CertificateCreation {
     /// The vault creates the version now. It may take a minute until the version can be read.
     Begun,
-    /// The policy of the certificate names another issuer than the vault itself. Nothing was created.
+    /// The certificate's policy names an issuer that is not the vault itself. Nothing was created.
     OtherIssuer,
 }
 
@@ -61,7 +61,7 @@ pub trait CertificateStore {
         id: Uuid,
     ) -> impl Future<Output = Result<(), VaultError>> + Send;
 
-    /// Signs a SHA-256 digest with the private key of a version (RS256). Microsoft Graph requires RS256 for the proof
+    /// Signs a SHA-256 digest with RS256 and the private key of a version. Microsoft Graph requires RS256 for the proof
     /// in `addKey` and `removeKey` (docs/azure-facts.md F608).
     ///
     /// # Errors

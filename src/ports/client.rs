@@ -1,5 +1,5 @@
-//! How an app authenticates to Entra. This module defines the client secret or assertion in a request, and what an
-//! answer of Entra says about the app's credential.
+//! How an app authenticates to Entra. The main types are `ClientProof` (the client secret or assertion in a request)
+//! and `CredentialVerdict` (Entra's verdict on the app's credential).
 //!
 //! This module is pure.
 
@@ -36,15 +36,15 @@ impl fmt::Debug for ClientProof {
 }
 
 impl ClientProof {
-    /// Returns the secret text. Perennial sends the text in a request, and searches for the text in answers that may
-    /// repeat it.
+    /// Returns the text of the client secret or assertion. A request sends this text. Perennial also searches each
+    /// answer for this text, because an answer may repeat a secret.
     pub fn expose(&self) -> &str {
         match self {
             Self::Secret(text) | Self::Assertion(text) => text.expose_secret(),
         }
     }
 
-    /// Returns the form fields, with their values, that send this proof in a token request.
+    /// Returns the names and values of the form fields that authenticate the app in a token request.
     pub fn fields(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let (key, kind) = match self {
             Self::Secret(_) => ("client_secret", None),
@@ -85,8 +85,8 @@ pub enum CredentialVerdict {
 }
 
 impl CredentialVerdict {
-    /// Finds out what an answer says about the app's credential. Some errors come after the authentication, such as an
-    /// error about a scope or a policy. Such an error means that Entra accepted the credential.
+    /// Finds out what an answer says about the app's credential. Entra returns some errors, such as an error about a
+    /// scope or a policy, only after the app's authentication. Such an error means that Entra accepted the credential.
     pub fn of<T>(answer: &Result<T, IssuerError>) -> Self {
         let Err(error) = answer else { return Self::Accepted };
         let failure = error.failure();

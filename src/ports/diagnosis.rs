@@ -1,12 +1,13 @@
 //! Explains Entra's rejections: who must act, which condition opens, whether the stored token is lost, and what helps.
 //!
-//! This module owns the action texts (`texts`), the only table of AADSTS numbers (`table`), and the meanings of OAuth
-//! errors and suberrors. The daemon, the commands, the status page, the alerts and the runbook use this table. The
-//! simulated world has its own table, so that tests can detect errors in `table`. This module is pure.
+//! This module owns the action texts (`texts`), the table of AADSTS numbers (`table`), and the meanings of OAuth errors
+//! and suberrors. The daemon, the commands, the status page, the alerts and the runbook all use `table`. Only the
+//! simulated world has a separate table, so that tests can detect errors in `table`. This module is pure.
 //!
 //! Microsoft asks programs to act on `error` and may change the numbers without notice (docs/azure-facts.md F122).
 //! Perennial uses a known number first, because the number is more specific than `error`. If the number is unknown,
-//! Perennial uses `error` and reports the number as unknown.
+//! Perennial reports the number as unknown. Perennial then uses the suberror, the first five digits of the number, or
+//! `error`.
 
 mod end_of_grant;
 mod graph;
@@ -54,11 +55,11 @@ impl Diagnosis {
     }
 }
 
-/// Diagnoses a rejection by its most specific number. Without a known number, uses the suberror, then the error and the
-/// HTTP status.
+/// Diagnoses a rejection by its most specific number. Without a known number, uses the suberror, then the first five
+/// digits of the number, then the error and the HTTP status.
 pub fn diagnose(refusal: &OAuthError) -> Diagnosis {
     let found = diagnose_content(refusal);
-    // If a gateway has changed the response, a second rejection must confirm it.
+    // If a gateway has changed the response, a second rejection must confirm the first.
     Diagnosis { is_definite: found.is_definite && !refusal.is_changed, ..found }
 }
 
@@ -73,9 +74,9 @@ fn diagnose_content(refusal: &OAuthError) -> Diagnosis {
         .unwrap_or_else(|| by_error(&refusal.error, refusal.status))
 }
 
-/// Diagnoses an unknown number of six or seven digits like the number of its first five digits. Microsoft appends
-/// digits to name a more specific cause (docs/azure-facts.md F143). This rule does not apply to the numbers in
-/// `GENERAL` and `VAGUE`, because their longer numbers have other causes.
+/// Diagnoses an unknown number with six or seven digits like the number that its first five digits form. Microsoft
+/// appends digits to name a more specific cause (docs/azure-facts.md F143). This rule does not apply to the numbers in
+/// `GENERAL` and `VAGUE`, because the longer numbers that begin with them have other causes.
 fn by_family(code: u32) -> Option<Diagnosis> {
     let parent = match code {
         100_000..=999_999 => code / 10,

@@ -82,7 +82,7 @@ pub struct ListedKey {
     pub key_id: Uuid,
     /// The display name, which the creator chose.
     pub name: Option<String>,
-    /// The hash of the certificate. `None` if the creator gave the certificate another identifier.
+    /// The hash of the certificate. `None` if the certificate's identifier in the directory is not a hash.
     pub thumbprint: Option<Thumbprint>,
     /// The beginning of the certificate's validity.
     pub starts: Option<Timestamp>,
@@ -106,21 +106,21 @@ pub struct NewKey<'a> {
 /// What allows a change of an app's certificates.
 #[derive(Clone, Copy, Debug)]
 pub enum KeyChange<'a> {
-    /// A proof that a registered certificate of the app has signed (`certificate::KeyProof`). With a proof, the app
-    /// itself needs no permission, according to Microsoft's documentation.
+    /// A proof (`certificate::KeyProof`). The private key of a registered certificate of the app has signed the proof.
+    /// According to Microsoft's documentation, an app that sends a proof needs no permission.
     Proof(&'a SecretString),
     /// The caller's permission. With this permission, Perennial reads the whole list of certificates and then replaces
     /// the list. If another program registers a certificate between these two requests, this certificate is lost.
     Permission {
-        /// The certificates that the list must contain. If the list lacks one of them, it is outdated and is not
-        /// replaced.
+        /// The certificates that the list must contain. If the list lacks one of them, the list is outdated, and
+        /// Perennial does not replace the list.
         known: &'a [Uuid],
     },
 }
 
 /// The credentials of app registrations. Each `id` is sent as the client request id.
 pub trait Directory {
-    /// Finds an app registration by the app's client id, and lists its credentials. Idempotent.
+    /// Finds an app registration by the app's client id, and lists the registration's client secrets. Idempotent.
     ///
     /// # Errors
     /// `Refused` with the status 404 if the caller's tenant has no such registration.
@@ -145,7 +145,7 @@ pub trait Directory {
         id: Uuid,
     ) -> impl Future<Output = Result<CreatedSecret, DirectoryError>> + Send;
 
-    /// Removes a client secret. A secret that is already gone counts as removed.
+    /// Removes a client secret. The call also succeeds if the secret no longer exists.
     ///
     /// # Errors
     /// `diagnosis::graph` gives the meaning of a refusal.
@@ -182,7 +182,7 @@ pub trait Directory {
         id: Uuid,
     ) -> impl Future<Output = Result<Uuid, DirectoryError>> + Send;
 
-    /// Removes a certificate. A certificate that is already gone counts as removed.
+    /// Removes a certificate. The call also succeeds if the certificate no longer exists.
     ///
     /// # Errors
     /// `diagnosis::graph` gives the meaning of a refusal.
@@ -225,7 +225,7 @@ pub enum DirectoryError {
         /// and `-`.
         code: String,
     },
-    /// The list to change could not be read, so nothing was changed.
+    /// Perennial could not read the list of certificates before the change, so nothing was changed.
     #[error("{0}")]
     Unchanged(Box<Self>),
 }

@@ -318,7 +318,7 @@ impl Trace {
     }
 }
 
-/// Why an attempt failed, for example to rotate a token or to renew an app's credential.
+/// Why an attempt failed, for example an attempt to rotate a token or to renew an app's credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The kind of the condition that this failure opens.
@@ -329,13 +329,13 @@ pub struct Failure {
     pub about: FailureSubject,
     /// One sentence, without secrets, that says what failed and why.
     pub summary: String,
-    /// What to do, if a request to Entra failed. `diagnosis` owns the texts.
+    /// What to do about a failed request to Entra. `diagnosis` owns the texts.
     pub advice: Option<Advice>,
     /// What to do, as text, if the general text for this kind does not fit this failure.
     pub action: Option<Box<str>>,
     /// Whether one rejection is enough to open a condition. Otherwise a second rejection must confirm the first.
     pub is_definite: bool,
-    /// The vault that was called, if any. The app's secret may be in another vault than the token.
+    /// The vault that was called, if any. The app's secret and the token may be in different vaults.
     pub vault: Option<Arc<str>>,
     /// The wait that the service requested in `Retry-After`.
     pub retry_after: Option<Duration>,
@@ -343,7 +343,7 @@ pub struct Failure {
     pub trace: Trace,
     /// Whether the stored token can never be redeemed again, so that a proven token may replace it.
     pub token_condemned: bool,
-    /// Whether the stored value was never a token. In that case, Perennial may try an enabled older version.
+    /// Whether the stored value was never a token. In that case, Perennial may redeem an older version that is enabled.
     pub never_was_a_token: bool,
 }
 
@@ -355,7 +355,8 @@ impl Failure {
         self.about == FailureSubject::Grant && settled && self.kind != Kind::NoRefreshToken
     }
 
-    /// Whether this process found, without a request to Entra, that the app's certificate is not valid now.
+    /// Whether this process itself found that the app's certificate is not valid now. This check sends no request to
+    /// Entra.
     pub fn is_of_certificate(&self) -> bool {
         self.about == FailureSubject::AppCredential && self.advice.is_none() && self.vault.is_none()
     }

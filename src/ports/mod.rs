@@ -74,7 +74,7 @@ pub struct RefreshResponse {
 
 /// The authorization server's token endpoint.
 pub trait Issuer {
-    /// Exchanges a refresh token for an access token and a new refresh token, the successor.
+    /// Exchanges a refresh token for an access token and a new refresh token (the successor).
     ///
     /// Not idempotent: if the response is lost, an unknown successor may exist. Entra keeps the redeemed token valid
     /// (docs/azure-facts.md F109). An issuer with strict rotation invalidates the redeemed token (`rotation::strict`).
@@ -93,8 +93,8 @@ pub trait Issuer {
     /// Returns the same errors as `redeem`. `CredentialVerdict::of` says what an error means for the credential.
     fn authenticate(&self, what: &AppSignIn<'_>) -> impl Future<Output = Result<(), IssuerError>> + Send;
 
-    /// Returns the URL of a tenant's token endpoint, which is the audience of a client assertion. `tenant` is a GUID or
-    /// a verified domain.
+    /// Returns the audience of a client assertion, which is the URL of the tenant's token endpoint. `tenant` is a GUID
+    /// or a verified domain.
     fn assertion_audience(&self, tenant: &str) -> String;
 
     /// Returns a token of the managed identity with this client id. An app uses the token as its client assertion.
@@ -151,8 +151,8 @@ pub trait Vault: Certificates {
         id: Uuid,
     ) -> impl Future<Output = Result<Stored, VaultError>> + Send;
 
-    /// Lists all versions without their values, in no particular order. The implementation sends one request for each
-    /// 25 versions.
+    /// Lists all versions without their values, in no particular order. The implementation sends one request per 25
+    /// versions.
     ///
     /// # Errors
     /// `VaultError::failure` gives the remedy of each error.
@@ -200,7 +200,7 @@ pub trait Certificates {
         id: Uuid,
     ) -> impl Future<Output = Result<VaultCertificate, VaultError>> + Send;
 
-    /// Lists all versions of a certificate, in no particular order. The implementation sends one request for each 25
+    /// Lists all versions of a certificate, in no particular order. The implementation sends one request per 25
     /// versions.
     ///
     /// # Errors
@@ -211,7 +211,7 @@ pub trait Certificates {
         id: Uuid,
     ) -> impl Future<Output = Result<Vec<Version>, VaultError>> + Send;
 
-    /// Signs a SHA-256 digest with the private key of a version (PS256).
+    /// Signs a SHA-256 digest with PS256 and the private key of a version.
     ///
     /// # Errors
     /// `VaultError::failure` gives the remedy of each error.
@@ -224,8 +224,8 @@ pub trait Certificates {
     ) -> impl Future<Output = Result<Vec<u8>, VaultError>> + Send;
 }
 
-/// The role of a secret, key or certificate in a vault call. Before the first sign-in, only the token's own secret may
-/// be missing.
+/// The role of a secret, key or certificate in a vault call. The role decides what an error means. For example, only
+/// the token's own secret may be missing before the first sign-in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecretRole {
     /// The secret in which Perennial stores the token.
@@ -258,19 +258,20 @@ pub struct Acceptance {
     pub tenant_id: Option<String>,
     /// The company's name, which is only displayed.
     pub company: Option<String>,
-    /// Whether the resource rejected the audience of the access token. The audience follows from the configured scope.
+    /// Whether the resource rejected the audience of the access token. If so, the action is to correct the configured
+    /// scope, which sets the audience.
     pub is_audience: bool,
     /// The HTTP status of the response.
     pub status: u16,
 }
 
-/// The text for `Kind::MfaRequired`. Partner Center can require a new sign-in even if the access token's claims name a
-/// second factor.
+/// The text for `Kind::MfaRequired`. Partner Center can require a new sign-in even if the last sign-in used MFA. So the
+/// text names two causes.
 pub const SECOND_FACTOR: &str =
     "Partner Center requires a new sign-in with MFA: the last sign-in had no second factor, or is too old";
 
 impl Acceptance {
-    /// Why the token cannot be used, as a kind of condition. `None` if the token can be used.
+    /// Why the token cannot be used: the kind of the condition to report. `None` if the token can be used.
     pub fn objection(&self) -> Option<Kind> {
         match (self.mfa, self.accepted) {
             (Some(false), _) => Some(Kind::MfaRequired),
@@ -307,7 +308,7 @@ pub enum ResourceError {
     /// There was no response.
     #[error("no answer from Partner Center: {0}")]
     Unreachable(NoResponse),
-    /// The resource throttled the request or had an internal error, or another server answered in its place.
+    /// The resource throttled the request, the resource had an internal error, or another server answered instead.
     #[error("{}", unavailable_text(*.status))]
     Unavailable {
         /// The HTTP status.

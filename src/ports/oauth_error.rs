@@ -1,8 +1,8 @@
 //! An error response of Entra's token endpoint. This module defines which parts of the response may be kept and how
 //! these parts are parsed.
 //!
-//! It also owns the format of errors, suberrors and AADSTS numbers. `diagnosis` explains the numbers. This module is
-//! pure.
+//! This module also owns the format of errors, suberrors and AADSTS numbers. `diagnosis` explains the numbers. The
+//! module is pure.
 
 use std::time::Duration;
 
@@ -20,12 +20,13 @@ pub struct OAuthError {
     pub trace: Trace,
     /// The other AADSTS numbers in the response.
     pub further_codes: Vec<u32>,
-    /// If the number in `trace` is an older one, the newer number for the cause that the description names.
+    /// The newer AADSTS number for the same cause, if Entra sent an older, more general number. The number in `trace`
+    /// and the description determine the newer number.
     pub newer_code: Option<u32>,
-    /// Whether a gateway or a proxy has changed the response. Such a response has another form than Entra's errors, or
-    /// the status of a success.
+    /// Whether a gateway or a proxy has changed the response. Such a response does not have the form of Entra's errors,
+    /// or has a status below 400.
     pub is_changed: bool,
-    /// The number of Azure AD B2C, such as 90129 in `AADB2C90129`. B2C uses its own numbers.
+    /// The error number of Azure AD B2C, such as 90129 in `AADB2C90129`. B2C numbers are not AADSTS numbers.
     pub b2c_code: Option<u32>,
     /// Entra's suberror, such as `bad_token`.
     pub suberror: Option<String>,
@@ -38,7 +39,7 @@ pub struct OAuthError {
 /// The maximum length of an OAuth error or suberror. The longest known error is `device_authentication_failed`.
 const MAX_WORD_CHARS: usize = 48;
 
-/// Returns the text if it has the form of an OAuth error, which is lower-case letters and underscores. Refresh tokens
+/// Returns the text if it has the form of an OAuth error: at most 48 lower-case letters and underscores. Refresh tokens
 /// and secrets do not have this form.
 pub fn word(text: &str) -> Option<String> {
     let fits = (1..=MAX_WORD_CHARS).contains(&text.len());

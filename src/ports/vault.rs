@@ -16,14 +16,14 @@ use crate::token::secret::SecretAddress;
 /// Why Key Vault returned HTTP status 403.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Forbidden {
-    /// No role assignment grants the data action. The response may name the action.
+    /// No role assignment grants the data action that the call needs. The response may name this action.
     Rbac {
         /// The data action, such as `Microsoft.KeyVault/vaults/secrets/setSecret/action`.
         action: Option<String>,
         /// The object id of Perennial's identity, as named in the response.
         caller: Option<Box<str>>,
     },
-    /// The access policy does not grant the permission.
+    /// The access policy does not grant the permission that the call needs.
     Policy {
         /// The object id of Perennial's identity, as named in the response.
         caller: Option<Box<str>>,
@@ -56,7 +56,7 @@ pub enum VaultError {
     /// There was no response.
     #[error("no answer from Key Vault: {0}")]
     Unreachable(NoResponse),
-    /// Key Vault had an internal error or throttled the request, or another server answered in its place.
+    /// Key Vault throttled the request, Key Vault had an internal error, or another server answered instead.
     #[error("{}", unavailable_text(*.status))]
     Unavailable {
         /// The HTTP status.
@@ -129,8 +129,8 @@ fn unavailable_text(status: u16) -> String {
     }
 }
 
-/// The error number of a Key Vault server that does not know the key that signed the access token. A moment later, Key
-/// Vault accepts the same token (docs/azure-facts.md F214).
+/// Key Vault's error number for this case: the server does not know the signing key of the access token yet. A moment
+/// later, Key Vault accepts the same token (docs/azure-facts.md F214).
 const NO_SIGNING_KEY: u32 = 10046;
 
 /// Describes Key Vault's error numbers for HTTP status 401 (docs/azure-facts.md F214).
@@ -217,9 +217,9 @@ impl VaultError {
                 plain(Kind::VaultIdentity, Remedy::Operator)
             }
             Self::Disabled if is_own => plain(Kind::TurnedOff, Remedy::Operator),
-            // If a secret is soft-deleted, Key Vault answers a write with 409. It answers a read with 404, as for a
-            // missing secret (docs/azure-facts.md F213). Only a permission for deleted secrets would let Perennial tell
-            // the two apart by a read.
+            // Key Vault answers a read of a soft-deleted secret with 404, as for a missing secret (docs/azure-facts.md
+            // F213). To distinguish the two cases, Perennial would need a permission for deleted secrets. Only a write
+            // gets a different answer, 409.
             Self::NotFound if is_own => plain(Kind::NeverSignedIn, Remedy::Login),
             Self::Forbidden(_) | Self::Deleted | Self::Rejected { .. } | Self::Disabled | Self::NotFound => {
                 plain(Kind::VaultRefused, Remedy::Operator)

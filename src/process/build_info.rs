@@ -3,7 +3,8 @@
 /// The version of this release.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The source commit, with `-dirty` if the source was modified. If the build had no revision, the value is `unknown`.
+/// The source commit, with `-dirty` if the source was modified. If the build could not find the commit, the value is
+/// `unknown`.
 pub const REVISION: &str = env!("PERENNIAL_REVISION");
 
 /// The version of the Rust compiler.

@@ -12,8 +12,8 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
-/// The clock ignores a difference of at most this much real time between its own time and the vault's time. Latency and
-/// the whole seconds of a `Date` header cause such differences.
+/// The largest difference from the vault's time that the clock ignores, in real time. Latency and the whole seconds of
+/// a `Date` header cause such differences.
 const UNNOTICED: Duration = Duration::from_secs(2);
 
 /// The clock reports a jump of more than this limit, so that a wait can end early. A smaller jump delays nothing
@@ -50,7 +50,7 @@ enum TimeSource {
     Running(Mutex<Run>),
 }
 
-/// One reading of both clocks of a time source.
+/// One reading of a time source: of its wall clock and of its monotonic clock.
 #[derive(Clone, Copy, Debug)]
 struct Reading {
     /// The time of day, which can be set.
@@ -64,8 +64,8 @@ struct Reading {
 struct Anchor {
     time: Timestamp,
     run: TimeDelta,
-    /// The host's clock at that moment. If `wall` minus `run` is different in a later reading, the host's clock has
-    /// moved.
+    /// The host's clock at the moment when the vault's time was received. If `wall` minus `run` is different in a later
+    /// reading, the host's clock has moved.
     wall: Timestamp,
 }
 
@@ -80,7 +80,7 @@ impl Anchor {
     }
 }
 
-/// The run of a simulated clock since the last change of its speed.
+/// How a simulated clock has run since the last change of its speed.
 #[derive(Debug)]
 struct Run {
     base: Timestamp,

@@ -1,11 +1,11 @@
-//! Protects the memory and the new files of this process, because the process will hold secrets.
+//! Protects the memory and the new files of this process, because the process will read secrets.
 
 use rustix::fs::Mode;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
 /// Disables core dumps and makes new files private to the user. Also prevents other processes of the same user from
-/// reading the memory of this process. Logs failures and continues, because the supplied systemd units set the same
-/// limits.
+/// reading the memory of this process. Logs failures and continues, because the supplied systemd units also disable
+/// core dumps and make new files private.
 pub fn harden() {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     let outcomes = [

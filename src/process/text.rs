@@ -24,7 +24,7 @@ const MAX_SCOPES: usize = 100;
 const MAX_SHOWN_CHARS: usize = 128;
 
 /// Characters that are invisible or change how neighboring characters are displayed. Examples are soft hyphens,
-/// direction marks, zero-width spaces, line and paragraph separators, annotations and tags.
+/// direction marks, zero-width spaces, line and paragraph separators, and Unicode's annotation and tag characters.
 const UNSEEN: [std::ops::RangeInclusive<char>; 9] = [
     '\u{ad}'..='\u{ad}',
     '\u{61c}'..='\u{61c}',

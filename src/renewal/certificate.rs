@@ -6,9 +6,9 @@
 //! Perennial *marks* the version in the vault with the tag `accepted-at`. After a grace period, Perennial removes the
 //! old certificate at Entra. A version that Key Vault or a person created goes through the same steps.
 //!
-//! Invariants: The tokens use the newest version with the mark. If no version has the mark, the tokens use the newest
-//! version. At Entra, Perennial removes only certificates of versions in the vault, and never the certificate of the
-//! newest version.
+//! Invariants: The tokens use the newest marked version. If no version is marked, the tokens use the newest version. At
+//! Entra, Perennial removes only certificates of versions in the vault, and never the certificate of the newest
+//! version.
 
 mod failures;
 pub mod look;

@@ -1,7 +1,8 @@
-//! The loop of one app's renewal: it decides, carries out one step, publishes the state, and waits.
+//! The loop of one app's renewal. Each pass decides the next step, publishes the state, and carries out the step or
+//! waits.
 //!
-//! A stop request ends the loop at once, because the old secret still works. If a new secret is not saved yet, the loop
-//! first removes this secret at Entra, but waits for Entra at most `REMOVED_WITHIN`.
+//! A stop request ends the loop at once, because the old secret still works. If a new secret is not saved yet,
+//! Perennial then removes this secret at Entra. Perennial waits at most `REMOVED_WITHIN` for this removal.
 
 use std::time::Duration;
 
@@ -23,14 +24,13 @@ use crate::renewal::renewer::Renewer;
 use crate::renewal::schedule::RenewalStep;
 use crate::renewal::state::{RenewalAttempt, RenewalState};
 
-/// The longest wait of the loop. Since no wait is longer, the loop soon notices that the host was suspended, without
-/// special code.
+/// The longest wait of the loop. Since the longest wait is short, the loop soon notices that the host was suspended.
 const WAKE_EVERY: TimeDelta = TimeDelta::minutes(4);
 
 /// The longest time that a stop waits for the removal of a new secret.
 const REMOVED_WITHIN: Duration = Duration::from_secs(5);
 
-/// The renewal of one credential, as the loop carries it out.
+/// The operations with which the loop renews one credential.
 pub trait Renewal {
     type State: Default + Send;
     type Step: PartialEq + Send + Sync;
@@ -40,7 +40,7 @@ pub trait Renewal {
     /// Decides the next step at the uptime `up`.
     fn next(&self, state: &Self::State, up: TimeDelta) -> Self::Step;
 
-    /// Returns the uptime until which a step waits. `None` if the step does something.
+    /// Returns the uptime until which a step waits. `None` if the step is not a wait.
     fn waits_until(step: &Self::Step) -> Option<TimeDelta>;
 
     /// Carries out one step. A failure is recorded in the state.
@@ -49,7 +49,8 @@ pub trait Renewal {
     /// Ends the wait and makes the next step a look.
     fn hurry(state: &mut Self::State);
 
-    /// Removes a new credential that must not stay at Entra after a stop, if Entra answers in time.
+    /// When the renewal stops, removes a new credential that must not stay at Entra. Gives up if Entra does not answer
+    /// in time.
     fn withdraw(&self, state: &mut Self::State) -> impl Future<Output = ()> + Send;
 
     fn health(state: &Self::State) -> &RenewalHealth;

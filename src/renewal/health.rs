@@ -33,7 +33,8 @@ pub enum Part {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RenewalTrouble {
     pub failure: Failure,
-    /// Whether the failure is reported at once. Other failures are reported only if they last (`report::TOLD_AFTER`).
+    /// Whether the failure is reported at once. Any other failure is reported only if it lasts for
+    /// `report::TOLD_AFTER`.
     pub is_told_at_once: bool,
     /// When this part began to fail.
     pub since: Timestamp,

@@ -1,6 +1,6 @@
 //! A *look* at an app's client secrets: the versions in the vault and the secrets that Entra lists, at one time. The
-//! *held* secret is the secret whose value is in the newest version. A version *carries* a secret if its tag `key-id`
-//! has the secret's id at Entra. This module decides which of the listed secrets belong to Perennial.
+//! *held* secret is the secret whose value is in the newest version. A version *carries* a secret if the version's tag
+//! `key-id` contains the secret's id at Entra. This module decides which of the listed secrets belong to Perennial.
 //!
 //! This module is pure. A look contains no secret value.
 
@@ -21,7 +21,8 @@ use crate::token::version::{Version, tag};
 pub struct CredentialLook {
     /// The clock's uptime when the look began.
     pub up: TimeDelta,
-    /// The time of the look: the vault's time or the host clock's time, whichever is earlier.
+    /// The time of the look: the time in the vault's response or the time of this process's clock, whichever is
+    /// earlier.
     pub at: Timestamp,
     /// The newest version in the vault. Its value is the held secret.
     pub newest: Version,
@@ -35,8 +36,9 @@ pub struct CredentialLook {
     pub object_id: Uuid,
     /// The secrets that Entra lists, by Entra's id.
     pub listed: BTreeMap<Uuid, ListedSecret>,
-    /// The listed secrets whose hint (the first characters of the value) fits the value in the newest version, and the
-    /// listed secrets without a hint. Either the held secret is one of them, or Entra does not know the held secret.
+    /// The ids of the listed secrets that may be the held secret. Either Entra gives no hint (the secret's first
+    /// characters), or the hint fits the value in the newest version. If none of these secrets is the held secret,
+    /// Entra does not list the held secret.
     pub may_be_held: BTreeSet<Uuid>,
     /// Whether Entra accepted the held secret in the trial after this look. `None` before this trial.
     pub held_is_accepted: Option<bool>,
@@ -181,8 +183,8 @@ impl CredentialLook {
         self.carried.contains_key(&key_id)
     }
 
-    /// Returns an older version that carries a secret whose renewal is not due yet. The caller has found that the
-    /// renewal of the held secret is due. So another writer has replaced Perennial's version, and creating one more
+    /// Returns an older version that carries a secret whose renewal is not due yet. The result matters only if the
+    /// renewal of the held secret is due. In this case, another writer has replaced Perennial's version, and one more
     /// secret would not help.
     ///
     /// If the newest version also carries a secret, a person may have deliberately restored an older secret. In this
@@ -199,7 +201,7 @@ impl CredentialLook {
         others.filter(|(key_id, _)| lasts(key_id)).nth(enough - 1).map(|(_, version)| version)
     }
 
-    /// Whether the name of a listed secret shows that Perennial created it for this vault secret.
+    /// Whether the name of a listed secret shows that Perennial created the listed secret for the vault secret `at`.
     pub(super) fn is_ours(one: &ListedSecret, at: &SecretAddress) -> bool {
         begins_with(one, &prefix(at))
     }
@@ -247,9 +249,9 @@ impl CredentialLook {
     }
 
     /// Returns the app's secrets of unknown origin. Perennial did not create them, no version carries them, and they
-    /// appeared after Perennial had created its first secret for the app. `first_seen` are the secrets that the first
-    /// look of this process found. If the start of the secret or the time of Perennial's first secret is unknown, each
-    /// secret that is not in `first_seen` is treated as new.
+    /// appeared after Perennial had created its first secret for the app. `first_seen` contains the ids of the secrets
+    /// that the first look of this process found. If a secret's start time or the time of Perennial's first secret is
+    /// unknown, only `first_seen` decides whether the secret is new.
     pub fn strangers<'a>(
         &'a self,
         at: &SecretAddress,

@@ -118,17 +118,17 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         let registration = self.directory.registration(&caller, &held.client_id, id).await;
         let registration = registration.map_err(|error| error.failure(&self.subject(&held.client_id)))?;
         let now = self.clock.now();
-        // Perennial must never remove a secret too early. So the earlier of two times is used: the vault's time and the
-        // clock's time.
+        // Perennial must never remove a secret too early. So the earlier of two times is used: the time in the vault's
+        // response and the time of this process's clock.
         let now = held.stored.read_at.map_or(now, |told| told.min(now));
         let value = held.stored.value.expose_secret();
         let look = CredentialLook::of((up, now), newest, versions, value, registration);
         Ok((held, look))
     }
 
-    /// Reads the vault and the app registration. Then requests the removal of a secret that does not exist. Microsoft
-    /// Graph's error shows whether this caller may manage the app's secrets, and the request changes nothing. If
-    /// `writes` is set, also writes the tags of the newest version back unchanged.
+    /// Reads the vault and the app registration. If `writes` is set, writes the tags of the newest version again,
+    /// unchanged. Then requests the removal of a secret that does not exist. Microsoft Graph's error shows whether this
+    /// caller may manage the app's secrets, and the request changes nothing.
     ///
     /// # Errors
     /// Returns why a renewal would fail.
@@ -255,7 +255,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         let was_sent = std::mem::replace(&mut new.was_sent, true);
         state.must_look = true;
         let saved = self.vaults().write(at, &version, id).await;
-        // A rejected save cannot reach the vault later, but an earlier save can. So `was_sent` gets its earlier value.
+        // After a rejection, the vault does not carry out this save later. But the vault may still carry out an earlier
+        // save whose answer was lost. So `was_sent` gets the value from before this save.
         let is_rejected = matches!(
             saved,
             Err(VaultError::Forbidden(_)
@@ -296,12 +297,14 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         }
         let held = self.held(id).await?;
         let Some(look) = &state.look else { return Ok(()) };
-        // Since the look, a person may have stored the secret again, so that it is in use.
+        // Since the look, a person may have stored this secret again. The secret is then in use and must not be
+        // removed.
         if !reason.is_of_attempt() && held.stored.version.id != look.newest.id {
             state.must_look = true;
             return Ok(());
         }
-        // The vault may have stored the secret although its answer was a rejection.
+        // The newest version may carry the secret, even if the vault's answer to the save was an error. The secret is
+        // then in use and must not be removed.
         if CredentialLook::key_of(&held.stored.version) == Some(key_id) {
             state.attempt.take_if(|attempt| attempt.is_of(key_id));
             state.must_look = true;

@@ -51,7 +51,7 @@ pub struct RenewalReport {
     pub ends: Option<Timestamp>,
     /// When the next renewal begins, if known.
     pub renews_at: Option<Timestamp>,
-    /// The failure to report, if any.
+    /// The failure that is reported, if any.
     pub trouble: Option<RenewalTrouble>,
     /// The app's secrets or certificates of unknown origin.
     pub strangers: Vec<ListedSecret>,
@@ -123,7 +123,7 @@ fn unaccepted(look: &CertificateLook, now: Timestamp) -> Option<UnacceptedVersio
     })
 }
 
-/// Describes a certificate of unknown origin in the form of a client secret. A certificate has no hint.
+/// Converts a listed certificate of unknown origin to a `ListedSecret`. A certificate has no hint, so `hint` is `None`.
 fn stranger(key: &ListedKey) -> ListedSecret {
     let ListedKey { key_id, name, starts, ends, .. } = key.clone();
     ListedSecret { key_id, name, hint: None, starts, ends }
@@ -169,14 +169,15 @@ fn is_told(trouble: &RenewalTrouble, now: Timestamp) -> bool {
 pub enum Standing {
     /// The secret or certificate is in use.
     Held,
-    /// The newest version may contain the secret. The tags and the hint do not show whether it does.
+    /// The newest version may contain the secret. Neither the version's tags nor the secret's hint show which secret
+    /// the version contains.
     MayBeHeld,
-    /// An older version contains the secret. Perennial removes the secret after the grace period.
+    /// An older version contains the secret. Perennial removes the secret at Entra after the grace period (`GRACE`).
     Superseded,
-    /// Perennial created the secret, but no version contains it. Either an instance is trying the secret now, or
+    /// Perennial created the secret, but no version contains it. An instance may still be testing the secret. Otherwise
     /// Perennial removes the secret a day after its creation.
     NotSaved,
-    /// The newest version of the certificate, which is tried until Entra accepts it reliably.
+    /// The newest version of the certificate. Perennial tests this version until Entra accepts it reliably.
     Trying,
     /// The secret appeared on the app, and its origin is unknown.
     Unknown,

@@ -38,7 +38,7 @@ pub(crate) fn target() -> Target {
     }
 }
 
-/// Returns a listed secret that is valid from this day on, for 180 days.
+/// Returns a listed secret that is valid for 180 days from `day` on.
 pub(crate) fn listed(nth: u8, name: &str, day: i64) -> ListedSecret {
     ListedSecret {
         key_id: key(nth),
@@ -58,8 +58,8 @@ pub(crate) fn version(id: &str, key_id: Option<Uuid>, day: i64) -> Version {
     version
 }
 
-/// Returns a look whose time is the fixed moment. The first version is the newest. `fits` are the numbers of the
-/// secrets that may be the held one.
+/// Returns a look at the fixed moment (`at(0)`). The first of `versions` is the newest version. `fits` contains the
+/// numbers of the listed secrets whose values the newest version may contain.
 pub(crate) fn look(versions: Vec<Version>, listed: Vec<ListedSecret>, fits: &[u8]) -> CredentialLook {
     let newest = versions[0].clone();
     let registration = Registration { object_id: Uuid::nil(), secrets: listed };

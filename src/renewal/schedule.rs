@@ -1,6 +1,8 @@
-//! Decides the next step of a renewal, and how a look changes the renewal's state.
+//! Decides the next step of a renewal, and how a look changes the renewal's state. A *look* is what the vault and Entra
+//! showed at one time (`CredentialLook`).
 //!
-//! This module is pure. It uses only the clock's uptime and the time of the last look (`CredentialLook::at`).
+//! This module is pure and reads no clock. It uses the times that the caller passes, and the time of the last look
+//! (`CredentialLook::at`).
 
 use chrono::TimeDelta;
 use uuid::Uuid;
@@ -28,7 +30,7 @@ pub enum RenewalStep {
     Probe,
     /// Save the new secret in the vault.
     Save,
-    /// Try the secret in the newest version at Entra, before an older secret is removed.
+    /// Test whether Entra accepts the secret in the newest version, before Perennial removes an older secret.
     TryHeld,
     /// Remove a secret at Entra.
     Remove(Uuid, Reason),
@@ -52,8 +54,8 @@ impl Target {
         self.is_forced || look.is_due(&self.policy, now)
     }
 
-    /// Returns the renewed version that another writer has replaced (`CredentialLook::overwritten`). A requested
-    /// renewal ignores such a version.
+    /// If another writer has replaced a version that Perennial renewed, returns the replaced version
+    /// (`CredentialLook::overwritten`). Returns `None` if a person has requested the renewal.
     fn overwritten<'a>(&self, look: &'a CredentialLook, now: Timestamp) -> Option<&'a Version> {
         look.overwritten(&self.policy, now).filter(|_| !self.is_forced)
     }
@@ -136,8 +138,8 @@ impl RenewalState {
         self.created.iter().filter(|at| **at + TimeDelta::days(1) > up).count()
     }
 
-    /// Updates the state after a look. If the answer to a request was lost, the look can show that the secret was
-    /// created or the version was saved. The look can also show that a person has removed a new secret.
+    /// Updates the state after a look. If the answer to a request was lost, the look can show that Entra created the
+    /// secret or that the vault saved the version. The look can also show that a person has removed a new secret.
     pub fn learn(&mut self, look: CredentialLook, target: &Target) {
         self.first_seen.get_or_insert_with(|| look.listed.keys().copied().collect());
         self.health.succeeded(Part::Looking);
@@ -153,7 +155,8 @@ impl RenewalState {
                     None => None,
                 }
             }
-            // If a later list of Entra shows the secret nevertheless, the secret is treated as an orphan.
+            // The secret is not listed, so it counts as removed. If a later list shows the secret, Perennial treats it
+            // as an orphan.
             Some(RenewalAttempt::Unwanted { key_id, .. }) if look.listed(key_id).is_none() => None,
             Some(RenewalAttempt::New(new)) if look.carries(new.key_id) => {
                 self.health.succeeded(Part::Renewing);
@@ -215,7 +218,7 @@ impl RenewalState {
         self.health.troubles.entry(Part::Renewing).and_modify(|trouble| trouble.is_told_at_once = true);
     }
 
-    /// Ends the wait and makes the next step a look.
+    /// Ends the wait after a failure and requests a new look.
     pub fn hurry(&mut self) {
         self.health.backoff = None;
         self.must_look = true;

@@ -18,7 +18,7 @@ use crate::renewal::times::{SETTLED_AFTER, SETTLED_PROBES};
 pub struct RenewalState {
     /// The last look that succeeded.
     pub look: Option<CredentialLook>,
-    /// Whether the next step must be a look, because something has changed since the last look.
+    /// Whether the last look is out of date, because something has changed since then.
     pub must_look: bool,
     /// The secret that is being created, tried or removed.
     pub attempt: Option<RenewalAttempt>,
@@ -66,8 +66,7 @@ pub struct NewSecret {
     pub since: Timestamp,
     /// The probes of this secret.
     pub trial: Trial,
-    /// Whether the secret was sent to the vault. If the state still has the secret after that, the vault's answer may
-    /// have been lost.
+    /// Whether the secret was sent to the vault. A sent secret stays in this state if the vault's answer was lost.
     pub was_sent: bool,
 }
 

@@ -1,4 +1,5 @@
-//! All times and limits of a renewal. The times are measured with the clock's uptime, or with the times of looks.
+//! All times and limits of a renewal. Perennial measures these times by the clock's uptime, or compares the times of
+//! looks. A *look* is what the vault and Entra showed at one time (`CredentialLook`).
 
 use chrono::TimeDelta;
 
@@ -12,8 +13,8 @@ pub const SETTLED_PROBES: u32 = 15;
 /// The time between two probes of a new secret.
 pub const PROBE_EVERY: TimeDelta = TimeDelta::seconds(60);
 
-/// Within this time, Entra must have accepted a new secret or certificate version for `SETTLED_AFTER`. Otherwise
-/// Perennial removes the secret, or reports the certificate version.
+/// Entra must accept a new secret or certificate version reliably (`SETTLED_AFTER`) before this time has passed.
+/// Otherwise Perennial removes the secret, or reports the certificate version.
 pub const GIVE_UP_AFTER: TimeDelta = TimeDelta::hours(1);
 
 /// A new secret is saved within this time after its creation, or not at all. This time is much shorter than

@@ -1,7 +1,7 @@
 //! The loop of one token's task. The loop decides the next step, waits for its turn, carries out the step, and
 //! publishes the state.
 //!
-//! This module owns only the loop. A stop request cancels every wait. It cancels a step only if this loses no token.
+//! This module owns only the loop. A stop request cancels a wait or a step only if the cancellation loses no token.
 
 use std::time::Duration;
 
@@ -20,8 +20,9 @@ use crate::rotation::state::{Inherited, State};
 use crate::rotation::strict;
 use crate::rotation::told::Told;
 
-/// The longest wait of the loop. Since no wait is longer, the loop soon notices a suspended host or a changed clock,
-/// without special code. Each wake-up is cheap. This limit is a part of promise 4 (docs/promises.md).
+/// The longest wait of the loop. After each wait, the loop reads the clock. So the loop soon notices that the host
+/// slept or that its clock was set. A wake-up is cheap, so the limit can be short. This limit is a part of promise 4
+/// (docs/promises.md).
 const LOOK_EVERY: Duration = Duration::from_secs(4 * 60);
 
 /// The signals to a token's task. They request a stop or a check of the token, and tell the task which alerts were
@@ -32,7 +33,7 @@ pub struct Signals {
     pub stop: CancellationToken,
     /// Each change of this value makes the task check the token now.
     pub reload: watch::Receiver<u64>,
-    /// The marks of the alerts that sinks have received about this token.
+    /// The alerts about this token that sinks have received, as marks for the tag `told`.
     pub told: Told,
 }
 
@@ -79,7 +80,7 @@ where
                 state = rotator.reload(state);
             }
             // If the newest version is a sign-in, the marks of delivered alerts are on an older version. So the task
-            // takes these marks over later, after a list of the versions (`Inherited::SignIn`).
+            // copies these marks later, after a list of the versions (`Inherited::SignIn`).
             if !has_inherited && state.newest.is_some() && state.inherited != Some(Inherited::SignIn) {
                 has_inherited = true;
                 if let Some(Inherited::Told(found)) = &state.inherited {
@@ -130,8 +131,8 @@ where
                                 event.log(&token);
                             }
                             (state, events) = (done.state, done.events);
-                            // A step may correct the clock. The waits that the step has set already use the corrected
-                            // time, so the next pass of the loop must not shift them.
+                            // A step may correct the clock. After the correction, the step sets its waits in the
+                            // corrected time. So the next pass of the loop must not shift these waits.
                             jumped.corrected = jumps.borrow().corrected;
                         }
                         () = hold.may_end(&stop) => return None,
@@ -178,9 +179,8 @@ where
     }
 }
 
-/// Proves a token once. Only commands use this function. If a `strict` token was not redeemed because of a transient
-/// failure, retries within the grace period. For example, another process redeems the token, or the vault is
-/// unreachable.
+/// Proves a token for a command. If a transient failure prevented the redemption of a `strict` token, tries again
+/// within the grace period. For example, another process redeems the token, or the vault is unreachable.
 pub async fn prove_within_grace<I, V, R>(
     rotator: &mut Rotator<I, V, R>,
     mut state: State,

@@ -65,15 +65,15 @@ pub enum Event {
     PartnerCenterUnknown(String),
     /// The tenant, app or user of the token could not be verified. The value says which of them.
     IdentityUnverified(Unverified),
-    /// A version's token belongs to another user than the version's tag says.
+    /// The token in this version does not belong to the user that the version's tag names.
     UserChanged(VersionId),
-    /// The first version is a sign-in. At the same moment, a rotation wrote the second version, which became the newest
-    /// and so buried the sign-in. The sign-in works, so Perennial writes the sign-in's successor as the newest version.
+    /// The first version is a sign-in. Just after the sign-in, a rotation wrote the second version, which buries the
+    /// sign-in. The sign-in works, so Perennial writes the sign-in's successor as the newest version.
     BuriedSignIn(VersionId, VersionId),
     /// A rotation buried a sign-in, as in `BuriedSignIn`. For now, the issuer rejects the sign-in.
     BuriedSignInRefused(VersionId, VersionId),
-    /// The second version is not a usable token. The first version, which is older, works, so Perennial writes its
-    /// successor as the newest version.
+    /// The second version is not a usable token. The first version is older and works. So Perennial writes the
+    /// successor of the first version as the newest version.
     Rescued(VersionId, VersionId),
     /// The versions could not be listed, so the step continued without a list. The text is the reason.
     HistoryUnread(String),

@@ -1,11 +1,12 @@
 //! The limits that all tokens of a process share: the limits of Entra and of the vaults. This module decides whether
-//! one more request is allowed now. If not, it decides when.
+//! one more request is allowed now. If not, this module decides when the request is allowed.
 //!
 //! This module is pure. It owns the limits of promise 6 (docs/promises.md) that tokens share. `state` owns the limits
 //! of one token. Each time is a `Duration` since an arbitrary fixed moment, measured by a monotonic clock.
 //!
-//! A permit counts from the moment when it is taken. After the answer to its request, the permit still counts for the
-//! span of its limit. The reason is that the request may have reached the service at any moment before the answer.
+//! A permit counts against its limit from the moment when it is taken. After the answer to its request, the permit
+//! still counts for the limit's span. The reason is that the request may have reached the service at any moment before
+//! the answer.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher as _};
@@ -20,7 +21,7 @@ use crate::token::version::{Version, tag};
 /// share a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Limited {
-    /// Steps in progress. Each step makes one request at a time.
+    /// Steps in progress. Each step makes one request at a time, so this limit also bounds the requests in flight.
     Steps,
     /// Steps in progress for the tokens of one vault. If this vault hangs, the limit leaves permits for other vaults.
     Vault(u64),
@@ -176,7 +177,7 @@ impl Usage {
         Ok(())
     }
 
-    /// Gives a permit back. A permit that was not used does not count.
+    /// Gives a permit back. A permit that was not used no longer counts against the limit.
     pub fn give_back(&mut self, what: Limited, was_used: bool, now: Duration) {
         let Some(window) = self.windows.get_mut(&what) else { return };
         window.busy = window.busy.saturating_sub(1);
@@ -245,7 +246,8 @@ impl Usage {
         by_use.max().map(|(_, what)| what)
     }
 
-    /// Whether steps for other vaults are in progress, so that steps for this vault may not take all permits.
+    /// Whether steps for other vaults are in progress. In that case, steps for this vault may take only three quarters
+    /// of the permits.
     fn is_shared(&self, what: Limited) -> bool {
         let Limited::Vault(_) = what else { return false };
         let mut vaults = self.windows.range(Limited::Vault(0)..=Limited::Vault(u64::MAX));

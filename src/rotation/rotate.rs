@@ -198,8 +198,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok(())
     }
 
-    /// Records `certain`, the definite failure of the newest version. `hindered` is the failure that interrupted the
-    /// search for a working older version. If `hindered` is transient, it must not hide `certain`.
+    /// `certain` is the definite failure of the newest version. `hindered` is the failure that interrupted the search
+    /// for a working older version. If `hindered` is transient, records `certain`, so that `hindered` does not hide
+    /// `certain`.
     fn settle(&mut self, state: &mut State, certain: Failure, hindered: &Failure, attempt: &mut Attempt) {
         let is_known = state.blocked.as_ref().is_some_and(|blocked| blocked.is_confirmed);
         if hindered.remedy == Remedy::Retry && !is_known {
@@ -241,8 +242,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         state.note_vault_call(self.clock.now());
         let newest = self.vaults().newest(&self.grant.secret, attempt.id).await;
         if let (Err(_), Some(sighted)) = (&newest, &mut state.sighted) {
-            // While the vault cannot be read, the process that made this mark may be unable to renew the mark. So the
-            // wait for the end of that process's redemption starts again.
+            // This process waits until a mark has stayed unchanged for a time. While the vault cannot be read, another
+            // process may be unable to renew or replace the mark. So the wait starts again.
             sighted.1 = self.clock.now();
         }
         let newest = newest.map_err(|error| self.own(state, &error))?;
@@ -254,7 +255,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             Some(known) if known.id == version.id => {}
             Some(_) => {
                 attempt.note(Event::VersionSeen(version.id.clone()));
-                // Perennial has requested a sign-in. So the writer of this version does not count as a foreign writer.
+                // If Perennial has requested a sign-in or a fix, Perennial expects a new version. So the writer of this
+                // version does not count as a foreign writer.
                 if state.awaits_sign_in() {
                     state.foreign_rotated_at = None;
                 } else if !version.is_ours() {

@@ -79,8 +79,8 @@ pub(crate) fn proved(newest: Version, proved_at: Timestamp) -> State {
     }
 }
 
-/// Returns the same state with a failure that began at `since`. A transient failure becomes an outage with this number
-/// of attempts. Any other failure blocks the token until a person acts.
+/// Returns `state` with a failure that began at `since`. A transient failure becomes an outage with this number of
+/// attempts. Any other failure blocks the token until a person acts.
 pub(crate) fn failed(state: State, failure: Failure, since: Timestamp, attempts: u32) -> State {
     if failure.remedy == Remedy::Retry {
         let outage = Outage { failure, since, attempts, retry_at: since };

@@ -4,16 +4,16 @@
 //! module is pure: `rotate` acts on the result.
 //!
 //! The basic rule: *the newest version descends from the newest sign-in that is not known to be dead.* A sign-in is a
-//! version that did not come from a redemption. A person, a script or `login` wrote this version. Each version of a
-//! rotation points at the version that was redeemed for it (tag `redeemed-from`). So the pointers lead from any version
-//! to its sign-in. A sign-in is *buried* if the newest version breaks the rule: the newest version was written after
-//! this sign-in and does not descend from it.
+//! version that did not come from a redemption. A person, a script or `login` wrote this version. Each version that a
+//! rotation wrote points at the version that was redeemed for it (tag `redeemed-from`). So the pointers lead from any
+//! version to its sign-in. A sign-in is *buried* if the newest version breaks the rule: the newest version was written
+//! after this sign-in and does not descend from it.
 //!
-//! The rule is checked for all versions that the vault lists. It would not be enough to search the versions between
-//! the redeemed version and the written version, for two reasons. Such a search would miss a sign-in if another writer
-//! has rotated after the write that buried the sign-in. When Perennial restores a buried sign-in, such a search would
-//! also mistake an older write of Perennial for a buried sign-in. Key Vault cannot write conditionally
-//! (docs/azure-facts.md F211). With conditional writes, no list would be needed.
+//! The rule is checked for all versions that the vault lists. It would not be enough to search the versions between the
+//! redeemed version and the written version, for two reasons. First, another writer may rotate the token after a write
+//! has buried a sign-in. The search would then miss the sign-in. Second, when Perennial restores a buried sign-in, an
+//! older version of Perennial's own lies between the two versions. The search would mistake that version for a buried
+//! sign-in. The list is needed because Key Vault cannot write conditionally (docs/azure-facts.md F211).
 //!
 //! Invariants: If the newest value is another writer's, Perennial writes only after it has tried to redeem this value.
 //! Perennial disables only its own versions, and only if they are strictly older than the redeemed version.
@@ -57,10 +57,10 @@ pub fn after_read(pending: &PendingSave, newest: &Stored) -> AfterRead {
 /// What the list of versions means for a written successor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AfterList {
-    /// The vault does not show the written version, so it counts as not written (docs/azure-facts.md F217).
+    /// The list lacks the written version, so Perennial must write the successor again (docs/azure-facts.md F217).
     NotSeen,
-    /// The write buried this sign-in, or this descendant of a sign-in. This version is to be redeemed, and its
-    /// successor is to become the newest version.
+    /// The write buried this version, which is a sign-in or a descendant of a sign-in. The version is to be redeemed,
+    /// and the version's successor is to become the newest version.
     Buried(Version),
     /// The successor is safe.
     Settled {
@@ -74,11 +74,11 @@ pub fn after_list(pending: &PendingSave, versions: &[Version]) -> AfterList {
     let Some(ours) = pending.written.as_ref().and_then(|id| find(versions, id)) else {
         return AfterList::NotSeen;
     };
-    // The vault's times are whole seconds. So a sign-in of the same second as the written version's sign-in may be
-    // older or newer. The order is known only if that second was over at the last read of the newest version. In that
-    // case, this read showed the newer sign-in. If the order is unknown, the sign-in is tried, since a try costs only
-    // one redemption, and a missed sign-in would be lost. If two sign-ins have the same second, either may become the
-    // newest, since both are good.
+    // The vault's times are whole seconds. If another sign-in has the same second as the written version's sign-in,
+    // either of the two may be the newer one. The order is known only if that second was over at the last read of the
+    // newest version. In that case, the read showed the newer sign-in. If the order is unknown, Perennial redeems the
+    // other sign-in. This costs only one redemption, and a missed sign-in would be lost. If both sign-ins work, either
+    // may become the newest version.
     let redeemed = &pending.successor.redeemed.id;
     let known = [pending.dead.as_slice(), pending.seen.as_slice(), std::slice::from_ref(redeemed)].concat();
     match buried_under(ours, versions, &known, Ties::Since(pending.read_at)) {
@@ -91,26 +91,25 @@ pub fn after_list(pending: &PendingSave, versions: &[Version]) -> AfterList {
 #[derive(Clone, Copy, Debug)]
 pub enum Ties<'a> {
     /// The time is the last read of the newest version. Sign-ins count as newer unless their second was over at this
-    /// time. With `None`, all of them count as newer. This rule is used only during a save, which remembers the
-    /// sign-ins that it has already tried.
+    /// time. With `None`, all of them count as newer. Only a save uses this rule, because a save remembers the sign-ins
+    /// that it has already redeemed.
     Since(Option<Timestamp>),
-    /// Only sign-ins that were rejected while they were buried under Perennial's version count as newer. The given
-    /// entries or the sign-in's tags show such a rejection. Perennial tries these sign-ins again until they work. If
-    /// all sign-ins of the same second counted, each new process would try all of them at its start.
+    /// A sign-in counts as newer only if the issuer rejected it while it was buried under Perennial's version. An entry
+    /// of this slice or the sign-in's tags show this rejection. Perennial redeems such a sign-in again later. If all
+    /// sign-ins of the same second counted as newer, each new process would redeem all of them at its start.
     Refused(&'a [RefusedVersion]),
 }
 
 /// Finds the newest sign-in from which `newest` does not descend, and returns the youngest usable version of that
-/// sign-in's chain. Returns `None` if that sign-in is older than the sign-in of `newest`. The versions in `known` need
-/// no further check.
+/// sign-in's chain. Returns `None` if that sign-in is older than the sign-in of `newest`. The search skips the versions
+/// in `known`.
 ///
 /// The check at start-up also uses this function. An earlier process may have died after its write and before its
 /// list, and may have left a sign-in buried. Without the check at start-up, such a sign-in would stay buried until the
 /// next save.
 ///
-/// A disabled sign-in does not count. If a user enables such a sign-in later, the sign-in is not the newest version.
-/// So Perennial finds and restores the sign-in only after the next save or at the next start-up (simulation, seed
-/// 866).
+/// The search skips a disabled sign-in. If a user enables this sign-in later, a newer version still exists. So
+/// Perennial finds and restores the sign-in only after the next save or at the next start-up (simulation, seed 866).
 pub fn buried_under<'a>(
     newest: &Version,
     versions: &'a [Version],
@@ -128,9 +127,9 @@ pub fn buried_under<'a>(
     let own = root_of(newest, versions, place);
     let may_be_later = |version: &Version, sign_in: &Version| match ties {
         Ties::Since(at) => at.is_none_or(|at| sign_in.created.timestamp() >= at.timestamp()),
-        // A sign-in that is marked as rejected counts only if the sign-in of the newest version is not marked. If both
-        // are marked, the newest version has worked since its sign-in was rejected. Without this rule, the chains of
-        // two such sign-ins would replace each other again and again.
+        // A sign-in that is marked as rejected counts as newer only if the sign-in of the newest version is not marked.
+        // If both are marked, the newest version has worked since its sign-in was rejected. Without this rule, the
+        // chains of two such sign-ins would replace each other again and again.
         Ties::Refused(remembered) => {
             let is_marked = sign_in.is_refused() && !own.is_refused();
             is_marked || remembered.iter().any(|refused| refused.is_buried && refused.id == version.id)
@@ -154,7 +153,7 @@ pub fn buried_under<'a>(
         .map(|(version, _)| version)
 }
 
-/// Returns the sign-in from which a version of Perennial descends.
+/// Returns the sign-in from which a version that Perennial wrote descends.
 pub fn sign_in_of<'a>(ours: &'a Version, versions: &'a [Version]) -> &'a Version {
     root_of(ours, versions, Place { of: &ours.id, first: true })
 }
@@ -163,7 +162,7 @@ pub fn sign_in_of<'a>(ours: &'a Version, versions: &'a [Version]) -> &'a Version
 ///
 /// In the same second as Perennial's write, another tool may write a sign-in and copy the tags of Perennial's version
 /// to it. Without the position, the sign-in could be mistaken for Perennial's version, or for a buried sign-in. A test
-/// that killed a process between its write and its list showed this.
+/// that killed a process between its write and its list showed this mistake.
 #[derive(Clone, Copy)]
 struct Place<'a> {
     of: &'a VersionId,
@@ -214,9 +213,9 @@ fn is_genuine(version: &Version, versions: &[Version], place: Place<'_>) -> bool
     version.is_ours() && id.is_some() && !versions.iter().any(copied_from)
 }
 
-/// Returns Perennial's own versions that are strictly older than the redeemed one. The redeemed version stays enabled,
-/// since other programs may still use it. Other versions of the same second also stay enabled, since their order is
-/// unknown.
+/// Returns the versions to disable: Perennial's own versions that are strictly older than the redeemed one. The
+/// redeemed version stays enabled, since other programs may still use it. Other versions of the same second also stay
+/// enabled, since their order is unknown.
 fn retired(redeemed: &VersionId, ours: &Version, versions: &[Version]) -> Vec<VersionId> {
     let Some(from) = find(versions, redeemed) else { return Vec::new() };
     let place = Place { of: &ours.id, first: true };

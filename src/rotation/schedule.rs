@@ -30,13 +30,15 @@ pub use self::refused::{
 /// The interval of the checks while a person must act: about a minute. With this interval, all vault calls of a day
 /// stay below 1,500 (promise 6, docs/promises.md).
 pub const WATCH_EVERY: TimeDelta = TimeDelta::seconds(65);
-/// One of this many checks of an app's credential also reads the token's secret. With [`WATCH_EVERY`], the checks make
-/// 1,396 calls a day. So 104 of the 1,500 calls are left for proofs and saves, including their lists of versions.
+/// The number of checks of an app's credential for each read of the token's secret. With [`WATCH_EVERY`], these checks
+/// and reads make 1,396 calls a day. So 104 of the 1,500 calls are left for proofs and saves, including their lists of
+/// versions.
 pub const TOKEN_READ_EACH: u32 = 20;
-/// The longest interval of checks. A check of an app makes up to three calls: it reads the id, reads the certificate,
-/// and signs with the key. The interval is [`WATCH_EVERY`] for each call.
+/// The longest interval of checks. A check of an app makes up to three calls: it reads the client id, reads the
+/// certificate, and signs with the key. The interval is [`WATCH_EVERY`] times the number of calls.
 const LONGEST_WATCH: TimeDelta = TimeDelta::seconds(3 * 65);
-/// The interval of save attempts while a person must act. Each attempt makes two calls.
+/// The interval of save attempts while a person must act. Each attempt makes two calls, so the interval is twice
+/// [`WATCH_EVERY`].
 const SAVE_AGAIN_EVERY: TimeDelta = TimeDelta::seconds(130);
 /// The time after which a rejected version is redeemed again, because an account may have been enabled or a policy may
 /// have changed.
@@ -44,11 +46,11 @@ pub const AGAIN_AFTER: TimeDelta = DAY;
 /// The time after which a second redemption confirms a rejection that is not definite. A person is alerted only after
 /// this confirmation.
 pub const CONFIRM_AFTER: TimeDelta = TimeDelta::minutes(1);
-/// The interval of redemptions while Entra rejects a new credential but may still accept it. Meanwhile, the source of
-/// the credential is checked every minute.
+/// The interval of redemptions while Entra rejects a new credential that Entra may accept soon. Meanwhile, the source
+/// of the credential is checked every minute.
 const FRESH_AGAIN_EVERY: TimeDelta = TimeDelta::minutes(2);
-/// The wait for the next redemption of a blocked token if the last redemption got no answer. The checks of the vault
-/// continue meanwhile, so more frequent redemptions are not needed.
+/// The wait for the next redemption of a blocked token after a transient failure. The checks of the vault continue
+/// meanwhile, so more frequent redemptions are not needed.
 const AGAIN_SOON: TimeDelta = TimeDelta::hours(3);
 /// The interval at which a proof is recorded in the vault. The record costs one request in addition to the three
 /// requests of a proof.
@@ -58,12 +60,12 @@ pub const MARK_AGAIN_AFTER: TimeDelta = TimeDelta::hours(1);
 /// The shortest interval between rotations of foreign versions. Without this interval, Perennial and another writer
 /// could replace each other's versions all the time.
 pub const FOREIGN_EVERY: TimeDelta = DAY;
-/// The age below which a foreign version is never replaced, even if it is invalid.
+/// The age below which Perennial does not replace a foreign version whose value never was a token.
 pub const RESCUE_AFTER: TimeDelta = DAY;
 
 /// The first waits after a failure, before jitter. Most faults are over after these waits.
 const QUICK: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
-/// The shortest wait after the waits of `QUICK`.
+/// The minimum of each wait that follows the waits in `QUICK`.
 const SHORTEST: Duration = Duration::from_secs(60);
 /// The widest range of a random wait, before the wait is reduced to `LONGEST`. The range is much wider than `LONGEST`,
 /// so in a long outage nearly every wait is `LONGEST`.
@@ -72,9 +74,9 @@ const WIDEST: Duration = Duration::from_secs(60 << 12);
 pub const LONGEST: Duration = Duration::from_secs(60 * 60);
 /// Waits become shorter as the expiry comes nearer, until only this much time is left.
 const LAST_MINUTES: TimeDelta = TimeDelta::minutes(20);
-/// The fraction of `rotate_after` by which a token's rotation is moved, earlier or later.
+/// The maximum fraction of `rotate_after` by which a token's rotation is moved, earlier or later.
 const SPREAD: f64 = 0.1;
-/// The fraction by which a process moves its times, so that several processes do not act at the same time.
+/// The maximum fraction by which a process moves its times, so that several processes do not act at the same time.
 const PROCESS_JITTER: f64 = 0.02;
 
 /// The next step of one token.
@@ -168,8 +170,8 @@ impl Timing {
         if due { state.calls_of_a_rotation() } else { VAULT_CALLS_A_STEP }
     }
 
-    /// Returns the first instant, `now` or later, at which the limits allow this many calls to the vault. While
-    /// Perennial checks for a person's action, another limit applies, and this function returns `now`.
+    /// Returns the first instant, `now` or later, at which the limits allow this many calls to the vault. While the
+    /// vault is checked every minute (`is_watching`), another limit applies, and this function returns `now`.
     pub fn room_for_vault_calls(&self, state: &State, calls: usize, now: Timestamp) -> Timestamp {
         if calls == 0 || state.is_watching() {
             return now;
@@ -260,7 +262,7 @@ impl Timing {
         if !state.is_unsaved() && !is_looked_for {
             retry_at = retry_at.max(state.redemptions.spread_at(self.limits().redemptions, now));
         }
-        // The newest value never was a token. Its predecessors are tried as soon as the outage is over (promise 1).
+        // If the newest value never was a token, older versions are tried once the outage is over (promise 1).
         if let Some(blocked) = state.blocked.as_mut().filter(|blocked| blocked.failure.never_was_a_token) {
             blocked.again_at = retry_at;
         }
@@ -280,11 +282,12 @@ fn blocked_by(mut state: State, failure: Failure, now: Timestamp) -> State {
             now + if passes { FRESH_AGAIN_EVERY } else { CONFIRM_AFTER }
         }
         _ if !state.is_unsaved() => again_at(&failure, state.newest.as_ref(), now),
-        // Each attempt to save reads a rejected foreign version again, but does not redeem it again (`standing`).
+        // Each attempt to save reads a rejected foreign version again, but does not redeem it again (`standing`). So
+        // attempts can be frequent.
         FailureSubject::Token | FailureSubject::History | FailureSubject::Saving | FailureSubject::Grant => {
             now + if state.holds_only_copy() { WATCH_EVERY } else { SAVE_AGAIN_EVERY }
         }
-        // Each attempt to save costs a redemption here, so attempts are less frequent.
+        // If the app's credential fails, each attempt to save costs a redemption, so attempts are less frequent.
         FailureSubject::AppCredential | FailureSubject::CredentialSource => now + delta(LONGEST),
     };
     let noted = || noted_since(state.newest.as_ref(), &failure).unwrap_or(now).min(now);

@@ -49,11 +49,11 @@ pub struct State {
     pub phase: Phase,
     /// A failure that a person must fix. Only a success or a new version clears this failure.
     pub blocked: Option<Box<Blocked>>,
-    /// A transient failure. An answer of the service ends this failure.
+    /// A transient failure. This failure ends when the failed service answers.
     pub outage: Option<Box<Outage>>,
     /// The newest version at the last read.
     pub newest: Option<Version>,
-    /// Facts about one version, and no other.
+    /// The facts about one version. Facts about other versions are dropped.
     pub facts: Option<Box<Facts>>,
     /// What the previous process left in the vault, according to the first version that this process read.
     pub inherited: Option<Inherited>,
@@ -85,12 +85,12 @@ pub struct State {
     pub identity_expiry: Option<Arc<IdentityExpiry>>,
     /// The older version of the app's credential that is in use, if Entra rejects the newest one.
     pub older_credential: Option<Box<OlderCredential>>,
-    /// If Entra accepts no older version of the credential: the rejected version, and when the older versions were
-    /// tried.
+    /// The rejected newest version of the app's credential, and the time of a search in which Entra accepted no older
+    /// version.
     pub older_tried: Option<Box<(VersionId, Timestamp)>>,
     /// The id of this process's unfinished redemption. The version of the `strict` token is marked with this id.
     pub claim: Option<Uuid>,
-    /// The mark that must stay unchanged before the next redemption, and since when it has been unchanged.
+    /// For a `strict` token: the mark that must stay unchanged before the next redemption, and the start of this wait.
     pub sighted: Option<Box<(Mark, Timestamp)>>,
     /// Whether the next step is due but must wait for its turn, because other tokens use up the shared limits (`pace`).
     pub in_line: bool,
@@ -159,7 +159,7 @@ pub struct Facts {
     pub proved_at: Option<Timestamp>,
     /// The version's user, if the issuer names one.
     pub user_oid: Option<String>,
-    /// The facts that cannot be compared with the configuration, and the time of the first such answer.
+    /// The facts that the issuer's answers do not confirm, and the time of the first of these answers.
     pub unverified: Option<(Unverified, Timestamp)>,
     /// Partner Center's verdict on the version's access token.
     pub verdict: Option<Verdict>,
@@ -190,7 +190,7 @@ impl Facts {
     }
 }
 
-/// A version whose last rejection is not final, so that the version may be redeemed again later.
+/// A version whose last rejection is not final. Perennial may redeem this version again later.
 #[derive(Clone, Debug)]
 pub struct RefusedVersion {
     pub id: VersionId,
@@ -198,8 +198,8 @@ pub struct RefusedVersion {
     pub at: Timestamp,
     /// The issuer's answer.
     pub failure: Failure,
-    /// Whether another version was the newest one when this version was rejected. Of two sign-ins in the same second,
-    /// only such a version may count as the later one.
+    /// Whether another version was the newest one when this version was rejected. If so, the version's sign-in counts
+    /// as newer than another sign-in of the same second (`save::Ties`).
     pub is_buried: bool,
 }
 
@@ -292,7 +292,7 @@ impl State {
         self.outage.take_if(|outage| outage.failure.about == about);
     }
 
-    /// Lets all waits after failures end at this time.
+    /// Moves the ends of all waits after failures to this time.
     pub fn try_again_at(&mut self, at: Timestamp) {
         if let Some(blocked) = &mut self.blocked {
             (blocked.next_check_at, blocked.again_at) = (at, at);
@@ -333,8 +333,8 @@ impl State {
         1 + further_pages(self.listed)
     }
 
-    /// Returns the minimum number of vault calls for the next attempt to save. After the write, this attempt lists the
-    /// versions and disables replaced versions.
+    /// Returns the minimum number of vault calls for the next attempt to save. If the successor is already written, the
+    /// attempt lists the versions and disables replaced versions.
     pub fn calls_of_a_save(&self) -> usize {
         match &self.phase {
             Phase::Unsaved(pending) if pending.written.is_some() => self.calls_of_a_list() + 2,
@@ -344,12 +344,12 @@ impl State {
 
     /// Returns the number of vault calls that a rotation may need.
     ///
-    /// A rotation usually makes 7 calls if the list has one page, and one more for each further page of its list.
-    /// Versions cannot be deleted (docs/azure-facts.md F211). So with weekly rotations, a rotation makes 8 calls after
-    /// half a year and 9 after a year. If the daily limit leaves too few calls, Perennial postpones a rotation before
-    /// its redemption, or the search for a buried sign-in to a later proof. Perennial also postpones the list after a
-    /// write, and holds the successor until then. Before this rule, two instances that rotated in the same second made
-    /// 70 calls (simulation, seed 2407).
+    /// A rotation usually makes 7 calls if the list has one page, and one more call for each further page. Versions
+    /// cannot be deleted (docs/azure-facts.md F211). So with weekly rotations, a rotation makes 8 calls after half a
+    /// year and 9 after a year. If the daily limit leaves too few calls, Perennial postpones the whole rotation,
+    /// including the redemption. Perennial also postpones the search for a buried sign-in, and the list after a write.
+    /// Perennial holds a written successor until the list. Before this rule, two instances that rotated in the same
+    /// second made 70 calls (simulation, seed 2407).
     pub fn calls_of_a_rotation(&self) -> usize {
         VAULT_CALLS_A_STEP - 1 + self.calls_of_a_list()
     }

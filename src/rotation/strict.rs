@@ -15,9 +15,9 @@
 //! 3. The process waits for [`SETTLES`] and reads again. The process redeems the version only if the version still has
 //!    the process's own mark.
 //!
-//! If another process overwrites the mark before the read of step 3, this read shows the other mark. If another process
-//! overwrites the mark later, step 2 of the other process took too long, so the other process does not redeem the
-//! version.
+//! Suppose that process B overwrites the mark of process A. If B writes before A's read in step 3, this read shows B's
+//! mark, and A does not redeem the version. If B writes after A's read, B had read the version before A's mark was
+//! there. So B's steps 1 and 2 took longer than [`SETTLES`], and B does not redeem the version.
 //!
 //! If a process dies, another process replaces its mark. The age of a mark alone does not show that its process has
 //! died, because no process can renew its mark during an outage of the vault. So another process must wait twice before
@@ -37,19 +37,19 @@ use crate::token::managed::ManagedToken;
 use crate::token::tags::Tags;
 use crate::token::version::{CONTENT_TYPE, MAX_TAGS, NewVersion, Stored, Version, tag};
 
-/// The time limit of step 2 of a claim, and the wait of step 3. Normally a read and a write of Key Vault together take
-/// about a tenth of this time.
+/// The time limit of step 2, and the wait of step 3, in the list at the top of this file. Normally a read and a write
+/// of Key Vault together take about a tenth of this time.
 pub const SETTLES: Duration = Duration::from_secs(2);
 /// For this time after the last write of a mark, other processes always respect the mark. After that, a process may
-/// replace a mark that has stayed unchanged for `SEEN_FOR`. The process that wrote the old mark then counts as dead,
-/// and the successor that it received counts as lost.
+/// replace a mark that has stayed unchanged for `SEEN_FOR`. The process that wrote the old mark is then treated as
+/// dead, and the successor that it received is treated as lost.
 const STANDS: TimeDelta = TimeDelta::minutes(15);
 /// How long a process must see an old mark unchanged, in a working vault, before it overwrites the mark. After that,
 /// the process's own mark must stay unchanged for the same time. If the old mark's process still holds the successor,
 /// that process overwrites the new mark at its next attempt to save.
 const SEEN_FOR: TimeDelta = TimeDelta::minutes(5);
-/// If a mark is older than this, its process counts as dead, and another process may replace the mark immediately. The
-/// command `rotate` always ends before its mark is so old.
+/// If a mark is older than this, its process is treated as dead, and another process may replace the mark immediately.
+/// The command `rotate` always ends before its mark reaches this age.
 const STANDS_AT_MOST: TimeDelta = TimeDelta::hours(6);
 /// The interval at which a process that holds a successor renews its mark.
 const RENEWED_EVERY: TimeDelta = TimeDelta::minutes(5);
@@ -73,7 +73,7 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// Creates the mark of a redemption of this version that begins now.
+    /// Creates the mark for a redemption of `version`. The redemption begins at `now`.
     pub fn new(version: &Version, by: Uuid, command: &str, now: Timestamp) -> Self {
         // The start must not be before the creation of the version. Otherwise `Mark::on` would ignore the mark.
         let since = now.trunc_subsecs(0).max(version.created);
@@ -106,8 +106,8 @@ impl Mark {
         self.by == by
     }
 
-    /// Whether a process that has seen this mark since `seen_since` must still wait. A time in the future, which a
-    /// wrong clock has written, counts like an equally distant time in the past.
+    /// Whether a process that has seen this mark since `seen_since` must still wait. If a wrong clock has dated the
+    /// mark in the future, the mark is treated as equally far in the past.
     fn stands(&self, seen_since: Timestamp, now: Timestamp) -> bool {
         let age = (now - self.said_at).abs();
         age < STANDS || (now - seen_since < SEEN_FOR && age < STANDS_AT_MOST)
@@ -136,8 +136,8 @@ pub fn unmarked(version: &Version) -> Tags {
     tags
 }
 
-/// Checks whether a version that was just read may be redeemed now. Returns the mark of an earlier redemption that
-/// left no successor because its answer was lost.
+/// Checks whether a version that was just read may be redeemed now. Returns the mark that an earlier redemption left on
+/// this version, if there is one. The answer to the earlier redemption is treated as lost.
 ///
 /// # Errors
 /// Returns a failure if another process redeems the version or holds its successor.
@@ -229,9 +229,9 @@ pub fn trial(stored: &Stored, expires: Timestamp) -> NewVersion {
     NewVersion { value: stored.value.clone(), content_type: Some(CONTENT_TYPE), expires, tags }
 }
 
-/// Returns a failure if the version's tag names another user than the configuration. This check runs before the
-/// redemption, which would invalidate the token. A tag can be wrong, so Perennial also checks the user in the
-/// issuer's answer.
+/// Returns a failure if the user in the version's tag differs from the user in the configuration. This check runs
+/// before the redemption, which would invalidate the token. A tag can be wrong, so Perennial also checks the user in
+/// the issuer's answer.
 pub fn wrong_user(grant: &ManagedToken, version: &Version) -> Option<Failure> {
     let (wanted, noted) = (grant.user_oid.as_deref()?, version.tags.get(tag::USER_OID)?);
     let differs = version.is_ours() && !wanted.eq_ignore_ascii_case(noted);
@@ -241,8 +241,8 @@ pub fn wrong_user(grant: &ManagedToken, version: &Version) -> Option<Failure> {
     })
 }
 
-/// Adapts the failure for an answer that names another user. Perennial keeps the successor in memory, since the stored
-/// token no longer works.
+/// Extends the failure of an answer that does not match the configuration. The new text says that the stored token no
+/// longer works, and that the successor is only in memory.
 pub fn withheld(failure: Failure) -> Failure {
     let summary = format!(
         "{}; the stored token no longer works, and the new token is held in memory only: the new token is lost if this process ends",
@@ -251,8 +251,8 @@ pub fn withheld(failure: Failure) -> Failure {
     Failure { summary, ..failure }
 }
 
-/// Adapts the failure for a rejected version that has the mark of an earlier redemption. That redemption invalidated
-/// the version, and its answer was lost.
+/// Extends the failure of a rejected version that has the mark of an earlier redemption. The earlier redemption
+/// invalidated the version. The new text says that the answer with the new token was lost.
 pub fn lost_answer(failure: Failure, mark: &Mark) -> Failure {
     if failure.remedy != Remedy::Login {
         return failure;
@@ -267,7 +267,7 @@ pub fn lost_answer(failure: Failure, mark: &Mark) -> Failure {
     Failure { summary, is_definite: true, ..failure }
 }
 
-/// Returns the failure for a command that ends while it holds the only copy of a token, which is then lost. Returns
+/// Returns the failure for a command that ends while it holds the only copy of a token. The token is then lost. Returns
 /// `None` if the command holds no such token.
 pub fn lost(state: &mut State, now: Timestamp) -> Option<Failure> {
     if !state.holds_only_copy() {

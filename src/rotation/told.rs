@@ -1,5 +1,5 @@
-//! Records which alerts the sinks have received about each token. For the next process, the records are stored as
-//! *marks* in the tag `told`. A mark is a number for one incident and one sink.
+//! Records which alerts the sinks have received about each token. The records are stored as *marks* in the tag `told`,
+//! so that the next process can read them. A mark is a number for one incident and one sink.
 //!
 //! This module owns the marks and passes them from the sinks' tasks to the tokens' tasks. `alert::rules` computes the
 //! mark from an incident and a sink.
@@ -75,8 +75,8 @@ struct MarksOfOne {
     news: Notify,
 }
 
-/// The marks that this process has added, and the marks that it has removed but that may still be in the tag. Marks of
-/// another instance stay in the tag.
+/// This process's changes to the marks of one token. `told` has the marks that this process has added. `over` has the
+/// marks that this process has removed, but that may still be in the tag. Marks of another instance stay in the tag.
 #[derive(Debug, Default)]
 struct OwnMarks {
     told: Marks,

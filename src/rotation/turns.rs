@@ -20,7 +20,7 @@ use crate::process::clock::Clock;
 
 /// How long a token waits for a returned permit before it asks again, if the time of the next free permit is unknown.
 /// The return of a permit wakes only the queue of its own limit. But the return of a permit for an unknown user can
-/// also free a permit for a known user.
+/// also free a permit for a known user. So a token in the known user's queue is not woken, and has to ask again.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// The turns of one process. Cloning is cheap, and all clones share the same limits. The default value has no limits.
@@ -173,7 +173,7 @@ impl Turns {
 
 impl TurnsState {
     fn lock(&self) -> MutexGuard<'_, Shared> {
-        // The value is consistent between statements, even after a panic in another thread.
+        // If another thread has panicked, the lock is still usable, because each statement leaves the value consistent.
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -200,8 +200,8 @@ impl TurnsState {
         let _first = line.lock().await;
         loop {
             let mut freed = std::pin::pin!(place.queue.freed.notified());
-            // The token registers for returned permits before it looks for a free one. So it misses no permit that is
-            // returned before it waits.
+            // The token registers for returned permits before it looks for a free permit. So the token also notices a
+            // permit that is returned just before the wait begins.
             freed.as_mut().enable();
             let wait = match self.look(what, urgent, &place.queue) {
                 Ok(permit) => return permit,
@@ -249,8 +249,8 @@ impl Drop for Waiting {
             self.queue.freed.notify_waiters();
         }
         let mut shared = self.turns.lock();
-        // The map and this value have one reference each, and each other waiting token has one more. With two
-        // references, no other token waits, so the queue is removed.
+        // The map holds one reference to the queue, this value holds one, and each other waiting token holds one. If
+        // there are only two references, no other token waits, so the queue is removed.
         if Arc::strong_count(&self.queue) == 2 {
             shared.queues.remove(&self.what);
         }
@@ -269,7 +269,7 @@ impl Permit {
         self.was_used = true;
     }
 
-    /// Moves a permit that was taken for an unknown user to the limit of the user that the answer names.
+    /// Moves the permit to the limit of the user that the answer names. The permit was taken for an unknown user.
     pub fn belongs_to(&mut self, user_oid: &str) {
         let Limited::Redemptions(redeemer) = self.what else { return };
         let to = Limited::Redemptions(redeemer.with_user(user_oid));

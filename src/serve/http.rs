@@ -1,19 +1,20 @@
-//! The HTTP endpoints for health and metrics and, if configured, for the status as JSON and as a page.
+//! The HTTP endpoints for health and metrics. If configured, also the endpoints for the status as JSON and as a web
+//! page.
 //!
 //! - `/livez`, `/healthz`: 200 while every token task makes progress. These checks fail only if a restart can help.
 //! - `/readyz`: 200 once every token has been tried or waits because of the shared call limits. So a rolling upgrade
-//!   keeps the old instance until the new instance has tried its tokens. A failed attempt counts, too, so an outage
+//!   keeps the old instance until the new instance has tried its tokens. A failed attempt is enough, so an outage
 //!   cannot block the upgrade.
 //! - `/health`: the overall health. The HTTP status is 503 while any condition is critical. The query `?token=NAME`
 //!   limits the check to one token.
 //! - `/metrics`: the metrics for Prometheus.
-//! - `/status`, `/`: the status as JSON and as a page.
+//! - `/status`: the status as JSON. `/`: the status as a web page.
 //!
 //! Token names may reveal customer names. So `/status`, `/`, `/health?token=` and metrics of single tokens are served
-//! only if `[http] status` is true. By default, it is true only if the server listens on a loopback address.
+//! only if `[http] status` is true. By default, `status` is true only if the server listens on a loopback address.
 //!
 //! This module owns the paths, the headers, the accepted hosts, and the limits on clients. The module reads the status
-//! board and never changes the board. It has no access to secrets.
+//! board and never changes the board. The module has no access to secrets.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +41,7 @@ use crate::status::condition::Severity;
 use crate::status::document::Status;
 
 /// The maximum number of connections. Health checks and a scraper need only a few connections. At the maximum, a new
-/// connection replaces the one that has been inactive longest.
+/// connection replaces the connection that has been idle longest.
 pub const CONNECTIONS: usize = 128;
 
 /// The timeout for a request's head and for an idle connection.
@@ -96,8 +97,8 @@ fn routes(shared: ServeState, is_beyond_loopback: bool) -> Router {
         .route("/status", get(status))
         .route("/", get(front))
         .fallback(async || (StatusCode::NOT_FOUND, NOT_FOUND));
-    // The host name is checked only if the server listens on loopback. Otherwise clients may use another host name, for
-    // example the name of a proxy, and the network decides who may connect.
+    // The host name is checked only if the server listens on loopback. On any other address, clients may use any host
+    // name, for example the name of a proxy. The network then decides who may connect.
     let routes =
         if is_beyond_loopback { routes } else { routes.layer(middleware::from_fn(for_this_machine)) };
     routes.layer(middleware::map_response(guarded)).with_state(shared)

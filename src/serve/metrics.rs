@@ -1,11 +1,11 @@
-//! All metrics with their names, types, labels and meanings, and the text that a scrape gets.
+//! The definitions of all metrics (name, type, labels and meaning), and the text that a scrape gets.
 //!
 //! This module owns `METRICS`, the only table that defines the metrics. A test compares the documentation with this
 //! table. The crate `prometheus-client` formats the text. The values come from the status board and from the recorder
 //! of calls.
 //!
-//! At each scrape, a collector creates the series from the snapshots of the tokens. So there is no registry of gauges
-//! and counters that stores each token's values a second time.
+//! At each scrape, a collector creates the series from the snapshots of the tokens. So no registry stores each token's
+//! values a second time.
 //!
 //! Invariants: An unknown value is absent, never 0. Counters exist with the value 0 from the start. No series appears
 //! twice. Labels never contain secrets, request ids or free text.
@@ -35,7 +35,7 @@ use crate::status::snapshot::{Snapshot, TokenState};
 /// The content type of the metrics text.
 pub use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
 
-/// The data for one scrape. The text is made piece by piece, and all pieces use these conditions and this time.
+/// The data for one scrape. The text is made piece by piece, and all pieces use the same conditions and the same time.
 #[derive(Debug)]
 pub struct Scrape {
     pub board: StatusBoard,
@@ -174,7 +174,7 @@ pub const METRICS: [Metric; 15] = [
     },
 ];
 
-/// The number of tokens per piece of text. The text of many tokens is never in memory as a whole.
+/// The number of tokens per piece of text. Because of the pieces, the text of all tokens is never in memory as a whole.
 const TOKENS_A_PIECE: usize = 64;
 
 impl Scrape {
@@ -225,7 +225,7 @@ impl Piece {
 impl Collector for Piece {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Self { scrape, metric, tokens } = self;
-        // The encoder adds the suffix `_total` to counters.
+        // The encoder itself adds the suffix `_total` to counters.
         let name = metric.name.strip_suffix("_total").unwrap_or(metric.name);
         let encoder = encoder.encode_descriptor(name, metric.help, None, metric.kind)?;
         let samples = Samples { labels: metric.labels, encoder };
@@ -265,7 +265,8 @@ fn tokens(drawn: &Drawn<'_>, mut to: Samples<'_>) -> fmt::Result {
     })
 }
 
-/// Writes one series for each token for which `value` returns a value. If the metrics do not name tokens, writes none.
+/// Writes one series per token. Skips each token for which `value` returns `None`. If the metrics do not name tokens,
+/// writes no series.
 fn of_tokens(
     drawn: &Drawn<'_>,
     mut to: Samples<'_>,
@@ -321,8 +322,8 @@ fn conditions(drawn: &Drawn<'_>, mut to: Samples<'_>) -> fmt::Result {
     affected.into_iter().try_for_each(|(kind, token)| to.put(&[kind.as_str(), token], &ConstGauge::new(1)))
 }
 
-/// Writes the expiry of each app's secret. If the tokens of one app have different expiries of the secret, writes the
-/// earliest.
+/// Writes the expiry of each app's secret. If the snapshots of an app's tokens contain different expiries, writes the
+/// earliest expiry.
 fn app_secrets(drawn: &Drawn<'_>, mut to: Samples<'_>) -> fmt::Result {
     let mut ends: BTreeMap<&str, Timestamp> = BTreeMap::new();
     for of in drawn.snapshots {

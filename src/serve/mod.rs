@@ -1,4 +1,5 @@
-//! The outputs of the running daemon: metrics, the status page and its JSON, health, and notifications to systemd.
+//! The outputs of the running daemon: health endpoints, metrics, the status as a page and as JSON, and notifications to
+//! systemd.
 
 pub mod http;
 pub mod metrics;

@@ -31,14 +31,15 @@ pub const POLICY: &str = "default-src 'none'; img-src data:; style-src 'sha256-o
 /// an element.
 ///
 /// The header contains a URL. Without this URL, Chromium would not reload a page whose address has a fragment. A click
-/// on a link within the page adds a fragment, so such a page would become outdated. With the URL, Chromium also keeps
-/// the scroll position. If the page is older than 90 seconds, the style sheet shows a warning (`.stale`).
+/// on a link within the page adds a fragment. After such a click, the page would become outdated. With the URL,
+/// Chromium also keeps the scroll position. If the page is older than 90 seconds, the style sheet shows a warning
+/// (`.stale`).
 pub fn reload(view: &View) -> String {
     format!("15;url={}", view.address())
 }
 
-/// The maximum number of conditions shown. The limit keeps the page small, because browsers reload it every few
-/// seconds.
+/// The maximum number of conditions shown. Browsers reload the page every few seconds, so the limit keeps the page
+/// small.
 const MOST_CONDITIONS: usize = 50;
 const MOST_NAMES: usize = 20;
 

@@ -11,8 +11,8 @@ use tokio::time::MissedTickBehavior;
 use crate::status::board::StatusBoard;
 use crate::status::line::line;
 
-/// How long to wait after a change, so that several changes are sent in one line. At start-up, the state of every token
-/// changes.
+/// The wait after a change, so that one status line reports several changes together. For example, the state of every
+/// token changes at start-up.
 const SETTLES: Duration = Duration::from_millis(500);
 
 /// Reports that the process has started and listens. The process reports this even if no token works. Otherwise systemd

@@ -1,9 +1,9 @@
 //! The status board. Each token's task publishes the token's state to the board, and all other parts of the process
 //! read the board.
 //!
-//! The task of a token writes only the token's entry. The task of an app's renewal writes only the renewal into the
-//! entries of the app's tokens. Readers build a status from all entries. The board uses a `watch` channel so that
-//! readers can wait for changes. The board also holds the counters and the liveness of the tasks.
+//! The task of a token writes only the token's entry. The task that renews an app's credential writes only the state of
+//! the renewal, into the entries of the app's tokens. Readers build a status from all entries. The board uses a `watch`
+//! channel so that readers can wait for changes. The board also contains the counters and the liveness of the tasks.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,7 +27,7 @@ use crate::status::sink_health::{Miss, SinkHealth};
 use crate::status::snapshot::{Periods, Snapshot};
 use crate::token::managed::ManagedToken;
 
-/// When an alert about an incident is delivered, at most this many tokens record the delivery in their tags.
+/// After the delivery of an alert, the tags of at most this many affected tokens record the delivery.
 pub const MARKED: usize = 3;
 
 /// The snapshots of all tokens. Cheap to clone; all clones share one board.
@@ -101,7 +101,8 @@ impl StatusBoard {
         &self.deliveries
     }
 
-    /// Adopts a delivery failure of the previous process. The failure lasts until a delivery shows that the sink works.
+    /// Opens the condition for a delivery failure that the previous process reported. The condition ends when all due
+    /// alerts are delivered.
     pub fn inherit_trouble(&self, sink: usize) {
         if self.deliveries.inherit(sink, self.clock.now()) {
             self.tell();
@@ -239,7 +240,7 @@ impl StatusBoard {
         self.news.subscribe()
     }
 
-    /// Whether the status is known: every token has been tried or waits because of the shared limits.
+    /// Whether the instance is ready: every token has been tried, or waits because of the shared limits.
     pub fn is_ready(&self) -> bool {
         self.read(|all| all.iter().all(|of| of.was_tried() || of.in_line))
     }
@@ -259,8 +260,8 @@ impl StatusBoard {
     }
 }
 
-/// Whether snapshots differ in more than the time of the next step, the times and number of checks, and the trace of
-/// the last request.
+/// Whether two snapshots of a token differ. The comparison ignores the time of the next step. For a blocked token, the
+/// comparison also ignores the times and the number of the checks, and the failure's trace.
 fn differ(mut before: Snapshot, now: &Snapshot) -> bool {
     before.next_step_at = now.next_step_at;
     if let (Some(before), Some(now)) = (&mut before.blocked, &now.blocked) {

@@ -60,8 +60,8 @@ pub struct Condition {
     pub summary: String,
     /// The action that ends the condition.
     pub action: String,
-    /// Seconds until an affected token or its app secret expires, whichever is first, or null if unknown. The value is
-    /// 0 while an affected token gives no usable access token.
+    /// Seconds until an affected token or its app secret expires, whichever is first. Null if unknown. The value is 0
+    /// while an affected token gives no usable access token.
     pub runway_seconds: Option<i64>,
     /// The owners of the affected tokens.
     pub owners: Vec<String>,
@@ -71,7 +71,8 @@ pub struct Condition {
 }
 
 impl Condition {
-    /// Creates a condition whose other fields are empty. `kind` and `cause` determine the incident id.
+    /// Creates a condition without tokens, texts, owners, time left or trace. `kind` and `cause` determine the incident
+    /// id.
     pub fn new(kind: Kind, cause: &Cause, (severity, remedy): (Severity, Remedy), since: Timestamp) -> Self {
         Self {
             id: cause.incident(kind),
@@ -310,7 +311,7 @@ fn failures(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
 }
 
 fn failed(failure: &Failure, since: Timestamp, of: &Snapshot, now: Timestamp) -> Symptom {
-    // A rejection after the expiry belongs to the same incident as the expiry.
+    // A rejection after the token's expiry belongs to the same incident as the expiry.
     let expired_at = of.expired_at(now).filter(|end| failure.kind == Kind::LoginRequired && *end <= since);
     let expiry = expired_at.map_or_else(String::new, |at| format!("; {}", expired(of, at)));
     let kind = if expired_at.is_some() { Kind::TokenExpired } else { failure.kind };
@@ -333,10 +334,10 @@ fn failed(failure: &Failure, since: Timestamp, of: &Snapshot, now: Timestamp) ->
     }
 }
 
-/// When the token's next step became overdue. `None` if the step is not overdue. A proof is overdue twice
-/// `prove_every` after the last proof, or after the last save if it was later, because a save may take days. The
-/// first proof of a new version is overdue after 15 minutes. A rotation is overdue a day after it was due. A token
-/// that waits because of the shared limits is not overdue.
+/// When the token's next step became overdue. `None` if the step is not overdue. A proof is overdue if more than twice
+/// `prove_every` has passed since the last proof and since the last save. The last save matters, because a save may
+/// take days. The first proof of a new version is overdue 15 minutes after its due time. A rotation is overdue one day
+/// after its due time. A token that waits because of the shared limits is not overdue.
 fn overdue_since(of: &Snapshot, now: Timestamp) -> Option<Timestamp> {
     if of.in_line {
         return None;

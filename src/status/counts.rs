@@ -1,7 +1,7 @@
 //! Counters since the start of the process: rotations for each token and outcome, and failures for each kind.
 //!
 //! This module owns the counters behind `rotations_total` and `failures_total` and the rules for counting events. It
-//! does not own the metrics format. The three counters of a token use twelve bytes.
+//! does not own the metrics format. To save memory, the three counters of a token use only twelve bytes.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -13,8 +13,8 @@ use crate::rotation::event::Event;
 pub enum RotationOutcome {
     /// The vault's newest version is the new refresh token.
     Saved,
-    /// Meanwhile, the vault got a newer sign-in that works. Perennial kept this sign-in and did not save the new
-    /// refresh token.
+    /// Another writer stored a newer version before Perennial saved the new refresh token. The newer version works.
+    /// Perennial kept this version and dropped the new refresh token.
     GaveWay,
     /// Saving failed. Perennial holds the new refresh token in memory and retries.
     Failed,
@@ -55,7 +55,7 @@ impl Counts {
         place.map_or(0, |place| self.failures[place].load(Ordering::Relaxed))
     }
 
-    /// The number of rotations of one token with this outcome.
+    /// The number of one token's rotations that had this outcome.
     pub fn rotations(&self, token: usize, outcome: RotationOutcome) -> u32 {
         self.rotations.get(token).map_or(0, |of| of[outcome as usize].load(Ordering::Relaxed))
     }

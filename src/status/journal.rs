@@ -15,10 +15,10 @@ use crate::status::condition::{Condition, Severity};
 
 /// How long a condition with remedy `Retry` must last before it is logged. Alert sinks use the same delay.
 const HELD_FOR: TimeDelta = TimeDelta::seconds(30);
-/// How long to wait after a change, so that several changes are evaluated together. An evaluation takes milliseconds
-/// for ten thousand tokens.
+/// How long to wait after a change of the status. After the wait, one evaluation covers several changes. For ten
+/// thousand tokens, an evaluation takes milliseconds.
 const SETTLES: Duration = Duration::from_secs(5);
-/// How often conditions are evaluated without a change. Some conditions begin only because time passes.
+/// How often conditions are evaluated while the status does not change. Some conditions begin only because time passes.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// The maximum number of token names in a log line.
 const MOST_NAMES: usize = 10;
@@ -159,7 +159,7 @@ mod tests {
             [JournalEntry::Opened(late)]
         );
     }
-    /// An operator searches the log for these lines to find out what to do.
+    /// An operator searches the log for `condition_opened` to find out what to do.
     #[tokio::test(start_paused = true)]
     async fn the_log_tells_the_start_and_the_end_of_a_condition_within_seconds() {
         let kept = Captured::default();

@@ -15,7 +15,7 @@ use crate::token::managed::Deployment;
 /// A temporary failure is reported after this many failed attempts in a row.
 const TOLD_AFTER_ATTEMPTS: u32 = 3;
 
-/// The outcomes of a delivery in metrics.
+/// The outcomes of a delivery, as metrics name them.
 pub const OUTCOMES: [&str; 2] = ["delivered", "failed"];
 
 /// The health of all sinks, in the order of the configuration. Cheap to clone.
@@ -27,7 +27,7 @@ struct Record {
     sink: Arc<str>,
     counts: [u64; OUTCOMES.len()],
     trouble: Option<Trouble>,
-    /// Whether the previous process's failure was already adopted.
+    /// Whether `inherit` has already been called for this sink.
     has_inherited: bool,
 }
 
@@ -36,7 +36,7 @@ struct Trouble {
     since: Timestamp,
     why: String,
     attempts: u32,
-    /// Whether the condition is open. It stays open until all due alerts were delivered.
+    /// Whether the condition is open. It stays open until all due alerts are delivered.
     is_told: bool,
     severity: Severity,
 }
@@ -87,8 +87,8 @@ impl SinkHealth {
         is_told && before != Some(severity)
     }
 
-    /// Adopts a failure of the previous process, at most once. Returns whether a condition opened. If this process has
-    /// already seen a failure of the sink, no condition opens.
+    /// Opens the condition for a failure that the previous process reported. Returns whether the condition opened. The
+    /// condition does not open on a second call, or if deliveries of this process already fail.
     pub fn inherit(&self, place: usize, now: Timestamp) -> bool {
         let Some(mut record) = self.record(place) else { return false };
         if std::mem::replace(&mut record.has_inherited, true) || record.trouble.is_some() {

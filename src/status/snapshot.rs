@@ -31,8 +31,8 @@ use self::heard::Heard;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenState {
-    /// The last proof is at most twice `prove_every` old. If Perennial asks Partner Center, the last acceptance is
-    /// not older either. No rejection followed. An outage of Entra or Key Vault does not change this state at once.
+    /// The last proof is at most twice `prove_every` old. If Perennial asks Partner Center, this limit also applies to
+    /// the last acceptance. No rejection followed. An outage of Entra or Key Vault does not change this state at once.
     Current,
     /// Perennial holds a new refresh token that is not saved in the vault yet.
     Unsaved,
@@ -83,11 +83,11 @@ impl TokenState {
 pub struct Snapshot {
     /// The token's configuration.
     pub grant: Arc<ManagedToken>,
-    /// The state right after the last step. `standing` also considers the time that has passed since.
+    /// The state right after the last step. `standing` also considers the time since this step.
     phase: TokenState,
     /// The newest version, as last read from the vault.
     pub version: Option<VersionId>,
-    /// The delivered alerts, or the rejection, that the previous process recorded in the vault.
+    /// The previous process's record in the vault, such as the delivered alerts.
     pub inherited: Option<Inherited>,
     /// When the issuer returned the token.
     pub issued_at: Option<Timestamp>,
@@ -103,7 +103,7 @@ pub struct Snapshot {
     pub proved_at: Option<Timestamp>,
     /// When the first proof of the newest version was due. `None` if the version has been proved.
     pub first_proof_due_at: Option<Timestamp>,
-    /// Whether the tags record a rejection, and this process has not proved the version since.
+    /// Whether the version's tags record a rejection, and this process has not proved the version yet.
     refused_since: bool,
     /// When this process last saved a new refresh token.
     pub last_rotation_at: Option<Timestamp>,
@@ -125,9 +125,9 @@ pub struct Snapshot {
     pub blocked: Option<Box<Blocked>>,
     /// The current failure that may be temporary.
     pub outage: Option<Box<Outage>>,
-    /// Which of tenant, app and user the last proof could not compare with the configuration, and since when.
+    /// Which facts (tenant, app or user) the last proof could not verify, and since when.
     pub unverified: Option<(Unverified, Timestamp)>,
-    /// Another program that keeps replacing the secret.
+    /// Another program that keeps writing to the token's vault secret.
     pub foreign_writer: Option<ForeignWriter>,
     /// When Perennial last restored a sign-in that a rotation had overwritten.
     pub unburied_at: Option<Timestamp>,
@@ -177,8 +177,8 @@ impl Snapshot {
         let was_blocked = noted.is_some_and(|noted| !noted.is_partner_centers());
         let was_refused = was_blocked || newest.is_some_and(Version::is_refused);
         let issued_at = newest.map(Version::issued_at);
-        // The expiry is computed from the configured lifetime. If the token is redeemed later, the computation was
-        // wrong, so the expiry is unknown.
+        // The expiry is computed from the configured lifetime. If the token is redeemed after the computed expiry, the
+        // configured lifetime is wrong, and the expiry is unknown.
         let end = issued_at.map(|at| at + delta(grant.policy.lifetime));
         let is_disabled =
             state.blocked.as_ref().is_some_and(|blocked| blocked.failure.kind == Kind::AccountDisabled);
@@ -242,7 +242,7 @@ impl Snapshot {
         self.heard.accepted
     }
 
-    /// Whether the grant carries MFA. `None` if unknown.
+    /// Whether the user's sign-in meets Partner Center's MFA requirement. `None` if unknown.
     pub fn mfa(&self) -> Option<bool> {
         self.heard.mfa
     }
@@ -257,8 +257,8 @@ impl Snapshot {
         self.heard.since
     }
 
-    /// When Partner Center's last verdict expires, if the verdict is an acceptance. `None` if there is no verdict or if
-    /// Perennial does not ask Partner Center (`verify = "none"`).
+    /// When Partner Center's last verdict expires. The time has a meaning only for an acceptance, because a rejection
+    /// does not expire. `None` if there is no verdict or if Perennial does not ask Partner Center (`verify = "none"`).
     pub fn verdict_expires_at(&self) -> Option<Timestamp> {
         self.heard.at.map(|at| at + self.periods.counts_for())
     }
@@ -297,9 +297,9 @@ impl Snapshot {
         delta(self.grant.policy.lifetime)
     }
 
-    /// The token's state at `now`, after old proofs and acceptances have expired. During an outage of Partner Center,
-    /// the state becomes unknown. No condition opens, because no operator can end the outage. A token that Partner
-    /// Center has never accepted is unknown, too.
+    /// The token's state at `now`. Expired proofs and expired acceptances do not count. During a long outage of Partner
+    /// Center, the state becomes unknown. No condition opens, because no operator can end the outage. The state of a
+    /// token that Partner Center has never accepted is unknown, too.
     pub fn standing(&self, now: Timestamp) -> TokenState {
         let fresh = self.proved_at.is_some_and(|at| at + self.periods.counts_for() >= now)
             && (self.grant.verify == Verify::Nothing
@@ -360,19 +360,19 @@ impl Snapshot {
         self.phase == TokenState::Unsaved
     }
 
-    /// Whether the token was tried: the vault was read, or reading it failed.
+    /// Whether Perennial has tried to read the token from the vault, with or without success.
     pub fn was_tried(&self) -> bool {
         self.version.is_some() || self.failure().is_some()
     }
 
-    /// Whether MFA is known to be missing from the grant.
+    /// Whether the user's sign-in is known not to meet Partner Center's MFA requirement.
     pub fn lacks_mfa(&self) -> bool {
         self.mfa() == Some(false)
     }
 }
 
 fn standing(state: &State) -> TokenState {
-    // A rejection determines the state only after it is confirmed.
+    // Only a confirmed rejection determines the state.
     let blocked = state.blocked.as_ref().filter(|blocked| blocked.is_confirmed);
     let remedy = blocked.map(|blocked| blocked.failure.remedy);
     match (&state.phase, remedy) {

@@ -181,7 +181,7 @@ mod tests {
             assert!(Status::parse(other).is_none());
         }
     }
-    /// Cases: a token's state and failure, and whether a user of the token must know about the condition.
+    /// Cases: a token's state, its condition, and whether a user of the token must know about the condition.
     #[test]
     fn a_user_must_know_what_keeps_a_token_from_use() {
         let failed = |state, kind, remedy| {

@@ -35,8 +35,8 @@ pub struct RenewPolicy {
     pub before: TimeDelta,
     /// The identity that manages the app's credentials.
     pub identity: RenewIdentity,
-    /// Credentials of the app that Perennial does not manage and does not report as unknown. Each entry is a key id in
-    /// lower case, or the beginning of a display name.
+    /// The app's other credentials. Perennial does not manage these credentials, and does not report them as unknown.
+    /// Each entry is a key id in lower case, or the beginning of a display name.
     pub known: Vec<Arc<str>>,
 }
 
@@ -78,7 +78,7 @@ pub enum CredentialSource {
     VaultKey(SecretAddress),
     /// The client id of a user-assigned managed identity that the app trusts.
     ManagedIdentity(String),
-    /// A token of another issuer that the app trusts.
+    /// A token of another issuer. The app trusts this issuer.
     Assertion(Source),
 }
 

@@ -1,10 +1,10 @@
 //! A certificate with its private key, and the client assertions that it signs (RFC 7523).
 //!
 //! This module owns the parsing of PEM and PKCS#12, and the form of an assertion that Entra accepts
-//! (docs/azure-facts.md F140). Only RSA keys are accepted, because Entra accepts no others. This module is pure: time
-//! and id are arguments.
+//! (docs/azure-facts.md F140). Only RSA keys are accepted, because Entra accepts no others. This module is pure: the
+//! time and the id of an assertion are arguments.
 //!
-//! Invariant: no text contains the private key, which is wiped from memory when dropped.
+//! Invariant: no error and no `Debug` output contains the private key. The key is wiped from memory when dropped.
 
 use std::fmt;
 
@@ -195,7 +195,8 @@ fn of_base64(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     STANDARD.decode(joined.as_bytes()).ok().map(Zeroizing::new)
 }
 
-/// Parses PEM. Line breaks may be the two characters `\n` or blanks, because some stores change them.
+/// Parses PEM. Also accepts the two characters `\n` or a blank instead of each line break, because some stores replace
+/// line breaks.
 fn of_pem(text: &str) -> Result<Contents, CertificateError> {
     if text.contains("ENCRYPTED") {
         return Err(CertificateError::PasswordProtected);

@@ -25,7 +25,8 @@ pub enum Claim {
     Text(String),
     /// The claim is a list of strings.
     List(Vec<String>),
-    /// The claim has any other type, so Perennial cannot compare it. `Claims::without` also uses this value.
+    /// The claim has any other type, so Perennial cannot compare it. `Claims::without` replaces an unfit claim by this
+    /// value.
     Odd,
 }
 

@@ -84,7 +84,7 @@ pub fn read_bytes(source: &Source) -> Result<Zeroizing<Vec<u8>>, SourceError> {
     }
 }
 
-/// Returns the path of a systemd credential. systemd sets the directory of the unit's credentials.
+/// Returns the path of a systemd credential, a file in `$CREDENTIALS_DIRECTORY`. systemd sets this variable.
 fn credential_path(id: &str) -> Result<PathBuf, SourceError> {
     let directory = env::var_os("CREDENTIALS_DIRECTORY");
     credential_in(directory.ok_or_else(|| SourceError::NoCredentials(id.to_owned()))?.as_ref(), id)

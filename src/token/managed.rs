@@ -34,7 +34,8 @@ impl fmt::Display for TokenName {
 /// How an access token is checked after a proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verify {
-    /// Perennial shows the access token to Partner Center. Partner Center must accept it, and also checks for MFA.
+    /// Perennial sends the access token to Partner Center. Partner Center must accept the access token. Partner Center
+    /// also checks for MFA.
     PartnerCenter,
     /// The access token is not checked.
     Nothing,

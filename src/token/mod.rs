@@ -52,7 +52,7 @@ impl RefreshToken {
 
     /// Whether this text can be a refresh token. A refresh token is a single non-empty word without quotes.
     ///
-    /// Entra does not ignore white space and quotes around a token (docs/azure-facts.md F104).
+    /// Entra treats white space and quotes around a token as part of the token (docs/azure-facts.md F104).
     pub fn is_plausible(&self) -> bool {
         let text = self.expose();
         !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\'')

@@ -1,6 +1,6 @@
 //! Where a secret value is stored: in a vault, a file, the environment or the configuration.
 //!
-//! This module owns names and locations. It never holds a secret's value.
+//! This module owns the names and the locations of secrets. The module never contains the value of a secret.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -36,7 +36,7 @@ impl Eq for SecretName {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretAddress {
     /// The vault's base URL, without a trailing slash. The URL is kept as text, because it is part of the identity of
-    /// secrets and incidents. Tokens of the same vault share one text.
+    /// secrets and incidents. Tokens of the same vault share one copy of this text.
     pub vault: Arc<str>,
     pub name: SecretName,
 }

@@ -1,7 +1,7 @@
 //! The tags of a Key Vault version, as names and values ordered by name.
 //!
-//! This module is pure. To save memory, tags are stored as one text instead of a map. For each token, the process
-//! always keeps the tags of one version in memory, and tags rarely change.
+//! This module is pure. For each token, the process always keeps the tags of one version in memory. To save memory,
+//! tags are stored as one text instead of a map. A change rebuilds the text, but tags rarely change.
 
 use std::collections::BTreeMap;
 use std::ops::Index;

@@ -29,13 +29,14 @@ pub const MAX_TAGS: usize = 15;
 /// (docs/azure-facts.md F207). This constant is below both limits.
 pub const MAX_TAG_CHARS: usize = 255;
 
-/// A proof in a version's tags counts only if it is at most this much older than the version. A tool may have copied an
-/// older record from the previous version. The next proof replaces such a record.
+/// A version's tags record the time of a proof. If this time is earlier than the version's creation by more than this
+/// limit, the record does not count. A tool may have copied the record from the previous version. The next proof
+/// replaces the record.
 const WRITTEN_WITHIN: TimeDelta = TimeDelta::minutes(5);
 
 /// The names of Perennial's tags in Key Vault.
 pub mod tag {
-    /// The program, program version and command that wrote this version.
+    /// The program's name and release number, and the command that wrote this version.
     pub const MANAGED_BY: &str = "managed-by";
     /// When the issuer returned the token.
     pub const ISSUED_AT: &str = "issued-at";
@@ -57,12 +58,12 @@ pub mod tag {
     pub const REFUSED_AT: &str = "refused-at";
     /// The kind of the issuer's rejection.
     pub const REFUSED_KIND: &str = "refused-kind";
-    /// When the token was last known to be usable, or which failure blocks it and since when (`Version::verdict`).
-    /// Rejections by the issuer have their own tags.
+    /// The last verdict on the token: `usable` with the time of the verdict, or the kind of a condition with the start
+    /// of the condition (`Version::verdict`). Rejections by the issuer have their own tags.
     pub const VERDICT: &str = "verdict";
     /// The code of a final rejection. A rejection without this tag is not final.
     pub const REFUSED_CODE: &str = "refused-code";
-    /// The active alerts that were delivered, as marks (`rotation::told`).
+    /// A mark for each active alert that was delivered (`rotation::told`).
     pub const TOLD: &str = "told";
 
     /// Shows that a redemption of a `strict` token is in progress. The tag contains the start, the id and the command
@@ -75,15 +76,15 @@ pub mod tag {
     /// Entra's id of the older client secret that this version's client secret replaces.
     pub const REPLACES: &str = "replaces";
 
-    /// When Perennial concluded that Entra accepts this version of a certificate. By then, Entra had accepted each test
-    /// request for 15 minutes.
+    /// When Perennial concluded that Entra accepts this version of a certificate. During the 15 minutes before this
+    /// time, Entra accepted each test request.
     pub const ACCEPTED_AT: &str = "accepted-at";
 
     /// All tags that Perennial writes on a renewed client secret.
     pub const OF_CLIENT_SECRETS: [&str; 4] = [MANAGED_BY, ISSUED_AT, KEY_ID, REPLACES];
 
-    /// All tags that Perennial writes on a refresh token. All other tags are foreign. Perennial copies them to the next
-    /// version while there is room.
+    /// All tags that Perennial writes on a refresh token. All other tags are foreign. Perennial copies foreign tags to
+    /// the next version while there is room.
     pub const OURS: [&str; 15] = [
         MANAGED_BY,
         ISSUED_AT,
@@ -170,14 +171,14 @@ impl Version {
         self.time(tag::PROVED_AT).filter(|at| self.is_noted_on_it(*at))
     }
 
-    /// Whether a tag with the time `at` can be a record about this version. A tool that copies tags can copy an older
-    /// record from the previous version.
+    /// Whether a tag with the time `at` can be a record about this version. A tool may have copied an older record from
+    /// the previous version.
     pub fn is_noted_on_it(&self, at: Timestamp) -> bool {
         at + WRITTEN_WITHIN >= self.created
     }
 
     /// Whether the token was redeemed after this version was written. `login` records the sign-in itself as a proof.
-    /// Such a record has the time of the issue, and does not count here.
+    /// Such a record has the time when the token was issued, and does not count here.
     pub fn is_proved_since(&self) -> bool {
         let noted = self.proved_at();
         noted.is_some_and(|at| Some(at) != self.time(tag::ISSUED_AT))
@@ -188,13 +189,14 @@ impl Version {
         parsed(self.tags.get(tag)?)
     }
 
-    /// When the token was issued: the earlier of the tag's time and the creation of this version. So a tag can make a
-    /// rotation earlier but not later.
+    /// When the token was issued: the time in the tag `issued-at` or the creation of this version, whichever is
+    /// earlier. So a tag can make a rotation earlier but not later.
     pub fn issued_at(&self) -> Timestamp {
         self.time(tag::ISSUED_AT).map_or(self.created, |at| at.min(self.created))
     }
 
-    /// When the user signed in: the earlier of the tag's time and the time when the vault stored this version.
+    /// When the user signed in: the time in the tag `signed-in-at` or the creation of this version, whichever is
+    /// earlier.
     pub fn signed_in_at(&self) -> Timestamp {
         self.time(tag::SIGNED_IN_AT).map_or(self.created, |at| at.min(self.created))
     }
@@ -207,7 +209,7 @@ pub struct Stored {
     /// The secret value without surrounding white space. The `Debug` output of `SecretString` does not contain the
     /// value.
     pub value: SecretString,
-    /// The vault's time of the response, from its `Date` header (docs/azure-facts.md F218).
+    /// The vault's time, from the `Date` header of the response (docs/azure-facts.md F218).
     pub read_at: Option<Timestamp>,
 }
 
@@ -329,10 +331,10 @@ pub struct ClientSecretOrigin<'a> {
 
 /// How many of the 15 tags Perennial reserves for its own records.
 ///
-/// Four of Perennial's tags have no reserved place. The verdict uses a place that is reserved for the tags of a
-/// rejection, because a rejection removes the verdict. If there is no room for the code of a rejection, the rejection
-/// is not recorded as final. If there is no room for the marks of delivered alerts, a restart sends the alerts again.
-/// The tag of a redemption in progress may replace another tag (`rotation::strict`).
+/// Four of Perennial's tags have no reserved place. A rejection removes the verdict, so the verdict can use a place
+/// that is reserved for the tags of a rejection. If there is no room for the code of a rejection, the rejection is not
+/// recorded as final. If there is no room for the marks of delivered alerts, a restart sends the alerts again. The tag
+/// of a redemption in progress may replace another tag (`rotation::strict`).
 const RESERVED: usize = tag::OURS.len() - 4;
 
 fn carry_over<'a>(foreign: &'a Tags, tags: &mut Vec<(&'a str, String)>) -> Vec<String> {

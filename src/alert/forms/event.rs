@@ -17,8 +17,8 @@ const PAGERDUTY_SUMMARY: usize = 1024;
 const EVENT_TYPE: &str = "dev.perennial.alert";
 
 /// Formats an event for the Events API v2 of `PagerDuty`. The incident's id is the `dedup_key`. `PagerDuty` adds a
-/// second trigger event to the open incident with the same key. It ignores a resolve event if no incident with this key
-/// is open.
+/// second trigger event to the open incident with the same key. `PagerDuty` ignores a resolve event if no incident with
+/// its key is open.
 pub fn pagerduty(change: &Notification, routing_key: &str, here: &Deployment, now: Timestamp) -> Value {
     let Notification { what, condition, .. } = change;
     let dedup_key = condition.id.to_string();

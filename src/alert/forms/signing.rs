@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 #[derive(Clone)]
 pub struct SigningKey(hmac::Key);
 
-/// The minimum size in bytes of the decoded key that follows the prefix `whsec_`.
+/// The minimum size of a key with the prefix `whsec_`, in bytes after decoding.
 const LEAST_KEY_BYTES: usize = 24;
 const MOST_KEY_BYTES: usize = 64;
 

@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use crate::net::no_response::NoResponse;
 
-/// The maximum wait that a receiver can request. If a receiver requests a longer wait, Perennial waits only this long.
+/// The longest wait that Perennial accepts from a receiver. If a receiver requests a longer wait, Perennial waits only
+/// this long.
 const LONGEST_ASKED: Duration = Duration::from_secs(60 * 60);
 /// The wait after HTTP status 410 Gone (docs/azure-facts.md F504).
 pub(super) const GONE_WAIT: Duration = Duration::from_secs(24 * 60 * 60);

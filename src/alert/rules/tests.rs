@@ -298,7 +298,7 @@ fn each_notification_has_an_id_of_its_own() {
     let other = Condition { owners: vec!["Ben".into()], ..condition.clone() };
     all.push(Notification { condition: other, ..change(EventKind::Changed) });
     // The same incident begins again later. Its notifications need new ids, because a receiver may drop a notification
-    // with a known id.
+    // with an id that the receiver already got.
     let again = Condition { since: now() + TimeDelta::hours(1), ..condition.clone() };
     all.extend(
         [EventKind::Opened, EventKind::Resolved]

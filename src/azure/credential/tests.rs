@@ -47,7 +47,8 @@ async fn read(vault: &str, asks_for: &'static str, says: &'static str) -> VaultE
     vault_answers::failed(&client.get_secret("x", None).await.expect_err("no token"))
 }
 
-/// Entra rejects the app with which this process authenticates to Key Vault. So the error contains an action.
+/// Entra rejects the app with which this process authenticates to Key Vault. The error then tells the operator what to
+/// do about this rejection.
 #[test]
 fn a_rejection_of_the_vaults_identity_names_its_action() {
     let identity = Identity::ClientSecret {

@@ -1,9 +1,9 @@
 //! Parses an answer of Entra's token endpoint that is an error.
 //!
-//! Entra's errors are JSON objects with the member `error` (docs/azure-facts.md F121). Gateways and proxies change some
-//! of them: the error is in an array, in the form of Microsoft Graph, without `error`, or only a text. These forms are
-//! parsed too, so that an error with a known AADSTS number is not reported as an outage. Only an error in Entra's own
-//! form can condemn a token (`OAuthError::condemns_token`).
+//! Entra's errors are JSON objects with the member `error` (docs/azure-facts.md F121). Gateways and proxies change the
+//! form of some errors. A changed error is in an array, has the form of Microsoft Graph, lacks `error`, or is only a
+//! text. These forms are parsed too, so that an error with a known AADSTS number is not reported as an outage. Only an
+//! error in Entra's own form can condemn a token (`OAuthError::condemns_token`).
 
 use std::time::Duration;
 

@@ -56,8 +56,7 @@ pub struct DevicePoll<'a> {
     pub tenant: &'a str,
     /// The client id of the app.
     pub client_id: &'a str,
-    /// The app's credential. With this credential, Entra issues the refresh token to the app that redeems the token
-    /// later.
+    /// The app's credential. A poll sends this credential because each redemption of the refresh token sends it too.
     pub proof: &'a ClientProof,
     /// The device code that Entra issued.
     pub device_code: &'a SecretString,

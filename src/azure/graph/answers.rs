@@ -1,11 +1,11 @@
 //! The meaning of Microsoft Graph's answers. This module is pure.
 //!
 //! This module owns the form of an app registration, of a new client secret, and of an error (docs/azure-facts.md F601,
-//! F602, F606). Graph's messages are not kept, since they can quote the request. `secrets` are the secret values that
-//! were sent.
+//! F602, F606). Graph's messages are not kept, since they can quote the request. The parameter `secrets` contains the
+//! secret values that Perennial has sent.
 //!
-//! Invariants: The value of a client secret is wrapped before any check. A text from Graph is kept only if it contains
-//! no part of one of `secrets`.
+//! Invariants: The value of a client secret is wrapped in a `SecretString` before any check. A text from Graph is kept
+//! only if it contains no part of any value in `secrets`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -28,13 +28,15 @@ use crate::token::meant;
 /// The largest length of an error code. The longest known code is `CredentialInvalidLifetimeAsPerAppPolicy`.
 const MAX_CODE_CHARS: usize = 64;
 
-/// The largest length of a display name that is kept. Perennial's own names have at most 199 characters.
+/// The largest length of a display name. Longer names are shortened. Perennial gives client secrets names of at most
+/// 199 characters.
 const MAX_NAME_CHARS: usize = 256;
 
 /// The length of a hint: the first characters of a client secret (docs/azure-facts.md F602).
 const HINT_CHARS: usize = 3;
 
-/// The largest length of a client secret. Documented secrets have 16 to 64 characters (docs/azure-facts.md F602).
+/// The largest length of a client secret. According to Microsoft, a secret has 16 to 64 characters (docs/azure-facts.md
+/// F602).
 const MAX_SECRET_CHARS: usize = 256;
 
 #[derive(Default, Deserialize)]
@@ -47,8 +49,8 @@ struct RefusalError {
     code: Option<String>,
 }
 
-/// Reads an answer that is not a success. If the body has no error of Graph, the answer comes from a gateway or a
-/// captive portal.
+/// Reads an answer that is not a success. If the body contains no error code of Graph, the answer comes from a gateway
+/// or a captive portal.
 pub(super) fn refused(answer: &Answer, secrets: &[&str]) -> DirectoryError {
     let status = answer.status;
     let unavailable = DirectoryError::Unavailable { status, retry_after: answer.retry_after() };
@@ -148,8 +150,9 @@ pub(super) fn keys(
     Ok(KeyRegistration { object_id, keys: listed.ok_or(wrong("a certificate has no key id"))? })
 }
 
-/// Reads the list of an app's certificates, so that the list can be sent back. Each entry keeps all its properties, but
-/// `key` becomes null, which means an unchanged certificate (docs/azure-facts.md F609).
+/// Reads the list of an app's certificates, so that the list can be sent back. Each entry keeps all its properties
+/// except `key`, which becomes null. If Graph receives an entry with a null `key`, Graph leaves the certificate
+/// unchanged (docs/azure-facts.md F609).
 pub(super) fn raw_keys(answer: &Answer, object_id: Uuid) -> Result<Vec<Value>, DirectoryError> {
     let wrong = DirectoryError::NotUnderstood;
     let body: RawKeysBody = parsed(answer, "it is not an app registration")?;

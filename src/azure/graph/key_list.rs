@@ -15,7 +15,7 @@ impl Graph {
     /// returns false.
     ///
     /// # Errors
-    /// `Unchanged` if the list could not be read.
+    /// Returns `Unchanged` if the list cannot be read, or Graph's error if the list cannot be replaced.
     pub(super) async fn replace_keys(
         &self,
         caller: &Caller<'_>,
@@ -35,7 +35,7 @@ impl Graph {
         self.call(caller, &replace, id).await.map(drop)
     }
 
-    /// Reads the list of the app's certificates. Graph leaves a certificate unchanged if its entry is sent back.
+    /// Reads the list of the app's certificates. Returns an error if a certificate in `known` is missing from the list.
     async fn key_list(
         &self,
         caller: &Caller<'_>,

@@ -1,4 +1,5 @@
-//! Tests of the directory's adapter against a local server. The server is both Microsoft Graph and Entra.
+//! Tests of the adapter for Microsoft Graph against a local server. The server simulates both Microsoft Graph and
+//! Entra.
 
 mod answers;
 mod keys;
@@ -32,7 +33,7 @@ const KEY: &str = "22222222-1b4c-4a5e-8a6f-0123456789ab";
 const JSON: (&str, &str) = ("content-type", "application/json");
 const LIST: &str = "GET /v1.0/applications(appId='0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab')?$select=id,appId,displayName,passwordCredentials";
 
-/// The client of Graph under test, and the file with the secret of the vault's identity.
+/// The tested client of Graph, and the file with the secret of the vault's identity.
 struct Fixture {
     server: Loopback,
     graph: Graph,
@@ -101,7 +102,7 @@ impl Fixture {
         self.server.lines().iter().filter(|seen| *seen == line).count()
     }
 
-    /// Makes the credential older by this time.
+    /// Increases the age of the credential.
     fn age(&self, by: Duration) {
         let mut made = self.graph.made.lock().expect("nobody panicked");
         let made = made.as_mut().expect("made");

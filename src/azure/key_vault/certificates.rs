@@ -31,7 +31,7 @@ use crate::token::secret::SecretAddress;
 use crate::token::tags::Tags;
 use crate::token::version::{Version, VersionId};
 
-/// The issuer of certificates that the vault signs itself (docs/azure-facts.md F226).
+/// The name of the issuer in the policy of a self-signed certificate (docs/azure-facts.md F226).
 const SELF_SIGNED: &str = "Self";
 
 /// The API version of the requests (docs/azure-facts.md F203).
@@ -112,7 +112,7 @@ impl Certificates for KeyVault {
             let properties = body.policy.and_then(|policy| policy.key_props);
             let is_exportable = properties.and_then(|properties| properties.exportable);
             let certificate = VaultCertificate { version, der, is_exportable, read_at };
-            // Key Vault returns a disabled version, but its key cannot sign.
+            // Key Vault also returns a disabled version, but the key of a disabled version cannot sign.
             if certificate.version.enabled { Ok(certificate) } else { Err(VaultError::Disabled) }
         })
         .await

@@ -1,4 +1,4 @@
-//! Tests of the vault's adapter against a local server. The server is both Key Vault and Entra.
+//! Tests of the adapter for Key Vault against a local server. The server simulates both Key Vault and Entra.
 
 mod certificates;
 
@@ -80,7 +80,7 @@ impl Fixture {
         self.server.lines().iter().filter(|seen| seen.starts_with(line)).count()
     }
 
-    /// Makes the cached clients older by this time.
+    /// Increases the age of the cached clients.
     fn age(&self, by: Duration) {
         let mut made = self.vault.lock();
         made.at = made.at.checked_sub(by).expect("the machine has been up for longer");

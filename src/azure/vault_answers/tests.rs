@@ -1,4 +1,4 @@
-//! Tests of which error results from each answer of the vault.
+//! Tests that each answer of the vault leads to the right error.
 
 use super::*;
 
@@ -114,7 +114,8 @@ fn rejections_are_classified_by_status_then_inner_code_then_code() {
     }
 }
 
-/// A role or an access policy does not end these rejections. They need a different action.
+/// Some rejections, such as a deny assignment, do not end after a role or an access policy is assigned. Each of these
+/// rejections needs an action of its own.
 #[test]
 fn a_rejection_that_no_role_ends_is_told_apart() {
     let forbidden = VaultError::Forbidden;

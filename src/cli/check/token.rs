@@ -31,8 +31,8 @@ const PARTNER_CENTER: &str = "partner center";
 const UPDATE: &str = "update";
 const WRITE: &str = "write";
 
-/// Whether a failed step may succeed later without further action. Only a step that needs the vault, and whose failure
-/// requires no sign-in, may do so. For example, a new role assignment takes effect only after some minutes.
+/// Whether a failed step may succeed later without further action. This is possible only if the step needs the vault
+/// and the failure requires no sign-in. For example, a new role assignment takes effect only after some minutes.
 pub(super) fn may_come_by_itself(step: &CheckStep) -> bool {
     let of_the_vault = [IDENTITY, READ, LIST, CREDENTIAL, UPDATE, WRITE].contains(&step.name);
     step.outcome == StepOutcome::Failed && of_the_vault && step.code != crate::cli::ExitCode::Login
@@ -54,7 +54,7 @@ pub(super) async fn check(
         Err(error @ (VaultError::NoIdentity { .. } | VaultError::Unauthorized { .. })) => {
             return vec![CheckStep::failed(IDENTITY, own(error))];
         }
-        // If the vault cannot be reached, it is unknown whether the identity works.
+        // These errors do not show whether the identity works, so they are failures of the step `read`.
         Err(
             error @ (VaultError::Unreachable(_) | VaultError::Unavailable { .. } | VaultError::NotUnderstood),
         ) => {
@@ -191,7 +191,7 @@ fn accepted(said: &Acceptance) -> CheckStep {
     CheckStep { company, ..CheckStep::ok(PARTNER_CENTER, summary) }
 }
 
-/// Writes the newest version's tags unchanged. The write needs the `update` right.
+/// Tests the `update` right: writes the newest version's tags unchanged.
 async fn update(rotator: &AzureRotator, stored: &Stored, id: Uuid) -> CheckStep {
     let (grant, version) = (&rotator.grant, &stored.version);
     let change = SecretUpdate { enabled: None, tags: Some(version.tags.clone()) };

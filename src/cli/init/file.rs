@@ -18,8 +18,8 @@ pub(super) enum Written {
     Replaced,
 }
 
-/// Writes a temporary file in the same directory and renames it. Replaces an existing file only with `force`, and then
-/// keeps the mode and owner of this file. All users may read a new file and enter a new directory, even with a strict
+/// Writes a temporary file in the same directory and renames it. Replaces an existing file only with `force`, and keeps
+/// the mode and owner of the existing file. All users may read a new file and enter a new directory, even with a strict
 /// umask.
 pub(super) fn write(path: &Path, text: &str, force: bool) -> io::Result<Written> {
     // If the path is a symbolic link, the write replaces the file to which the link points, and not the link.

@@ -1,4 +1,4 @@
-//! The secret names that other programs use in a vault (docs/azure-facts.md F222, F225).
+//! The names that other programs give to their secrets in a vault (docs/azure-facts.md F222, F225).
 //!
 //! The programs store four secrets: the app's id, the app's secret, the tenant's id and the refresh token. This module
 //! owns the names of these secrets, and the remarks about a vault in which a secret is missing. This module is pure.
@@ -22,7 +22,7 @@ pub(super) const APP_ID: &str = "ApplicationID";
 pub(super) const APP_SECRET: &str = "ApplicationSecret";
 pub(super) const TENANT: &str = "TenantID";
 pub(super) const REFRESH_TOKEN: &str = "RefreshToken";
-/// The name of the secret with a Microsoft app's token for Exchange Online. Partner Center does not accept this token.
+/// The secret with this name contains a refresh token for Exchange Online. Partner Center does not accept this token.
 const EXCHANGE: &str = "ExchangeRefreshToken";
 
 impl Layout {

@@ -1,4 +1,5 @@
-//! Opens the user's browser with the opener, which is the system's own program for opening an address.
+//! Opens an address in the user's browser. The *opener* is the program that `BROWSER` names, or else the system's own
+//! program, such as `xdg-open`.
 
 use std::process::{Command, Stdio};
 
@@ -38,7 +39,8 @@ fn command(browser: Option<&str>, system: &str, url: &str) -> Vec<String> {
         let opener: &[&str] = match system {
             "macos" => &["open"],
             // `start` is a built-in command of the Windows shell. The empty argument is the window's title, because
-            // `start` uses its first quoted word as the title. `&` is escaped, because it would end the command.
+            // `start` uses its first quoted word as the title. `&` is escaped, because an unescaped `&` would end the
+            // command.
             "windows" => {
                 return vec![
                     "cmd".into(),

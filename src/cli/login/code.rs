@@ -74,7 +74,7 @@ pub(super) async fn sign_in(
         }
     };
     if let Some(page) = page {
-        // The result of the send is ignored: if the browser was closed, the user sees the result in the terminal.
+        // `send` fails if the browser was closed. This error is ignored, because the terminal also shows the result.
         let _left = page.send(told(&outcome));
     }
     served.close().await;
@@ -198,8 +198,8 @@ fn told(outcome: &Result<StoredLogin, StepFailure>) -> ResultPage {
     }
 }
 
-/// Explains why no answer came. Entra shows errors about the app or its redirect URI on its own page, so this program
-/// does not learn of them (docs/azure-facts.md F133).
+/// Explains why no answer came. If the app or the redirect URI is wrong, the error is only on Entra's own page. So this
+/// program does not get the error (docs/azure-facts.md F133).
 fn nobody_came(desk: &LoginSession, patience: Duration, pasted: bool) -> StepFailure {
     let (name, app) = (&desk.grant().name, desk.client_id());
     let elsewhere = if pasted {

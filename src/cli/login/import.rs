@@ -35,7 +35,7 @@ pub(super) fn read() -> Result<RefreshToken, Stop> {
 
 fn parse(bytes: &[u8]) -> Option<RefreshToken> {
     let text = Zeroizing::new(text::decoded(bytes)?.into_owned());
-    // Since 2019, Entra treats whitespace and quotes as part of a refresh token (docs/azure-facts.md F104).
+    // Entra would treat whitespace and quotes as part of the token (docs/azure-facts.md F104), so `bare` removes them.
     let token = RefreshToken::new(text::bare(&text));
     token.is_plausible().then_some(token)
 }

@@ -1,13 +1,13 @@
 //! The loopback listener for the redirect (RFC 8252, 7.3).
 //!
 //! This module owns the sockets and the limits for clients. The listener accepts one answer. Any other request only
-//! gets an explanation. `login::redirect` decides which request is an answer. If a request has a foreign `state`, the
-//! listener responds with the status 400, prints a line on the terminal, and keeps waiting. So an old browser tab, or a
-//! page that guesses the port, cannot end the sign-in.
+//! gets an explanation. `login::redirect` decides which request is an answer. If the `state` of a request does not
+//! belong to this sign-in, the listener responds with the status 400 and keeps waiting. The terminal shows a message.
+//! So an old browser tab, or a page that guesses the port, cannot end the sign-in.
 //!
 //! Invariants: The listener uses only loopback, on both `127.0.0.1` and `::1`. It never uses a port that another
 //! program uses on one of the two addresses. Otherwise the other program could get the code, because `localhost` can
-//! stand for either address. To prevent DNS rebinding, it rejects a request whose `Host` is not this machine.
+//! stand for either address. To prevent DNS rebinding, the listener rejects a request whose `Host` is not this machine.
 
 use std::io;
 use std::io::ErrorKind;
@@ -37,11 +37,11 @@ use crate::net::server::{ClientLimits, Connection};
 /// programs may connect and send nothing. If the limit is reached, the listener closes the oldest connection.
 const CONNECTIONS: usize = 64;
 
-/// The time limit for the head of a request, and for its body.
+/// The time limit for the head of a request. The body of the request has the same time limit.
 const REQUEST_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long a connection waits for the result of the sign-in. The exchange of the code and the calls to Partner Center
-/// and the vault take two minutes at most.
+/// How long a connection waits for the result of the sign-in. This time is long enough: the exchange of the code and
+/// the calls to Partner Center and the vault together take two minutes at most.
 const VERDICT_WITHIN: Duration = Duration::from_secs(5 * 60);
 
 /// The number of attempts to find a port that is free on both addresses.
@@ -53,7 +53,7 @@ pub(super) struct Listener {
     port: u16,
 }
 
-/// An event from the user's browser.
+/// A request that the listener reports to the sign-in.
 pub(super) enum ListenerEvent {
     /// The answer to this sign-in, with a channel for the result that the browser's last page shows.
     Arrived(AuthorizationResponse, oneshot::Sender<ResultPage>),
@@ -88,7 +88,7 @@ impl Listener {
                 Ok(v6) => return Ok(Self { sockets: vec![v4, v6], port }),
                 Err(error) if error.kind() == ErrorKind::AddrInUse && tries == 0 => return Err(error),
                 Err(error) if error.kind() == ErrorKind::AddrInUse => {}
-                // On a machine without IPv6, `localhost` cannot stand for `::1`.
+                // On a machine without IPv6, `localhost` cannot stand for `::1`, so `127.0.0.1` is enough.
                 Err(_) => return Ok(Self { sockets: vec![v4], port }),
             }
         }
@@ -123,7 +123,7 @@ impl Served {
     /// Stops accepting connections, and waits until the browser has received the last page.
     pub(super) async fn close(mut self) {
         self.stop.cancel();
-        // The result is ignored, because the sign-in no longer needs the listener.
+        // The task's result is ignored, because the sign-in no longer needs the listener.
         let _ended = (&mut self.serving).await;
     }
 }
@@ -167,7 +167,8 @@ async fn told(shared: &ListenerState, request: Request) -> ResultPage {
     let arrived = match redirect::read(&shared.attempt, &parameters) {
         Ok(arrived) => arrived,
         Err(summary) => {
-            // If the channel is full, it already contains such an event. So this event can be dropped.
+            // If the channel is full, another event already waits there. Then this event is dropped, since it would
+            // only show one more message in the terminal.
             let _told = shared.events.try_send(ListenerEvent::Odd(summary));
             return ResultPage::wrong(StatusCode::BAD_REQUEST, summary.as_str());
         }

@@ -17,13 +17,12 @@ use crate::login::redirect::MAX_BYTES;
 /// The lines of stdin. Dropping this value restores the terminal's usual mode.
 pub(super) struct Lines {
     lines: mpsc::Receiver<SecretString>,
-    /// The changed mode of the terminal. `None` if stdin is not a terminal.
+    /// Keeps the terminal in the mode without line buffering. `None` if stdin is not a terminal.
     _mode: Option<Unbuffered>,
 }
 
 impl Lines {
-    /// Starts reading the lines of stdin. A line that is longer than `MAX_BYTES` is split, so no part of it is an
-    /// answer.
+    /// Starts reading the lines of stdin. A line that is longer than `MAX_BYTES` is split into several lines.
     ///
     /// A separate thread reads the lines, since a read of a terminal cannot be canceled. The process does not wait for
     /// this thread.
@@ -86,7 +85,7 @@ impl Unbuffered {
 
 impl Drop for Unbuffered {
     fn drop(&mut self) {
-        // A failure is ignored, because the terminal no longer exists then.
+        // If this call fails, the terminal no longer exists, so the error is ignored.
         let _gone = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
     }
 }

@@ -1,5 +1,5 @@
-//! The part of a sign-in that all methods share: the checks before the sign-in, and the write to the vault after the
-//! sign-in.
+//! The steps that all sign-in methods (browser, device code, import) share: the checks before the sign-in, and the
+//! write to the vault after the sign-in.
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -22,7 +22,7 @@ use crate::token::managed::{ManagedToken, Verify};
 use crate::token::rotation_id;
 use crate::token::version::{NewVersion, Provenance, Stored, USABLE, Version, VersionId, tag};
 
-/// The trace of a sign-in that Entra did not reject.
+/// An empty trace. If Entra rejects the sign-in, `explain::of` uses the trace of the rejection instead.
 static UNTRACED: Trace = Trace { code: None, trace_id: None, correlation_id: None };
 
 /// A sign-in in progress.
@@ -41,7 +41,7 @@ pub(super) struct StoredLogin {
     pub(super) name: String,
     pub(super) version: VersionId,
     pub(super) user_oid: Option<String>,
-    /// The name that the user typed on the sign-in page.
+    /// The user's sign-in name, which Entra's answer contains.
     pub(super) user_name: Option<String>,
     pub(super) company: Option<String>,
     pub(super) signed_in_at: String,
@@ -78,7 +78,7 @@ impl LoginSession {
     }
 
     /// Returns the claims challenge that a policy of Entra requires for the next sign-in. To get this challenge,
-    /// redeems the stored token. Does so only if the tags of the stored version record a rejection and the token is not
+    /// redeems the stored token, but only if the tags of the stored version record a rejection and the token is not
     /// `strict`. If Entra does not answer, the sign-in continues without a challenge.
     pub(super) async fn challenge(&self) -> Option<String> {
         let stored = self.rotator.vault.newest(&self.grant().secret, self.id).await.ok()?;
@@ -100,7 +100,7 @@ impl LoginSession {
         &self.credential.client_id
     }
 
-    /// Returns the proof with which the next request authenticates the app.
+    /// Returns the client secret or assertion with which the next request authenticates the app.
     pub(super) async fn proof(&self) -> Result<ClientProof, StepFailure> {
         let proof = self.rotator.client_proof(&self.credential, &self.grant().tenant_id, self.id).await;
         proof.map_err(|failure| not_read(&failure, self.grant()))
@@ -189,7 +189,7 @@ impl LoginSession {
                 Ok(Before { newest: Some(stored.version), off: false })
             }
             Err(VaultError::NotFound) => Ok(Before::default()),
-            // A disabled version cannot be read, so its tags come from a list.
+            // A disabled version cannot be read, so its tags come from the list of versions.
             Err(VaultError::Disabled) => {
                 let listed = self.rotator.vault.versions(at, self.id).await;
                 let versions = listed.map_err(|error| self.vault_refused(&error))?;
@@ -216,8 +216,8 @@ impl LoginSession {
         }
     }
 
-    /// Writes the version and reads it back. Repeats this until the vault returns the written version or the grace
-    /// period is over.
+    /// Writes the version and reads it back. Repeats the read, and a write that failed, until the vault returns the
+    /// written version or the grace period is over.
     async fn store(&self, new: &NewVersion, before: Option<&VersionId>) -> Result<VersionId, StepFailure> {
         let at = &self.grant().secret;
         let grace = Grace::begin();
@@ -236,8 +236,8 @@ impl LoginSession {
             // The version is read even if the answer to the write was lost, since the version may have been written.
             let read = match self.rotator.vault.newest(at, self.id).await {
                 Ok(stored) if stored.has_value(&new.value) => return Ok(stored.version.id),
-                // For a moment, the vault may still return the previous version. If the read version is neither the
-                // written nor the previous version, another program wrote it.
+                // For a moment, the vault may still return the previous version. If the vault returns neither the
+                // written nor the previous version, another program wrote the returned version.
                 Ok(stored) if written && before != Some(&stored.version.id) => {
                     return Err(overtaken(&stored));
                 }

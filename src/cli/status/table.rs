@@ -57,8 +57,8 @@ pub(super) fn of(status: &Status, view: &str, colour: bool) -> String {
 }
 
 fn row(token: &TokenStatus, now: Timestamp) -> [String; 6] {
-    // The row of a token that needs a sign-in has no rotation time and no expiry. The row of an expired token has only
-    // the expiry.
+    // The row of a token that needs a sign-in has no rotation time and no expiry. The row of an expired token has no
+    // rotation time, but shows when the token expired.
     let to_come = |at| left(at, now);
     let (rotates, expires) = match token.state {
         TokenState::NeedsLogin => (to_come(None), to_come(None)),

@@ -223,7 +223,7 @@ fn partner_center_has_the_last_word() {
 
     assert_eq!(judged(&said(true, Some(true), TENANT)), Ok(()));
     assert_eq!(judged(&said(true, None, TENANT)), Ok(()));
-    // The access token may name a second factor that Partner Center no longer accepts.
+    // Partner Center's answer decides about MFA, even if the access token names a second factor.
     assert_eq!(judged(&said(true, Some(false), TENANT)).expect_err("mfa").summary, SECOND_FACTOR);
     assert!(judged(&said(false, None, TENANT)).expect_err("role").action.contains("role"));
     let elsewhere = said(true, Some(true), "22222222-2222-4222-8222-222222222222");

@@ -1,6 +1,7 @@
-//! Action texts for an app's certificate: register its public part at Entra, or create a new certificate.
+//! Action texts for an app's certificate: how to register the certificate's public part at Entra, and how to create a
+//! new certificate.
 //!
-//! This module is pure. No command has a secret or a private key in its argument list.
+//! No command in these texts has a secret or a private key in its argument list. This module is pure.
 
 use super::subject::{CredentialPlace, Subject};
 use crate::token::app::CredentialSource;
@@ -77,8 +78,8 @@ impl Subject<'_> {
         format!("{make}; then {register}")
     }
 
-    /// Returns how to replace the app's client secret or certificate. For a credential of another kind, returns how to
-    /// compare it with the app's federated credentials.
+    /// Returns how to replace the app's client secret or certificate. For an assertion that Perennial does not sign
+    /// itself, returns how to compare the assertion with the app's federated credentials.
     pub fn new_credential(&self) -> String {
         match self.place {
             CredentialPlace::App {

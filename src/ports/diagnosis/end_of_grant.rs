@@ -8,7 +8,8 @@ use super::row_of;
 use super::table::{GENERAL, LOOP, UNREADABLE};
 use crate::ports::oauth_error::OAuthError;
 
-/// The pause after Entra has detected a loop. An earlier retry may get the same rejection (docs/azure-facts.md F126).
+/// The pause after Entra has detected a loop (too many identical requests). An earlier retry may get the same rejection
+/// (docs/azure-facts.md F126).
 const LOOP_PAUSE: Duration = Duration::from_secs(15 * 60);
 
 impl OAuthError {
@@ -23,9 +24,10 @@ impl OAuthError {
 
     /// Whether this rejection ends the grant, so that the token can never be redeemed again.
     ///
-    /// Perennial overwrites a rejected token with another token only if the rejected token is condemned or never was a
-    /// token. A policy, a disabled account, a rejected app or an unknown number does not condemn a token. If a
-    /// rejection has several numbers, each number must either end the grant or be in `GENERAL`.
+    /// A rejection that ends the grant condemns the token. Perennial overwrites a rejected token with another token
+    /// only if the rejected token is condemned or never was a token. A policy, a disabled account, a rejected app or an
+    /// unknown number does not condemn a token. A rejection with several numbers condemns a token only if each number
+    /// ends a grant or is in `GENERAL`.
     pub fn condemns_token(&self) -> bool {
         self.error == "invalid_grant"
             && !self.is_changed

@@ -1,7 +1,7 @@
 //! Explains Microsoft Graph's rejections: who must act, and what helps.
 //!
 //! This module owns the only table of Microsoft Graph's codes (docs/azure-facts.md F603, F605, F606) and the action
-//! texts. This module is pure. No command has a secret in its argument list.
+//! texts. No command in these texts has a secret in its argument list. This module is pure.
 
 use super::network::{RETRIED, intercepted, is_of_another_server, network};
 use crate::ports::VaultError;
@@ -101,9 +101,9 @@ pub struct GraphSubject<'a> {
     pub graph: &'a str,
     /// Whether the credential is a certificate. Otherwise it is a client secret.
     pub is_certificate: bool,
-    /// The identity that sends the requests.
+    /// The identity that sends the requests to Microsoft Graph.
     pub identity: RenewIdentity,
-    /// The client id of the identity that reads the vault. `None` if the configuration does not name it.
+    /// The client id of the identity that reads the vault. `None` if the configuration does not name this id.
     pub vault_client_id: Option<&'a str>,
 }
 
@@ -192,9 +192,9 @@ impl GraphSubject<'_> {
         self.graph.trim_end_matches('/')
     }
 
-    /// The command that makes the caller an owner of the app and gives the caller the permission. If a person repeats
-    /// the command, adding the owner succeeds again, but giving the permission fails. So the command adds the owner
-    /// first.
+    /// The command that makes the caller an owner of the app and gives the caller the permission
+    /// `Application.ReadWrite.OwnedBy`. If a person repeats the command, adding the owner succeeds again, but giving
+    /// the permission fails. So the command adds the owner first.
     fn give_right(&self) -> String {
         let (app, graph) = (self.client_id, self.base());
         let caller = match self.identity {
@@ -279,7 +279,7 @@ impl DirectoryError {
                 },
                 about: FailureSubject::AppCredential,
                 summary: self.to_string(),
-                // The request for the access token failed, and not a call to a vault.
+                // The failed request is not a call to a vault, so the failure names no vault.
                 vault: None,
                 token_condemned: false,
                 never_was_a_token: false,
@@ -305,8 +305,8 @@ impl DirectoryError {
 }
 
 impl VaultError {
-    /// Converts this error to a failure about the identity that reads the vault, without a vault. This identity got no
-    /// access token for Microsoft Graph.
+    /// Converts this error to a failure about the identity that reads the vault. This identity got no access token for
+    /// Microsoft Graph, so the failure names no vault.
     pub fn identity_failure(&self) -> Failure {
         let plain = |remedy, summary: String| {
             Failure::new(Kind::VaultIdentity, remedy, FailureSubject::CredentialSource, summary)

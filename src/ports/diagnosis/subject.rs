@@ -53,7 +53,7 @@ pub struct Subject<'a> {
     pub name: &'a str,
     /// The configured tenant.
     pub tenant: &'a str,
-    /// The app's client id, as configured or read from its source.
+    /// The app's client id. The configuration contains the id, or names the source of the id.
     pub client_id: &'a str,
     /// Entra's base URL.
     pub authority: &'a str,
@@ -107,7 +107,7 @@ impl<'a> Subject<'a> {
         self.is_of_vault() && self.tenant.is_empty()
     }
 
-    /// Whether another issuer issues the assertion with which the app authenticates.
+    /// Whether the app authenticates with an assertion that Perennial does not sign itself.
     pub(super) fn has_foreign_assertion(&self) -> bool {
         match self.place {
             CredentialPlace::App { credential, .. } => {
@@ -119,7 +119,8 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// The command that lists the federated credentials. A user-assigned identity can have federated credentials too.
+    /// The command that lists the federated credentials of the app. For `[vault]`, the text adds the command for a
+    /// user-assigned identity.
     pub(super) fn list_federated(&self) -> String {
         let app = self.client_id;
         match self.place {
@@ -150,8 +151,8 @@ impl<'a> Subject<'a> {
             Some(id) => format!("correlation id {id}"),
             None => format!("app {}", self.client_id),
         };
-        // Entra lists a redemption only under the non-interactive sign-ins. The first tab of the page shows only
-        // interactive sign-ins.
+        // Entra lists a redemption only under the non-interactive sign-ins, but opens the page with the interactive
+        // sign-ins. So the text names the tab.
         let tab = match (self.place, self.way) {
             (CredentialPlace::Vault { .. }, _) => "Service principal sign-ins",
             (CredentialPlace::App { .. }, LoginMethod::Code | LoginMethod::DeviceCode) => {

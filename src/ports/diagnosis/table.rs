@@ -1,6 +1,6 @@
 //! The table of Entra's error numbers and their meanings (docs/azure-facts.md F110, F124, F135, F136).
 //!
-//! The order of the rows does not matter, because each number is in only one row.
+//! The order of the rows in `ROWS` does not matter, because each number is in only one row.
 
 use std::ops::RangeInclusive;
 
@@ -25,15 +25,16 @@ pub const CREDENTIALS: u32 = 70002;
 /// Numbers that say no more than the OAuth error. The least specific number comes first. These numbers mean that the
 /// credential or the grant was rejected, or that the token could not be issued.
 pub const GENERAL: [u32; 3] = [CREDENTIALS, 70000, 50000];
-/// Further numbers with another cause than the longer numbers that begin with them (`by_family`).
+/// `by_family` ignores these numbers and the numbers in `GENERAL`. Longer numbers that begin with one of these numbers
+/// have other causes.
 pub const VAGUE: [u32; 3] = [50012, 70001, 90023];
 /// The number for a request or a value that cannot be parsed (docs/azure-facts.md F110, F124).
 pub const UNREADABLE: u32 = 9_002_313;
 /// The number for too many identical requests (docs/azure-facts.md F126).
 pub const LOOP: u32 = 50196;
 
-/// An older number, a phrase of its text, and the newer number with the meaning of this text. Older answers use general
-/// numbers (docs/azure-facts.md F144).
+/// Older answers use general numbers, and only the text names the cause (docs/azure-facts.md F144). Each row has an
+/// older number, a phrase of the text, and the newer number for this cause.
 const OLDER: &[(u32, &str, u32)] = &[
     (70001, "was not found in the directory", 700_016),
     // The order of these two rows matters: a text with the first phrase also contains the second phrase.
@@ -48,7 +49,7 @@ const OLDER: &[(u32, &str, u32)] = &[
     (50012, "assertion", 700_027),
 ];
 
-/// Returns the newer number for an older number, if the error's description contains the phrase of this number.
+/// Returns the newer number for an older number, if the error's description contains a phrase of the older number.
 pub fn newer(code: u32, description: &str) -> Option<u32> {
     let mut older = OLDER.iter().filter(|(old, ..)| *old == code).peekable();
     older.peek()?;
@@ -93,13 +94,13 @@ impl Row {
         Self { ranges, ..self }
     }
 
-    /// Marks the row: its numbers mean the end of the grant.
+    /// Records that the row's numbers mean the end of the grant.
     const fn ends_grant(self) -> Self {
         Self { diagnosis: Diagnosis { ends_grant: true, ..self.diagnosis }, ..self }
     }
 
-    /// Marks the row as unconfirmed: a second rejection must confirm the first. Entra sometimes rejects a token with
-    /// such a number and redeems the same token a minute later.
+    /// Records that a second rejection must confirm a rejection with one of the row's numbers. Entra sometimes answers
+    /// with such a number, and redeems the same token a minute later.
     const fn unconfirmed(self) -> Self {
         Self { diagnosis: Diagnosis { is_definite: false, ..self.diagnosis }, ..self }
     }
@@ -110,9 +111,9 @@ use Kind as K;
 
 /// All rows of the table.
 pub const ROWS: &[Row] = &[
-    // Numbers that mean the end of the grant. Number 70043 is not in this group, because a sign-in frequency is a
-    // policy. Number 70000 is too general for this group. This group has no numbers whose cause an operator can undo
-    // (account, device, consent, app).
+    // Numbers that mean the end of the grant. If an operator can undo the cause of a number (account, device, consent,
+    // app), the number is not in this group. Number 70043 is not in this group, because its cause is a policy. Number
+    // 70000 is too general for this group.
     login(&[50173], A::SignIn, "sessions revoked or password reset").ends_grant(),
     login(&[50133], A::SignIn, "session ended by a password change").ends_grant(),
     login(&[70008], A::SignIn, "token expired or revoked").ends_grant(),

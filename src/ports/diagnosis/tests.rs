@@ -1,5 +1,5 @@
-//! Tests of the whole table: no number is in two rows, whole ranges belong to policies, and each row obeys the general
-//! rules.
+//! Tests of the whole table: no number is in two rows, and each number in a range of policies belongs to a policy. Also
+//! tests the diagnosis of numbers that the table does not have.
 
 use std::collections::BTreeSet;
 
@@ -158,7 +158,7 @@ fn a_longer_number_means_what_its_first_five_digits_mean() {
         (501_051, Remedy::Operator, Kind::PolicyBlocked, Advice::AssignUser),
         (900_029, Remedy::Operator, Kind::AppMisconfigured, Advice::Tenant),
         (7_000_821, Remedy::Login, Kind::LoginRequired, Advice::SignIn),
-        // The first five digits are too general or in no row. Only the first five digits of 500_019 have a row.
+        // The first five digits of these numbers are too general or in no row. Number 500_019 is the exception.
         (700_099, Remedy::Login, Kind::LoginRequired, Advice::SignIn),
         (500_019, Remedy::Operator, Kind::AppMisconfigured, Advice::Resource),
         (500_129, Remedy::Login, Kind::LoginRequired, Advice::SignIn),
@@ -170,7 +170,7 @@ fn a_longer_number_means_what_its_first_five_digits_mean() {
         assert_eq!((found.remedy, found.kind, found.advice), (remedy, kind, advice), "{code}");
         assert!(found.meaning.is_empty(), "the number itself is unknown: {code}");
     }
-    // Number 70008 ends a grant. A longer number that begins with 70008 does not.
+    // Number 70008 ends a grant. An unknown longer number that begins with 70008 does not.
     let found = diagnose(&refusal("invalid_grant", Some(700_089)));
     assert!(!found.ends_grant && found.remedy == Remedy::Login);
 }

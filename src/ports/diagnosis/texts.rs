@@ -2,8 +2,8 @@
 //! open.
 //!
 //! This module owns the texts for Entra's rejections. An operator who follows an action must be able to end the
-//! condition. So each text names the object to change. Each command contains all dates and sets its own variables. No
-//! command has a secret in its argument list.
+//! condition. So each text names the object to change. A person can type each command as it is: the command contains
+//! all dates and sets its own variables. No command has a secret in its argument list.
 
 mod tenants;
 mod waits;

@@ -1,5 +1,5 @@
-//! What to do about each failed call to Key Vault, with the Azure CLI command that fixes the failure (docs/azure-facts.md
-//! F204, F214). This module is pure.
+//! What to do about each failed call to Key Vault, with the Azure CLI command that fixes the failure
+//! (docs/azure-facts.md F204, F214). This module is pure.
 
 use std::net::Ipv4Addr;
 
@@ -8,7 +8,8 @@ use crate::ports::{SecretRole, diagnosis};
 use crate::token::secret::SecretAddress;
 
 impl VaultError {
-    /// What to do, with the command that fixes the failure, if there is one. `None` if a user must sign in.
+    /// What to do. Includes the command that fixes the failure, if such a command exists. `None` if a user must sign
+    /// in.
     pub(super) fn action(&self, asked: SecretRole, at: &SecretAddress) -> Option<String> {
         let (name, vault) = (at.name.as_str(), at.vault_name());
         let object = if asked.is_certificate() { "certificate" } else { "secret" };
@@ -97,8 +98,8 @@ fn allow(why: &Forbidden, asked: SecretRole, at: &SecretAddress) -> String {
         Forbidden::OfCertificate => format!(
             "set another secret name in the configuration: certificate {name} of vault {vault} manages the secret {name}"
         ),
-        // An access policy applies to the whole vault. So for a source, the text also names the permissions for the
-        // token.
+        // An access policy applies to the whole vault, and the vault may also contain the token. So the text for
+        // `SecretRole::Source` also names the permissions for the token.
         Forbidden::Policy { caller } => {
             let (rights, in_words, more) = match asked {
                 SecretRole::Own | SecretRole::RenewedSecret => {

@@ -109,7 +109,8 @@ fn another_server_in_place_of_key_vault_is_named_as_one() {
     }
 }
 
-/// The summary names Key Vault's own answer, and Perennial tries again soon.
+/// Key Vault can also report its own fault with status 401 or 403. The summary names this fault, and Perennial retries
+/// the call.
 #[test]
 fn a_fault_of_key_vault_under_another_status_is_retried() {
     let name = SecretName::parse("pc-token").expect("a name");

@@ -46,7 +46,8 @@ where
     }
 }
 
-/// The parts of one event. Four fields have fixed places. All other fields keep the order in which they were logged.
+/// The parts of one event. The fields `event`, `token`, `message` and `action` have fixed places. All other fields keep
+/// the order in which they were logged.
 #[derive(Default)]
 struct Parts {
     event: Option<String>,

@@ -1,13 +1,14 @@
-//! Failures of a certificate's renewal that Perennial itself detects, and the errors that may mean that Entra rejected
-//! a proof.
+//! Failures of a certificate's renewal that Perennial itself detects. Also recognizes the errors with which Entra may
+//! reject the signed proof for a change of certificates.
 
 use crate::ports::diagnosis::GraphProblem;
 use crate::ports::directory::DirectoryError;
 use crate::ports::failure::{Failure, Remedy};
 use crate::renewal::health::failure;
 
-/// Whether this error may mean that Entra rejected the signed proof for a change of the app's certificates. The code
-/// for a rejected proof is not documented (docs/azure-facts.md F608).
+/// Whether this error may mean that Entra rejected the signed proof for a change of the app's certificates. Entra's
+/// code for a rejected proof is not documented (docs/azure-facts.md F608). So an unknown code may also mean a rejected
+/// proof.
 pub(super) fn is_about_proof(error: &DirectoryError) -> bool {
     matches!(error.problem(), Some(GraphProblem::Token | GraphProblem::UnknownCode))
 }

@@ -23,7 +23,8 @@ use crate::token::version::VersionId;
 pub struct CertificateLook {
     /// The clock's uptime when the look began.
     pub up: TimeDelta,
-    /// The time of the look: the vault's time or the host clock's time, whichever is earlier.
+    /// The time of the look: the time in the vault's response or the time of this process's clock, whichever is
+    /// earlier.
     pub at: Timestamp,
     /// The newest enabled version in the vault.
     pub newest: ListedCertificate,
@@ -62,7 +63,7 @@ impl CertificateLook {
         self.listed.values().any(|one| one.thumbprint.as_ref() == Some(thumbprint))
     }
 
-    /// Returns the version that the tokens use: the newest version that can be used and has the mark. If there is no
+    /// Returns the version that the tokens use: the newest usable version with the tag `accepted-at`. If there is no
     /// such version, the tokens use the newest version.
     pub fn in_use(&self) -> &ListedCertificate {
         self.versions().find(|one| one.version.is_accepted(self.at)).unwrap_or(&self.newest)
@@ -94,14 +95,14 @@ impl CertificateLook {
         at_entra.into_iter().chain(one.version.expires).min()
     }
 
-    /// Returns the next certificate to remove at Entra. A version newer than this certificate must have had the mark
-    /// for at least the grace period (`GRACE`). Perennial removes only certificates that it used or registered. Before
-    /// the removal, the caller must also check that Entra accepts the newest version
+    /// Returns the next certificate to remove at Entra. A certificate can be removed only if a newer version has had
+    /// the tag `accepted-at` for the grace period (`GRACE`). Perennial removes only certificates that it used or
+    /// registered. Before the removal, the caller must also check that Entra accepts the newest version
     /// (`CertificateLook::newest_is_accepted`).
     pub fn removable(&self, at: &SecretAddress) -> Option<Uuid> {
         let mut replaced_at = self.newest.version.accepted_at()?;
         self.is_registered(&self.newest.thumbprint).then_some(())?;
-        // A newer version may contain the same certificate again. In that case, the certificate is still in use.
+        // A newer version may contain the same certificate as an older version. Such a certificate must stay at Entra.
         let mut kept: BTreeSet<&Thumbprint> = [&self.newest.thumbprint].into();
         let mut replaced = BTreeMap::new();
         let older = self.older.iter().filter(|one| one.version.created <= self.newest.version.created);
@@ -122,15 +123,16 @@ impl CertificateLook {
         self.listed.values().find(is_replaced).map(|one| one.key_id)
     }
 
-    /// Whether the daily limit of new versions (`ATTEMPTS_A_DAY`) is reached. Versions of every origin count.
+    /// Whether the daily limit of new versions (`ATTEMPTS_A_DAY`) is reached. The limit includes the versions that a
+    /// person or Key Vault created.
     pub fn is_spent(&self, by_this_process: usize) -> bool {
         let is_recent = |one: &&ListedCertificate| one.version.created + TimeDelta::days(1) > self.at;
         self.versions().filter(is_recent).count().max(by_this_process) >= ATTEMPTS_A_DAY
     }
 
     /// Returns the app's certificates of unknown origin. No version in the vault contains them, and they appeared after
-    /// Perennial had begun to watch the app. `first_seen` are the certificates that the first look of this process
-    /// found.
+    /// Perennial had begun to watch the app. `first_seen` contains the ids of the certificates that the first look of
+    /// this process found.
     pub fn strangers<'a>(
         &'a self,
         policy: &'a RenewPolicy,

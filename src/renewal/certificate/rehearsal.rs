@@ -42,8 +42,8 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
                 }
             }
         };
-        // A caller with the permission can change the certificates without a proof. The removal of a secret needs the
-        // same permission, so this request tests it.
+        // A caller with the right permission can change the certificates without a proof. The removal of a secret needs
+        // the same permission, so this request tests the permission.
         match self.0.directory.remove_secret(&caller, look.object_id, id, id).await {
             Ok(()) | Err(DirectoryError::Refused { status: 400, .. }) => Ok(look),
             Err(error) => Err(self.unless_permitted(refusal, &error, &client_id)),

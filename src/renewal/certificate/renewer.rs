@@ -88,11 +88,11 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
             }
             Err(error) => return Err(self.vault(&error)),
         };
-        // Perennial must never remove a certificate too early. So the earlier of two times is used: the vault's time
-        // and the clock's time.
+        // Perennial must never remove a certificate too early. So the earlier of two times is used: the time in the
+        // vault's response and the time of this process's clock.
         let now = told.map_or(now, |told| told.min(now));
-        // The app itself may have to request Entra's list of certificates. To authenticate, the app needs the version
-        // in use, which the look finds. So this look begins without Entra's list.
+        // The look begins without Entra's list of certificates. The app itself may have to request this list, and the
+        // app authenticates with the version in use. Only a look can determine this version.
         let unregistered = KeyRegistration { object_id: Uuid::nil(), keys: Vec::new() };
         let mut look = CertificateLook::of((up, now), newest, versions, unregistered);
         let proof = self.own_proof(&look, &client_id, id).await?;
@@ -158,8 +158,8 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         Ok(ClientProof::Assertion(certificate::signed(&input, &signature)))
     }
 
-    /// If the app manages its credentials itself, returns a proof that authenticates the app, signed with the version
-    /// in use. Otherwise returns an empty proof.
+    /// Returns the assertion that authenticates the app. The certificate version in use signs this assertion. If the
+    /// app does not manage its own credentials, the assertion is empty.
     pub(super) async fn own_proof(
         &self,
         look: &CertificateLook,
@@ -167,7 +167,7 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         id: Uuid,
     ) -> Result<ClientProof, Failure> {
         match self.0.target.policy.identity {
-            // The identity that reads the vault sends the requests, without a proof of the app.
+            // The identity that reads the vault sends the requests. These requests need no assertion of the app.
             RenewIdentity::Vault => Ok(ClientProof::Assertion(SecretString::default())),
             RenewIdentity::App => {
                 let loaded = self.load(&look.in_use().version.id, id).await?;
@@ -229,7 +229,8 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         let by_list = KeyChange::Permission { known: &known };
         let add = async |change| self.0.directory.add_key(&caller, look.object_id, &key, change, id).await;
         let (added, refusal) = match look.signer() {
-            // A person may have removed the certificate in use from the app registration.
+            // This version was in use before, so a person may have removed its certificate from the app registration.
+            // Perennial does not register the certificate again.
             None if new.version.accepted_at().is_some() => return Err(self.no_signer(&client_id, new)),
             None => (add(by_list).await, Some(self.no_signer(&client_id, new))),
             Some(signer) => {
@@ -335,8 +336,8 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         Ok(())
     }
 
-    /// Returns the failure of a change that was tried without a proof. If the caller lacks the permission, returns
-    /// `refusal`, which tells a person to register the version.
+    /// Returns the failure of a change that was requested without a proof. If the caller lacks the permission for this
+    /// change, returns `refusal`, which tells a person to register the version.
     pub(super) fn unless_permitted(
         &self,
         refusal: Failure,
@@ -363,8 +364,8 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         }
     }
 
-    /// Returns the failure for this case: no version can sign the proof. If the caller has no permission, Entra accepts
-    /// a change only with a proof that a registered certificate has signed.
+    /// Returns the failure for this case: no version can sign the proof for a change. Without the permission to manage
+    /// the app's credentials, a caller needs a proof that a registered certificate has signed.
     pub(super) fn no_signer(&self, client_id: &str, new: &ListedCertificate) -> Failure {
         let summary = format!(
             "no version of {} is both valid and registered at app {client_id}, so no version can sign the request to register version {}",

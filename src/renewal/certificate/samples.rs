@@ -11,8 +11,8 @@ use crate::renewal::samples::{at, key};
 use crate::rotation;
 use crate::token::version::tag;
 
-/// Returns version `nth`, created on `day` and valid for a year. If a day is given in `accepted`, the version has the
-/// mark from that day on.
+/// Returns version `nth`, created on `day` and valid for a year. If `accepted` contains a day, the version has the tag
+/// `accepted-at` with that day.
 pub(crate) fn version(nth: u8, day: i64, accepted: Option<i64>) -> ListedCertificate {
     let mut version = rotation::samples::version(&format!("v{nth}"), at(day));
     version.expires = Some(at(day + 365));

@@ -24,11 +24,11 @@ pub enum CertificateStep {
     Create,
     /// Register the newest version at Entra.
     Register,
-    /// Try the newest version, which does not have the mark yet.
+    /// Try the newest version at Entra before this version gets the tag `accepted-at`.
     Probe,
-    /// Give the newest version the mark.
+    /// Add the tag `accepted-at` to the newest version.
     Mark,
-    /// Try the newest version before an older one is removed at Entra.
+    /// Try the newest version at Entra before the certificate of an older version is removed.
     TryNewest,
     /// Remove the certificate of an older version at Entra.
     Remove(Uuid),
@@ -46,7 +46,7 @@ pub fn next(target: &Target, state: &CertificateState, up: TimeDelta) -> Certifi
     let is_fresh = up - look.up <= LOOK_IS_FRESH;
     let when_fresh = |step| if is_fresh { step } else { CertificateStep::Look };
     let newest = &look.newest.version;
-    // Entra's list may show a registration late.
+    // Entra's list may show a registration late. So Perennial trusts its own registration for `SETTLED_AFTER`.
     let was_registered = state
         .registered
         .as_ref()
@@ -66,7 +66,8 @@ pub fn next(target: &Target, state: &CertificateState, up: TimeDelta) -> Certifi
     }
     let now = look.at + (up - look.up);
     if is_due(target, state, look, now) && !look.is_spent(state.created_today(up)) {
-        // The vault may still be creating the version that this process requested.
+        // The vault may still be creating the version that this process requested. So no second version is requested
+        // yet.
         return match state.created.last().filter(|at| **at + SETTLED_AFTER > up) {
             Some(_) if look.up + PROBE_EVERY > up => CertificateStep::Wait(look.up + PROBE_EVERY),
             Some(_) => CertificateStep::Look,
@@ -76,7 +77,7 @@ pub fn next(target: &Target, state: &CertificateState, up: TimeDelta) -> Certifi
     CertificateStep::Wait(look.up + CERTIFICATE_LOOK_EVERY)
 }
 
-/// Decides the next step if the newest version is registered but does not have the mark yet.
+/// Decides the next step if the newest version is registered but does not have the tag `accepted-at` yet.
 fn next_of_new(
     state: &CertificateState,
     look: &CertificateLook,
@@ -127,8 +128,8 @@ impl CertificateState {
         self.must_look = false;
     }
 
-    /// Reports the newest version if Entra does not accept it reliably within `GIVE_UP_AFTER`, and again after each
-    /// further `GIVE_UP_AFTER`. The probes continue.
+    /// If Entra does not accept the newest version reliably within `GIVE_UP_AFTER`, reports a failure. Repeats the
+    /// report after each further `GIVE_UP_AFTER`. The probes continue.
     pub fn report_slow_trial(&mut self, now: Timestamp, up: TimeDelta) {
         let Some(trial) = self.trial.as_mut().filter(|trial| up - trial.since >= GIVE_UP_AFTER) else {
             return;

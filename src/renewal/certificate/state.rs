@@ -16,7 +16,7 @@ use crate::token::version::VersionId;
 pub struct CertificateState {
     /// The last look that succeeded.
     pub look: Option<CertificateLook>,
-    /// Whether the next step must be a look, because something changed.
+    /// Whether the last look is out of date, because something has changed since then.
     pub must_look: bool,
     /// The uptimes at which this process requested new versions from the vault.
     pub created: Vec<TimeDelta>,
@@ -36,7 +36,7 @@ pub struct CertificateState {
 pub struct CertificateTrial {
     /// The version.
     pub version: VersionId,
-    /// The uptime at the first probe, or at the last report that the version is not accepted.
+    /// The uptime at the first probe. After a report that Entra does not accept the version, the uptime at this report.
     pub since: TimeDelta,
     pub probes: Trial,
 }

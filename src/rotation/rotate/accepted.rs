@@ -29,8 +29,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok(search.found.unwrap_or(newest))
     }
 
-    /// Reads the credential for one step. If Entra has rejected the newest version, first tests the newest version
-    /// again with a request that redeems nothing.
+    /// Reads the credential for one step. If Entra rejected the newest version in an earlier step, tests this version
+    /// again with a request that redeems nothing. If the test fails, switches to an older version that Entra accepts.
     pub(super) async fn take_credential(
         &self,
         state: &mut State,
@@ -64,8 +64,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         attempt.credential = Some(credential);
     }
 
-    /// Returns the proof with which the next request authenticates the app. If the newest version cannot sign an
-    /// assertion, for example because its certificate has expired, this function uses an older version.
+    /// Returns the secret or the assertion that authenticates the app in the next request (`ClientProof`). If the
+    /// newest version cannot sign an assertion, for example because its certificate has expired, this function uses an
+    /// older version.
     pub(super) async fn prove_client(
         &self,
         state: &mut State,

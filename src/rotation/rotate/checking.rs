@@ -2,11 +2,13 @@
 //!
 //! This module owns which secrets a check reads, and which answers show a change. A check redeems nothing.
 //!
-//! To check the token, a check reads the newest version. It lists the versions only if the last list failed. A list
-//! costs one request per 25 versions, has no order, and may contain several versions with the same creation time. The
-//! newest version is also the version that other programs read. A read of the newest version always costs one request
-//! and needs only permissions that a proof also needs. A `strict` token may be redeemed only if Perennial can write. If
-//! a write was impossible, the check tests the writes instead.
+//! To check the token, a check reads the newest version, which is also the version that other programs read. A read of
+//! the newest version always costs one request and needs only permissions that a proof also needs. A check lists the
+//! versions only if the last list failed. A list has three disadvantages: it costs one request per 25 versions, has no
+//! order, and may contain several versions with the same creation time.
+//!
+//! Perennial redeems a `strict` token only if Perennial can write to the vault. If a write failed, a check tests
+//! whether writes now succeed.
 
 use uuid::Uuid;
 
@@ -50,7 +52,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 self.token_changed(&mut state, id).await
             }
         };
-        // `may_save` counts its own writes. Its first read is not counted.
+        // For `FailureSubject::Saving`, `may_save` has already counted its writes. The first read of `may_save` is not
+        // counted.
         if about != FailureSubject::Saving {
             state.note_vault_calls(calls.unsigned_abs() as usize, now);
         }
@@ -77,8 +80,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let unread =
             state.blocked.as_ref().is_some_and(|blocked| blocked.failure.about == FailureSubject::Token);
         match self.vaults().newest(&self.grant.secret, id).await {
-            // If the token was rejected, a new version is a change. A removed mark of the rejection is also a change,
-            // since another process removes the mark after it has proved the version. If the vault denied access
+            // If the token was rejected, a new version is a change. If the tag `refused-at` is gone, this is also a
+            // change: another process has proved the version and removed the tag. If the token could not be read
             // before, any successful read is a change.
             Ok(Stored { version, .. }) => {
                 let known = state.newest.as_ref().filter(|known| known.id == version.id);
@@ -114,7 +117,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Returns true if the versions can be listed now, or if the list fails for another reason than before.
+    /// Returns true if the versions can be listed now, or if the reason for the failure has changed.
     async fn history_changed(&self, state: &mut State, id: Uuid) -> bool {
         match self.vaults().versions(&self.grant.secret, id).await {
             Ok(_) => true,
@@ -123,9 +126,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 }
 
-/// Whether this read failure differs in kind from the failure already reported. For example, an operator has assigned a
-/// missing role, and now a firewall blocks the read. If only the text differs, updates the text. The function also
-/// returns true if a rejected token can no longer be read, because Perennial can no longer notice a sign-in.
+/// Whether this read failure differs in kind from the failure already reported. For example, the vault denied access
+/// before, and now the secret is deleted. If only the text differs, updates the text. The function also returns true if
+/// a rejected token can no longer be read, because Perennial can no longer notice a sign-in.
 fn is_unread_otherwise(state: &mut State, failure: Failure) -> bool {
     let Some(known) = &mut state.blocked else { return false };
     let hides_cure = known.failure.about == FailureSubject::Grant && failure.about == FailureSubject::Token;

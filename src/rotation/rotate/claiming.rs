@@ -98,9 +98,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// For the checks: tests whether a claim is possible. Returns `Ok` if both a version and tags can be written,
-    /// otherwise the failure that blocks the claim. Also returns whether the test made all its three calls: a read, a
-    /// write of a version, and a write of tags.
+    /// Tests whether a claim is possible. Only `check_vault` uses this function. Returns `Ok` if both a version and
+    /// tags can be written, otherwise the failure that blocks the claim. Also returns whether the test made all of its
+    /// three calls: a read, a write of a version, and a write of tags.
     pub(super) async fn may_save(&self, state: &mut State) -> (Result<(), Failure>, bool) {
         let mut attempt = Attempt::new(rotation_id());
         let newest = match self.vaults().newest(&self.grant.secret, attempt.id).await {

@@ -94,7 +94,8 @@ pub(crate) struct OlderSearch {
 type Read<T> = Result<(T, usize), Failure>;
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
-    /// Reads the app's id and credential: the newest version, or the newest accepted version of a renewed certificate.
+    /// Reads the app's id and the newest version of the app's credential. If Perennial renews the app's certificate,
+    /// reads the newest version that Entra accepts.
     pub(crate) async fn read_credential(&self, id: Uuid) -> Read<AppCredential> {
         let (client_id, calls) =
             read_client_id(&self.vaults(), &self.grant.app, self.grant.name.as_str(), id).await?;
@@ -205,7 +206,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok((parsed(&content)?, None))
     }
 
-    /// Returns the proof that authenticates the app in one request to a tenant.
+    /// Returns the secret or the assertion that authenticates the app in one request to a tenant (`ClientProof`).
     pub(crate) async fn client_proof(
         &self,
         credential: &AppCredential,
@@ -284,8 +285,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 
     /// Tries at most `OLDER_VERSIONS_TRIED` other valid versions, the newest first. Returns the first one that Entra
-    /// accepts, with the number of vault calls. If the versions cannot be listed or read, returns no version, and the
-    /// caller reports the rejection.
+    /// accepts, with the number of vault calls. If the list fails or no version is accepted, returns no version, and
+    /// the caller reports the rejection.
     pub(crate) async fn older_credential(
         &self,
         client_id: &str,

@@ -1,5 +1,5 @@
 //! Searches older versions of a secret for a buried sign-in, or for a working predecessor of an invalid value. A
-//! sign-in is buried if a rotation has written a newer version that does not descend from it.
+//! sign-in is buried if a rotation has written a newer version that does not descend from the sign-in.
 //!
 //! This module owns the order of the calls. `save` interprets a list of versions.
 
@@ -26,11 +26,11 @@ pub(super) enum Tried {
 }
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
-    /// Searches for a sign-in that the newest version buries, if Perennial wrote the newest version. Searches again for
-    /// the same version only if a rejected version may be redeemed again. An earlier process may have died after its
-    /// write and before its list, and may have left a sign-in buried. `tests/it/rotation/interleavings.rs`, which tests
-    /// every order of the steps of one save, found this case. The search costs one more request at start-up and after a
-    /// rotation by a second instance.
+    /// If Perennial wrote the newest version, searches for a sign-in that this version buries. Repeats the search below
+    /// the same newest version only if a rejected version may be redeemed again. An earlier process may have died after
+    /// its write and before its list, and may have left a sign-in buried. `tests/it/rotation/interleavings.rs`, which
+    /// tests every order of the steps of one save, found this case. The search costs one more request at start-up and
+    /// after a rotation by a second instance.
     pub(super) async fn find_buried(
         &self,
         state: &mut State,
@@ -108,12 +108,13 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
 
     /// Reads and redeems a sign-in that another version buries, and returns the result.
     ///
-    /// If the issuer rejects the sign-in but may accept it later, the working version stays the newest one. The log
-    /// reports the rejection. Perennial tries the sign-in again a day later, and at each start-up and each SIGHUP.
+    /// If the issuer rejects the sign-in but may accept it later, the version that buries the sign-in stays the newest
+    /// one. The log reports the rejection. Perennial tries the sign-in again a day later, and at each start-up and each
+    /// SIGHUP.
     ///
-    /// For a `strict` token, the sign-in may have the mark of a redemption. If the sign-in's successor is in the
-    /// vault, the sign-in has been redeemed and is invalid. If not, the answer to the redemption was lost, or another
-    /// process holds the successor. In this case, the rule for a claim decides when the sign-in may be redeemed once
+    /// For a `strict` token, the sign-in may have the mark of a redemption. If the sign-in's successor is in the vault,
+    /// the sign-in has been redeemed and is invalid. If not, the answer to the redemption was lost, or another process
+    /// holds the successor. In this case, `strict::may_be_claimed` decides whether the sign-in may be redeemed once
     /// more.
     pub(super) async fn redeem_buried(
         &self,
@@ -143,7 +144,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok(turn)
     }
 
-    /// Reads and redeems a version that is not the newest. Records a rejection on that version.
+    /// Reads and redeems a version that is not the newest. If the issuer rejects the version, records the rejection in
+    /// its tags.
     async fn redeem_version(
         &self,
         state: &mut State,
@@ -179,7 +181,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     /// If the newest value never was a token, tries the most recent older versions. Returns a save with the successor
     /// of the first version that works. Never replaces a foreign version that is younger than a day. If a sign-in may
     /// work later, tries no older sign-in, and the next attempt tries again. If no version can work, a user must sign
-    /// in, and no version is tried again for this value.
+    /// in, and later attempts do not search again below this value.
     pub(super) async fn rescue(
         &self,
         state: &mut State,

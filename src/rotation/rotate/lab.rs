@@ -9,7 +9,8 @@ use crate::rotation::schedule::Next;
 use crate::rotation::state::State;
 use crate::token::managed::ManagedToken;
 
-/// A rotator and the state of its token. Checks after each step that the daily limits count each call to the vault.
+/// A rotator and the state of its token. After each step, `step` checks that the daily limits count each call to the
+/// vault.
 pub(crate) struct Lab<'a> {
     pub(crate) peers: &'a Peers,
     pub(crate) rotator: Rotator<&'a Peers, &'a Peers, &'a Peers>,

@@ -20,8 +20,8 @@ use crate::rotation::strict;
 use crate::token::RefreshToken;
 use crate::token::version::{Stored, tag};
 
-/// An app credential that is younger than this counts as new. If Entra rejects a new credential, Perennial waits,
-/// because some of Entra's servers accept it later than others (docs/azure-facts.md F115).
+/// The age below which an app credential is new. If Entra rejects a new credential, Perennial waits, because the new
+/// credential does not reach all of Entra's servers at once (docs/azure-facts.md F115).
 const CREDENTIAL_SETTLES: TimeDelta = TimeDelta::minutes(15);
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
@@ -49,8 +49,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             if self.grant.strict { Box::pin(self.claim(state, stored, attempt)).await? } else { None };
         let proof = Box::pin(self.prove_client(state, attempt)).await?;
         state.redemptions.note(self.clock.now());
-        // A stop now could lose a successor: the one that this process already holds, or the one that a strict issuer
-        // returns when it invalidates the token in the vault.
+        // If the process already holds a successor, a stop now could lose this successor. If the token is `strict`, the
+        // redemption invalidates the token in the vault, and a stop now could lose the new successor.
         let may_be_spent = self.grant.strict || state.is_unsaved();
         self.hold.set(if may_be_spent { Stake::Successor } else { Stake::Answer });
         if let Some(permit) = &mut permit {
@@ -141,7 +141,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Sends one redemption with the app's client id and proof. The caller checks the limits and counts the request.
+    /// Sends one redemption with the app's client id and the app's client secret or assertion (`proof`). The caller
+    /// checks the limits and counts the request.
     pub(crate) async fn exchange(
         &self,
         token: &RefreshToken,
@@ -160,9 +161,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         self.issuer.redeem(&request).await
     }
 
-    /// Redeems another writer's version, unless the issuer's last answer about this version is still valid. Without
-    /// this rule, a stopping process and the command `rotate`, which try to save every two seconds, would redeem the
-    /// version each time.
+    /// Redeems another writer's version, unless the issuer's last answer about this version is still valid. A stopping
+    /// process and the command `rotate` attempt to save every two seconds. Without this rule, each attempt would redeem
+    /// the version.
     pub(super) async fn redeem_theirs(
         &self,
         state: &mut State,
@@ -181,8 +182,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 
     /// Returns the failure for a rejection. If Entra may not know the credential yet because it is new, the remedy is a
-    /// retry. The age of a federated credential outside a vault is counted from the first use in this process. Any
-    /// other credential outside a vault never counts as new.
+    /// retry. Outside a vault, the age of a federated credential is the time since this process first read the
+    /// credential. Any other credential outside a vault has no known age, and is never new.
     pub(crate) fn refused(
         &self,
         error: &IssuerError,
@@ -199,8 +200,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 }
 
-/// Adapts a failure to the age of the credential, which was created or first used at `begun_at`. While the credential
-/// is new, Entra may not know the credential yet, so the failure is not definite.
+/// Turns a rejection of the credential into a retry while the credential is new, because Entra may not know the
+/// credential yet. The failure is then not definite. `begun_at` is the time at which the credential was created or
+/// first read.
 fn unless_fresh(failure: Failure, begun_at: Option<Timestamp>, now: Timestamp) -> Failure {
     let is_fresh = begun_at.is_some_and(|at| at + CREDENTIAL_SETTLES > now);
     if is_fresh && failure.advice.is_some_and(Advice::may_be_propagation) {

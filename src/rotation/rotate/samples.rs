@@ -49,7 +49,7 @@ pub(crate) struct Peers {
     all: Mutex<PeersState>,
 }
 
-/// What the peers hold, how they answer, and which calls they got.
+/// The peers' stored versions, their answers, and the calls that they received.
 #[derive(Debug, Default)]
 pub(crate) struct PeersState {
     /// The versions of the token's secret, from the first one to the newest one.
@@ -58,9 +58,10 @@ pub(crate) struct PeersState {
     pub(crate) app: Vec<Stored>,
     /// The versions of the app's certificate, from the first one to the newest one.
     pub(crate) certificates: Vec<VaultCertificate>,
-    /// Errors that the vault returns: each one for the next call whose record begins with the given words.
+    /// The vault's errors. The vault returns each error for the next call whose record begins with the text beside the
+    /// error.
     pub(crate) faults: VecDeque<(&'static str, VaultError)>,
-    /// The issuer's errors, by the redeemed value or the client secret.
+    /// The issuer's errors. The key of each error is the rejected token or client secret.
     pub(crate) rejects: BTreeMap<String, IssuerError>,
     /// Whether the issuer returns the token that it received.
     pub(crate) returns_same: bool,
@@ -69,15 +70,15 @@ pub(crate) struct PeersState {
     /// The resource's verdict. `None` if the resource does not answer.
     pub(crate) accepts: Option<bool>,
     /// Versions that another writer stores. Each version is stored just before the next call whose record begins with
-    /// the given words.
+    /// the text beside the version.
     pub(crate) meanwhile: VecDeque<(&'static str, Stored)>,
     /// Whether the vault hides the versions that Perennial writes.
     pub(crate) hides_writes: bool,
     /// How long the vault takes for each call about a secret.
     pub(crate) slow: Duration,
-    /// The tenant and the scope of the last request for the app itself.
+    /// The tenant and the scope of the last request for a token of the app itself, without a user.
     pub(crate) sign_in: Option<String>,
-    /// The calls since the function `calls` was last called.
+    /// The recorded calls. The function `calls` returns and clears this list.
     calls: Vec<String>,
     /// What a stop could lose at each redemption.
     pub(crate) stakes: Vec<Stake>,
@@ -99,17 +100,17 @@ impl Peers {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the calls since this function was last called, each in a few words.
+    /// Returns the recorded calls, each in a few words, and clears the record.
     pub(crate) fn calls(&self) -> Vec<String> {
         std::mem::take(&mut self.all().calls)
     }
 
-    /// Makes the vault return `error` for the next call whose record begins with these words.
+    /// Makes the vault return `error` for the next call whose record begins with `call`.
     pub(crate) fn fail(&self, call: &'static str, error: VaultError) {
         self.all().faults.push_back((call, error));
     }
 
-    /// Makes the issuer reject this token or client secret with an AADSTS code.
+    /// Makes the issuer reject the token or client secret `value`. The rejection contains this AADSTS code.
     pub(crate) fn reject(&self, value: &str, error: &str, code: u32) {
         let answer = OAuthError {
             status: 400,
@@ -120,7 +121,7 @@ impl Peers {
         self.all().rejects.insert(value.into(), IssuerError::Refused(Box::new(answer)));
     }
 
-    /// Stores a version of the token's secret, this many minutes after the start.
+    /// Stores a version of the token's secret. The version was created this many minutes after the start.
     pub(crate) fn store(&self, id: &str, value: &str, minutes: i64) {
         self.all().versions.push(stored(id, value, minutes));
     }
@@ -234,7 +235,8 @@ impl Issuer for &Peers {
     async fn authenticate(&self, what: &AppSignIn<'_>) -> Result<(), IssuerError> {
         let proof = what.proof.expose();
         let mut all = self.all();
-        // The header and the claims of an assertion differ in each request, so only its signature is recorded.
+        // The header and the claims of an assertion differ in each request, so only the signature is recorded. In these
+        // tests, the signature encodes the id of the certificate's version.
         let shown = proof.split('.').next_back().unwrap_or_default();
         all.calls.push(format!("authenticate with {shown}"));
         all.sign_in = Some(format!("{} for {}", what.tenant, what.scope));
@@ -352,7 +354,7 @@ impl Resource for &Peers {
     }
 }
 
-/// Returns a version that a person stored, this many minutes after the start.
+/// Returns a version that a person stored this many minutes after the start.
 pub(crate) fn stored(id: &str, value: &str, minutes: i64) -> Stored {
     let version = samples::version(id, start() + TimeDelta::minutes(minutes));
     Stored { version, value: SecretString::from(value), read_at: None }

@@ -1,5 +1,5 @@
 //! Writes a held successor to the vault. A save reads the newest version again and either yields to another writer or
-//! writes. After a write, it lists the versions, restores a buried sign-in, and disables replaced versions.
+//! writes. After a write, the save lists the versions, restores a buried sign-in, and disables replaced versions.
 //!
 //! This module owns the order of the calls. `save` interprets the answers.
 //!
@@ -22,13 +22,13 @@ use crate::token::rotation_id;
 use crate::token::tags::Tags;
 use crate::token::version::{NewVersion, Provenance, Stored, Version, VersionId};
 
-/// The maximum number of passes in one save. If a save needs more passes, another writer keeps writing at the same
-/// time. So the save continues after a pause.
+/// The maximum number of passes in one save. A save needs more passes only if another writer keeps writing at the same
+/// time. In this case, the save continues after a pause.
 const MAX_ROUNDS: usize = 6;
 
-/// The result of one pass over a held successor.
+/// The result of one pass of a save.
 enum Pass {
-    /// The save continues with the successor that is now held.
+    /// The save needs another pass, possibly with a different successor.
     Again,
     /// The vault shows the version that Perennial wrote, and no sign-in is buried.
     Saved(Version),
@@ -111,8 +111,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let verdict = facts.and_then(|facts| facts.heard_since(successor.issued_at));
         // The new version gets the foreign tags of both the redeemed version and the version that is the newest now.
         let mut foreign: Tags = newest.tags.iter().chain(successor.redeemed.tags.iter()).collect();
-        // The tags of the newest version and of the redeemed version may still lack the marks of recently delivered
-        // alerts.
+        // The new version also gets the marks of recently delivered alerts, since both older versions may still lack
+        // these marks.
         if let Some(told) = &state.told {
             told.put(&mut foreign);
         }
@@ -146,9 +146,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok(())
     }
 
-    /// Another writer's version is the newest version. Redeems that version before Perennial writes its own version.
-    /// If the other version works, Perennial drops its own successor and continues with the other version. Perennial
-    /// replaces the other version only if it is invalid for good.
+    /// Redeems another writer's version that has become the newest version, before Perennial writes its own version. If
+    /// the other writer's version works, Perennial drops its own successor and continues with that version. Perennial
+    /// replaces that version only if that version is invalid for good.
     async fn give_way(
         &mut self,
         state: &mut State,
@@ -198,9 +198,10 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 return Err(Failure::new(Kind::Unsaved, Remedy::Retry, FailureSubject::Token, summary));
             }
             AfterList::Buried(buried) => {
-                // The successor of the buried sign-in may replace the written version. After that, the sign-in of the
-                // written version could look buried. An example is another version of the same second with a copy of
-                // the tags. `seen` prevents this save from restoring that sign-in.
+                // The successor of the buried sign-in may replace the written version. After that, the written version
+                // or its sign-in could look buried. For example, a tool may copy the written version's tags in the same
+                // second. The written version then looks like a sign-in. `seen` prevents this save from restoring
+                // either of them.
                 let ours = versions.iter().find(|version| version.id == *written);
                 pending.seen.push(written.clone());
                 pending.seen.extend(ours.map(|ours| save::sign_in_of(ours, &versions).id.clone()));
@@ -221,7 +222,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok(Pass::Saved(ours.expect("a settled version is in the list")))
     }
 
-    /// Holds the successor of a buried sign-in. This successor may replace the version that buries the sign-in.
+    /// Redeems a buried sign-in, and holds the sign-in's successor for the next pass. This successor may replace the
+    /// version that buries the sign-in.
     async fn lift(
         &mut self,
         state: &mut State,

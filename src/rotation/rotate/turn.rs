@@ -20,8 +20,8 @@ use crate::rotation::state::State;
 use crate::rotation::turns::{Needs, Permit};
 use crate::token::version::Version;
 
-/// The longest time for which a running step waits for the permit for a further redemption. After this time, the
-/// redemptions from before the wait no longer count against the limit.
+/// The maximum time that a running step waits for a permit to redeem once more. After this time, the limit no longer
+/// includes the redemptions from before the wait.
 const FURTHER_WITHIN: Duration = LOOP_SPAN.saturating_add(Duration::from_secs(60));
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
@@ -37,7 +37,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         self.turn = Some(Box::new(turn));
     }
 
-    /// Proves the token in its turn. The wait has no time limit.
+    /// Waits for the token's turn, and then proves the token. The wait has no time limit.
     pub async fn prove_in_turn(&mut self, mut state: State, force: bool) -> Stepped {
         let mut events = Vec::new();
         loop {
@@ -51,10 +51,11 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Returns the limits for which the next step needs a permit. The limits `Steps` and `Vault`, for which each step
-    /// needs a permit, are not included. Before the first read, it is unknown whether a rotation is due. The user is
-    /// also unknown unless the configuration names the user. So the step begins without these permits, and takes them
-    /// after the read (`may_go_on`).
+    /// Returns the permits that the next step needs for a redemption and for a new version. Each step also needs
+    /// permits for the limits `Steps` and `Vault`, which this function leaves out. Before the first read, Perennial
+    /// does not know whether a rotation is due. Perennial also does not know the user unless the configuration names
+    /// the user. So the step begins without the permits that depend on these facts, and takes them after the read
+    /// (`may_go_on`).
     fn needs(&self, state: &State, next: &Next, force: bool) -> Needs {
         if *next != Next::Prove {
             return Needs::default();
@@ -85,8 +86,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         !state.in_line
     }
 
-    /// Returns the permit for one redemption: the step's first permit, or a further one. The wait for a further permit
-    /// takes precedence over tokens that have not begun their step.
+    /// Returns the permit for one redemption: the step's first permit, or a further one. A token that waits for a
+    /// further permit comes before the tokens that have not begun their step.
     pub(super) async fn redemption_permit(
         &self,
         redeemer: Redeemer,

@@ -164,7 +164,7 @@ fn the_later_of_two_versions_with_the_same_tags_is_the_copy() {
 
         // At start-up, the newest version counts as the last version of its second, regardless of its id.
         assert_eq!(buried_under(&copy, &versions, &[], Ties::Refused(&[])), None, "{stored}");
-        // After a write, Perennial's own version precedes the copy of its tags, and the copy counts as a sign-in.
+        // After a write, Perennial's own version counts as the earlier one. So the copy counts as a sign-in.
         let pending = pending(foreign("r", 0), written);
         assert_eq!(after_list(&pending, &versions), AfterList::Buried(copy), "{stored}");
     }
@@ -245,7 +245,8 @@ fn predecessors_are_the_two_youngest_that_can_be_read() {
     assert_eq!(tried, ["o3", "o1"]);
 }
 
-/// Generates random histories. Each version has a time. A version of Perennial also points at an earlier version.
+/// Generates random histories. Each version has a time. A version that Perennial wrote also points at an earlier
+/// version.
 fn histories() -> impl Strategy<Value = Vec<Version>> {
     prop::collection::vec((0i64..6, prop::option::of(any::<prop::sample::Index>()), any::<bool>()), 1..9)
         .prop_map(|entries| {

@@ -21,18 +21,20 @@ const REMEMBERED: usize = 8;
 
 /// Whether this version is invalid for good: its grant is known to have ended, or its value never was a token. A
 /// foreign version whose value never was a token is not replaced for a day, even while Perennial holds a successor.
-/// Such a value may be a working token in quotes, which a person can still correct.
+/// Such a value may be a working token in quotes, and a person can still remove the quotes.
 pub fn is_final(failure: &Failure, version: &Version, now: Timestamp) -> bool {
     let left_alone = !version.is_ours() && version.created + RESCUE_AFTER > now;
     failure.token_condemned || (failure.never_was_a_token && !left_alone)
 }
 
 /// Whether a version's tags show that the version is invalid for good. The tags must have the code of a final
-/// rejection, the kind `login_required`, and a time after the creation of the version. An earlier time means that a
-/// tool copied the tags from another version. The first version of Perennial recorded no codes. So each process tries a
-/// version once more if its rejection has no code. The first version of Perennial also copies a code to a new sign-in,
-/// like a foreign tag. It may then record a rejection of another kind beside the code. So a code counts only together
-/// with the kind `login_required`.
+/// rejection, the kind `login_required`, and a time that is not before the creation of the version. An earlier time
+/// means that a tool copied the tags from another version.
+///
+/// The first version of Perennial (docs/upgrading.md) recorded no codes. So if a rejection has no code, each process
+/// redeems the version once more. The first version can also copy a code to a new sign-in, like a foreign tag. The
+/// first version can then record a rejection of another kind beside the code. So a code shows a final rejection only
+/// together with the kind `login_required`.
 pub fn is_known_dead(version: &Version) -> bool {
     let final_code = version.tags.get(tag::REFUSED_CODE).is_some_and(diagnosis::is_final_mark);
     let its_kind = version.tags.get(tag::REFUSED_KIND) == Some(Kind::LoginRequired.as_str());
@@ -41,7 +43,7 @@ pub fn is_known_dead(version: &Version) -> bool {
 
 /// Returns the version's tags with the rejection. Returns `None` if the tags already record the same rejection or have
 /// no room for the record. The code in the tags makes the rejection final for later processes. If there is no room for
-/// the code, it is left out.
+/// the code, the code is left out.
 pub fn refusal_tags(version: &Version, failure: &Failure, since: Timestamp, now: Timestamp) -> Option<Tags> {
     let mut tags = version.tags.clone();
     tags.insert(tag::REFUSED_AT, &rfc3339(since.max(version.created)));
@@ -65,7 +67,7 @@ pub fn refusal_tags(version: &Version, failure: &Failure, since: Timestamp, now:
 /// version is not redeemed again.
 pub fn standing<'a>(state: &'a State, version: &Version, now: Timestamp) -> Option<&'a Failure> {
     let refused = state.refused.iter().find(|refused| refused.id == version.id)?;
-    // If the rejection has become final in the meantime, the version is redeemed once more before another version
+    // If the rejection has become final in the meantime, the version is checked once more before another version
     // replaces it.
     let stands = stands(refused, now) && !is_final(&refused.failure, version, now);
     stands.then_some(&refused.failure)
@@ -84,7 +86,7 @@ pub fn remember(state: &mut State, version: &Version, failure: &Failure, now: Ti
     }
 }
 
-/// Records that this rejected version was not the newest one, but buried under a version of Perennial.
+/// Records that this rejected version was not the newest one, but buried under a version that Perennial wrote.
 pub fn remember_buried(state: &mut State, id: &VersionId) {
     for refused in state.refused.iter_mut().filter(|refused| refused.id == *id) {
         refused.is_buried = true;
@@ -117,8 +119,8 @@ fn is_settled(refused: &RefusedVersion) -> bool {
 }
 
 /// Whether an answer is still valid. A rejection is valid for a day. A transient failure is valid for the time that the
-/// peer requested, or for `STANDS_AT_LEAST`. So a stopping process and the command `rotate`, which try to save every
-/// two seconds, redeem the version only once or twice.
+/// peer requested, and at least for `STANDS_AT_LEAST`. A stopping process and the command `rotate` attempt to save
+/// every two seconds. With this rule, they redeem the version only once or twice.
 ///
 /// An answer with a time in the future is not valid. Such a time was recorded before the clock was set back.
 fn stands(refused: &RefusedVersion, now: Timestamp) -> bool {

@@ -65,7 +65,8 @@ fn proof_tags(version: &Version, state: &State) -> Option<Tags> {
     // this proof, so only the next proof is recorded.
     let outdated = version.is_noted_on_it(proved_at)
         && version.proved_at().is_none_or(|at| {
-            // The record tells the next process that a daemon has proved the version that `login` wrote.
+            // The first proof of a sign-in is recorded at once. The record tells the next process that a daemon has
+            // proved the sign-in.
             let first = version.redeemed_from().is_none() && !version.is_proved_since();
             at + MARK_EVERY <= proved_at || (first && at < proved_at.trunc_subsecs(0))
         });

@@ -292,7 +292,7 @@ fn a_successor_saved_late_is_not_recorded_repeatedly() {
     assert!(!matches!(next, Next::UpdateTags(_)), "{next:?}");
 }
 
-/// The record tells the next process that a daemon has proved the version that `login` wrote.
+/// The recorded proof tells the next process that a daemon has proved the version that `login` wrote.
 #[test]
 fn the_first_proof_of_a_sign_in_is_recorded_and_the_sign_in_itself_is_not() {
     let (by, time) = ("perennial/0.1.0 login", rfc3339(at(0)));

@@ -1,13 +1,15 @@
-//! Decides when to record the verdict on the newest version in the tag `verdict`, for the next process. The verdict is
+//! Decides when the tag `verdict` records the verdict on the newest version, for the next process. The verdict is
 //! `usable` or the kind of a condition.
 //!
 //! The tag contains one word and one time. For `usable`, this is the time of the verdict. For a kind of condition, this
 //! is the start of the condition. So `status --monitor` can report the result of an earlier `rotate`, and after a
-//! restart Perennial continues the same incident. The same verdict `usable` is recorded at most daily. A condition is
-//! recorded when its kind changes. A rotation writes the verdict with the new version and needs no further request.
+//! restart Perennial continues the same incident. If the verdict stays `usable`, it is recorded at most daily. A
+//! condition is recorded when its kind changes. A rotation writes the verdict with the new version and needs no further
+//! request.
 //!
-//! A rejection by the issuer has tags of its own. Only those tags can condemn a version (`refused`). The issuer's
-//! rejection replaces the verdict. So the verdict needs no additional place among the 15 tags of a version.
+//! A rejection by the issuer has tags of its own. Only those tags can show that a version is invalid for good
+//! (`refused`). The issuer's rejection replaces the verdict. So the verdict needs no additional place among the 15 tags
+//! of a version.
 
 use super::MARK_EVERY;
 use crate::ports::failure::{FailureSubject, Kind};
@@ -27,16 +29,16 @@ pub(super) fn after_proof(version: &Version, facts: &Facts) -> Option<Noted> {
 /// Whether the verdict is to be recorded: it differs from the version's tag, or its time differs by a day or more.
 pub(super) fn is_news(verdict: Option<Noted>, version: &Version) -> bool {
     match (verdict, Noted::on(version)) {
-        // If a wrong clock has recorded a time in the future, the verdict is also recorded again.
+        // If a wrong clock has recorded a time that is a day or more in the future, the verdict is also recorded again.
         (Some(new), Some(old)) if new.kind == old.kind => (new.at - old.at).abs() >= MARK_EVERY,
         (None, None) => false,
         _ => true,
     }
 }
 
-/// Returns the kind of failure that blocks a version, if the version's tag lacks it. Returns `None` for a rejected
-/// grant, which has tags of its own. If the app's credential cannot be read, the failure is recorded only if a vault
-/// denied access. The next process notices an unreadable file or environment variable itself.
+/// Returns the kind of failure that blocks a version, if the version's tag lacks this kind. Returns `None` for a
+/// rejected grant, which has tags of its own. If the app's credential cannot be read, the failure is recorded only if a
+/// vault denied access. The next process notices an unreadable file or environment variable itself.
 pub(super) fn of_failure(version: &Version, blocked: &Blocked) -> Option<Noted> {
     let failure = &blocked.failure;
     let kind = match (failure.kind, failure.about) {

@@ -19,8 +19,8 @@ pub enum Inherited {
     FirstSignIn,
     /// The alerts that were delivered and whose conditions are not resolved yet.
     Told(Marks),
-    /// The version was rejected and has no marks of delivered alerts. The first release of Perennial and a process
-    /// without sinks write no such marks.
+    /// The version was rejected and has no marks of delivered alerts. The first version of Perennial
+    /// (docs/upgrading.md) and a process without sinks write no such marks.
     Refused(Kind),
 }
 

@@ -1,9 +1,9 @@
-//! The version of the app's credential that is in use while Entra rejects the newest one.
+//! The older version of the app's credential that Perennial uses while Entra rejects the newest version.
 
 use crate::process::clock::Timestamp;
 use crate::token::version::VersionId;
 
-/// An older version of the app's credential, in use because Entra rejects the newest one.
+/// An older version of the app's credential. Perennial uses this version because Entra rejects the newest version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OlderCredential {
     /// The rejected version.

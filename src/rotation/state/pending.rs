@@ -34,21 +34,21 @@ pub struct Successor {
 pub struct PendingSave {
     /// The successor to save.
     pub successor: Successor,
-    /// A version that may be replaced although its value is not the redeemed one. This version is invalid for good, or
-    /// it buries the sign-in that was redeemed.
+    /// A version that this save may replace, although its value is not the redeemed value. Either this version is
+    /// invalid for good, or it buries the redeemed sign-in (see `save.rs`).
     pub may_overwrite: Option<VersionId>,
-    /// The vault's time at the last read before the write. That read showed the sign-ins from before this time, so the
-    /// write cannot have buried them.
+    /// The vault's time at the last read before the write. That read showed every sign-in of an earlier second, so the
+    /// write has buried none of these sign-ins.
     pub read_at: Option<Timestamp>,
-    /// The version that Perennial wrote, after the vault has acknowledged the write.
+    /// The version that Perennial wrote. `None` until the vault has acknowledged the write.
     pub written: Option<VersionId>,
-    /// Versions that this save has found to be invalid for good, and that may be replaced.
+    /// Versions that this save may replace, because it has found them to be invalid for good.
     pub dead: Vec<VersionId>,
     /// Versions that need no further check within this save. Examples are a sign-in whose descendant was the newest
     /// version during this save, and a buried sign-in that was rejected.
     pub seen: Vec<VersionId>,
-    /// The reason why the successor must not be written. For example, the successor of a `strict` token may belong to
-    /// another user. In that case, Perennial keeps the successor only in memory.
+    /// The reason why the successor must not be written. An example is an answer for a `strict` token that names the
+    /// wrong user. Perennial then keeps the successor only in memory.
     pub withheld: Option<Box<Failure>>,
 }
 

@@ -21,7 +21,7 @@ impl Recent {
         self.0.push(u32::try_from(seconds).unwrap_or(u32::MAX));
     }
 
-    /// Whether no event is recorded. An old event stays recorded until the next event.
+    /// Whether no event is recorded. An event that is older than a day is removed only when the next event is counted.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -34,7 +34,8 @@ impl Recent {
     }
 
     /// Returns the first instant, `now` or later, at which `more` further events stay within `limit` events a day. If
-    /// `more` is greater than `limit`, returns `now`. An example is a rotation whose list has more than 50 pages.
+    /// `more` is greater than `limit`, returns `now`. This can happen to a rotation whose list of versions has more
+    /// than 50 pages.
     pub fn room_at(&self, limit: usize, more: usize, now: Timestamp) -> Timestamp {
         let mut live = self.0.iter().map(|at| instant(*at)).filter(|at| *at + DAY > now);
         let over = (live.clone().count() + more).saturating_sub(limit);
@@ -46,8 +47,8 @@ impl Recent {
 
     /// Returns the time of the next attempt in a long outage, so that `limit` attempts are spread over a whole day.
     /// Attempts are immediate while more than two thirds of `limit` are left. After that, the attempts are evenly
-    /// spaced, and the interval is at least a day divided by `limit`. Otherwise, most attempts of each day would fall
-    /// into one hour, followed by a long gap.
+    /// spaced, and the interval is at least a day divided by `limit`. Without this spacing, most attempts of each day
+    /// would fall into one hour, and a long gap would follow.
     pub fn spread_at(&self, limit: usize, now: Timestamp) -> Timestamp {
         let mut live = self.0.iter().map(|at| instant(*at)).filter(|at| *at + DAY > now);
         let left = limit.saturating_sub(live.clone().count());
@@ -61,12 +62,13 @@ impl Recent {
     }
 }
 
-/// The vault calls while the vault is checked every minute (`State::is_watching`). Up to `BURST` calls may happen at
-/// once. A day has at most 1,500 calls (promise 6). If another program writes often, Perennial checks each write at
-/// first. Later, Perennial checks as often as the limit allows.
+/// Limits the vault calls while Perennial checks the vault every minute (`State::is_watching`). Up to `BURST` calls may
+/// happen at once. A day has at most 1,500 calls (promise 6). If another program writes often, Perennial checks each
+/// write at first. Later, Perennial checks as often as the limit allows.
 ///
-/// There are too many calls to record the time of each one. Instead, there is one instant, which each call moves `EACH`
-/// further into the future. A call is allowed only if the instant is not too far ahead of the current time.
+/// There are too many calls to record the time of each one. Instead, this type records one instant. Each call moves
+/// this instant into the future by `EACH`. A call is allowed only if the instant is not too far ahead of the current
+/// time.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WatchRoom(Option<Timestamp>);
 
@@ -81,7 +83,7 @@ impl WatchRoom {
         self.0 = Some(self.0.map_or(now, |at| at.max(now)) + Self::EACH);
     }
 
-    /// Returns the first instant, `now` or later, at which this many calls fit.
+    /// Returns the first instant, `now` or later, at which the limit allows `calls` more calls.
     pub fn room_at(self, calls: usize, now: Timestamp) -> Timestamp {
         let calls = i32::try_from(calls).unwrap_or(Self::BURST).min(Self::BURST);
         self.0.map_or(now, |at| (at - Self::EACH * (Self::BURST - calls)).max(now))

@@ -1,5 +1,5 @@
-//! Tests of the state: which failures a success clears, what other writers' versions mean, and how long a verdict
-//! stays.
+//! Tests of the state: which failures a success clears, what other writers' versions mean, and how long a verdict stays
+//! valid.
 
 use super::*;
 use crate::ports::Acceptance;

@@ -7,7 +7,8 @@ use crate::process::clock::Timestamp;
 use crate::rotation::state::{Facts, State, Verdict};
 use crate::token::version::{USABLE, Version, VersionId};
 
-/// The recorded result of a process's last attempt with a version. A rejection of the grant has tags of its own.
+/// The result of the last attempt to use a version, as recorded in the tag `verdict`. Other tags record a rejection of
+/// the grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Noted {
     /// The kind of failure. `None` if the version was usable.
@@ -26,7 +27,7 @@ impl Noted {
         Kind::NoRefreshToken,
     ];
 
-    /// Reads the record on a version.
+    /// Reads the record from a version's tag.
     pub fn on(version: &Version) -> Option<Self> {
         let (word, at) = version.verdict()?;
         let kind = match word {
@@ -67,8 +68,8 @@ impl State {
 }
 
 impl Facts {
-    /// Returns Partner Center's last verdict, for the tag of a version that was issued at `issued_at`. Returns `None`
-    /// if Partner Center has not answered since then.
+    /// Returns Partner Center's last verdict, for the tag `verdict` of a version. `issued_at` is the time when Entra
+    /// issued the version's token. Returns `None` if Partner Center has not answered since that time.
     pub fn heard_since(&self, issued_at: Timestamp) -> Option<Noted> {
         let verdict = self.verdict.as_ref().filter(|verdict| verdict.at >= issued_at)?;
         let kind = verdict.acceptance.objection();

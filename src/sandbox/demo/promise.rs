@@ -45,7 +45,7 @@ impl Promise {
         self as usize + 1
     }
 
-    /// Returns the name of the promise, and what the demo has checked.
+    /// Returns the name of the promise, and a short text that says what the demo has checked.
     pub(super) fn text(self) -> (&'static str, &'static str) {
         match self {
             Self::Alive => ("alive", "the stored token could be redeemed"),
@@ -61,7 +61,7 @@ impl Promise {
     }
 }
 
-/// The number of checks and the violations of each promise.
+/// For each promise, counts the checks and records the violations.
 #[derive(Default)]
 pub(super) struct Promises {
     checks: [u64; Promise::ALL.len()],
@@ -102,7 +102,7 @@ impl Promises {
         self.closed = true;
     }
 
-    /// Returns the violations since the last call.
+    /// Returns the violations that were recorded since the last call of this function.
     pub(super) fn news(&mut self) -> Vec<(Promise, Timestamp, String)> {
         let news = self.told[self.untold..].to_vec();
         self.untold = self.told.len();

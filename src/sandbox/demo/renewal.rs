@@ -7,12 +7,12 @@ use super::{Demo, Stuck};
 use crate::sandbox::world::GraphRole;
 use crate::token::version::tag;
 
-/// The speed in days per second while Perennial tries a new secret. Perennial tries the secret for a quarter of an hour
-/// of the demo's time. At a higher speed, a single request would take minutes of the demo's time.
+/// The speed in days per second while Perennial tests a new secret. The test takes 15 minutes of the demo's time. At a
+/// higher speed, a single request would take minutes of the demo's time, which is too long for this test.
 const MINUTES_MATTER: f64 = 0.02;
 
 impl Demo {
-    /// The operator in the story, Ravi, configures `renew`. Perennial then creates, tries and saves a new secret.
+    /// The operator in the story, Ravi, configures `renew`. Perennial then creates, tests and saves a new secret.
     pub(super) async fn secret_is_renewed(&mut self) -> Result<(), Stuck> {
         self.watch.told.expect(&[]);
         let (partner, identity) =

@@ -9,7 +9,8 @@ use secrecy::ExposeSecret as _;
 
 use crate::sandbox::world::World;
 
-/// The length of a piece. No text contains a piece by chance. A piece is shorter than half of an app's secret.
+/// The length of a piece. A piece is so long that no text contains a piece by chance. A piece is also shorter than half
+/// of an app's secret, so each app's secret has at least two pieces.
 const PIECE: usize = 16;
 
 /// The pieces of all secrets.

@@ -63,7 +63,7 @@ const LEASH: Duration = Duration::from_millis(12);
 const LEASH_BY_CLOCK: Duration = Duration::from_secs(40 * 60);
 
 /// The largest factor by which the clock's speed grows per beat. If the speed grew faster, a wait that began at a low
-/// speed would end hours too late.
+/// speed would end too late, by hours of the demo's time.
 const GATHERS: f64 = 1.15;
 
 const DAY_SECONDS: f64 = 86_400.0;
@@ -73,7 +73,7 @@ fn first_day() -> Timestamp {
     Timestamp::from_timestamp(1_767_250_800, 0).expect("2026-01-01T07:00:00Z is in range")
 }
 
-/// Returns a listener for the status page, and its address.
+/// Returns a listener for the status page, and the address of the page.
 fn listen() -> io::Result<(TcpListener, String)> {
     let listener = TcpListener::bind(("127.0.0.1", 0))?;
     listener.set_nonblocking(true)?;
@@ -239,7 +239,7 @@ impl Process {
         self.daemon.board()
     }
 
-    /// Whether the daemon's task has ended without a stop request, which happens only after a bug.
+    /// Whether a task of the daemon has ended without a stop request. Such an end is always a bug.
     pub(super) fn has_ended(&self) -> bool {
         self.daemon.has_ended()
     }
@@ -251,7 +251,7 @@ impl Drop for Process {
     }
 }
 
-/// A directory of the demo. Dropping this value removes the directory.
+/// The directory for the demo's files. Dropping this value removes the directory.
 pub(super) struct Files(PathBuf);
 
 impl Files {
@@ -267,7 +267,7 @@ impl Files {
         &self.0
     }
 
-    /// Returns the names of the directory's files, in order.
+    /// Returns the names of the directory's files in alphabetical order.
     pub(super) fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(&self.0).into_iter().flatten().flatten();
         let mut names: Vec<String> =

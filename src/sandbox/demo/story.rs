@@ -14,7 +14,7 @@ use crate::sandbox::world::World;
 use crate::status::snapshot::TokenState;
 use crate::token::RefreshToken;
 
-/// The time limit for the first rotation after the last failure, in the demo's time.
+/// The time limit, in the demo's time, for the first rotation after the last failure.
 const CALM: TimeDelta = TimeDelta::days(9);
 
 impl Demo {
@@ -133,7 +133,7 @@ impl Demo {
                  harm."
             ),
         );
-        // A single instance rotates every week. Two instances together must rotate about as often.
+        // A single instance rotates every week. Two instances together must rotate about as often as a single instance.
         self.watch.promises.check(Promise::TwoAtOnce, now, (4..=10).contains(&rotations), || {
             format!("two instances rotated the token {rotations} times in a month, instead of 4 to 10 times")
         });

@@ -1,11 +1,11 @@
-//! Prints the summary: the token's events, and the promises.
+//! Prints the summary: the number of events of each kind, and the result for each promise.
 
 use super::promise::Promise;
 use super::voice::Tone;
 use super::{Demo, Stuck};
 use crate::process::clock::rfc3339;
 
-/// The speed, in days per second, while the demo keeps running after the story: one hour per second.
+/// The speed in days per second while the demo keeps running after the story. This value is one hour per second.
 const KEPT_AT: f64 = 1.0 / 24.0;
 
 impl Demo {

@@ -1,4 +1,4 @@
-//! Promise 4 (docs/promises.md): compares the conditions on the status board with the conditions that the story
+//! Checks promise 4 (docs/promises.md). Compares the conditions on the status board with the conditions that the story
 //! expects.
 //!
 //! This module owns the open conditions, the kinds of condition that the story expects, and the id of each incident so
@@ -113,7 +113,7 @@ impl OpenConditions {
         self.open.keys().map(|(kind, _)| *kind).collect()
     }
 
-    /// Returns the ids of open conditions, in order.
+    /// Returns the ids of the open conditions, ordered by kind and cause.
     pub(super) fn ids(&self) -> Vec<Uuid> {
         self.open.values().map(|open| open.id).collect()
     }

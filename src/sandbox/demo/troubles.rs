@@ -15,8 +15,8 @@ use crate::process::clock::{Timestamp, delta};
 use crate::sandbox::world::{Fault, FaultEffect, Operation, Peer};
 use crate::status::snapshot::TokenState;
 
-/// The speed while minutes matter: two hours per second. At this speed, any work of this machine takes less than five
-/// minutes of the demo's time.
+/// The speed while minutes matter: two hours per second. At this speed, a request without an injected fault takes less
+/// than five minutes of the demo's time.
 const SLOW: f64 = 2.0 / 24.0;
 
 /// The speed in days per second while hours matter.

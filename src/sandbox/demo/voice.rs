@@ -1,4 +1,4 @@
-//! Prints the output of the demo, which consists of paragraphs, and of lines that begin with a day.
+//! Prints the output of the demo: paragraphs, and lines that begin with the day of an event.
 //!
 //! This module owns the width and the colors. It keeps a copy of the output until the search for secrets (`secrecy`)
 //! takes this copy.
@@ -10,7 +10,7 @@ use crate::process::clock::Timestamp;
 /// The largest width of a line.
 const WIDTH: usize = 80;
 
-/// The column at which the text of a dated line begins, after `day 123 critical `.
+/// The column at which the text of a dated line begins, after `day 123  critical  `.
 const TEXT_AT: usize = 19;
 
 /// The tone of a line, which decides its color.
@@ -87,7 +87,7 @@ impl Voice {
         if self.colours { format!("\u{1b}[{}m{word}\u{1b}[0m", tone.code()) } else { word.to_owned() }
     }
 
-    /// Returns the output since the last call.
+    /// Returns the output since the last call of this function.
     pub(super) fn take(&mut self) -> String {
         std::mem::take(&mut self.said)
     }

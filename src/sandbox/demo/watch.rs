@@ -48,7 +48,7 @@ struct Scene<'a> {
     now: Timestamp,
 }
 
-/// What the observer remembers between two beats.
+/// What the demo remembers about its observations from one beat to the next.
 pub(super) struct Watch {
     pub(super) promises: Promises,
     pub(super) told: OpenConditions,
@@ -57,7 +57,7 @@ pub(super) struct Watch {
     pub(super) revoked: bool,
     /// Whether the daemon has started but has not shown the state `current` yet.
     pub(super) fresh: bool,
-    /// Whether a second daemon is running and has already acted.
+    /// Whether a second daemon is running and has already shown the state `current`.
     pub(super) two: bool,
     /// The time of the last successful redemption.
     pub(super) redeemed_at: Option<Timestamp>,

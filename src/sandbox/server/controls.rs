@@ -199,7 +199,8 @@ async fn clock(State(shared): State<Arc<SandboxState>>, body: Bytes) -> Reply {
     Ok(Json(json!({"now": shown(world.now()), "speed": world.speed()})))
 }
 
-/// The highest speed: a third of a year per second. At a higher speed, a time span would overflow within minutes.
+/// The highest speed: a third of a year per second. At a much higher speed, the world's time would soon exceed the
+/// range of `Timestamp`.
 const MAX_SPEED: f64 = 10_000_000.0;
 
 async fn faults(State(shared): State<Arc<SandboxState>>) -> Json<Value> {
@@ -236,7 +237,7 @@ struct SignInForm {
     mfa: Option<bool>,
 }
 
-/// Finds the partner of a user. Without a user, this is the first partner.
+/// Finds the partner of a user. Without a user, returns the first partner.
 fn partner_of(user: Option<&str>, world: &World) -> Result<Partner, (StatusCode, Json<Value>)> {
     let oid = match user {
         Some(name) => {

@@ -15,7 +15,7 @@ use super::wire::{HttpCaller, oauth_error};
 use super::{Routes, pages};
 use crate::sandbox::world::{EntraRefusal, Operation, Peer, Trouble};
 
-/// The path of the page for the code. Entra's page is `microsoft.com/devicelogin`.
+/// The path of the page on which a user types the code. The real page is `microsoft.com/devicelogin`.
 const PAGE: &str = "/devicelogin";
 
 pub(super) fn routes() -> Routes {

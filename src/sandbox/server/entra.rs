@@ -137,8 +137,8 @@ async fn exchange_device(caller: &HttpCaller, tenant: &str, fields: &Fields) -> 
     answered(caller, answer, None).await
 }
 
-/// Returns the answer to a request with any grant type. With `account`, the answer also contains the user's account,
-/// for clients that store accounts.
+/// Converts the world's answer to an HTTP answer, for every grant type. With `account`, the HTTP answer also contains
+/// the user's account, for clients that store accounts.
 async fn answered(
     caller: &HttpCaller,
     answer: Result<TokenAnswer, Trouble<EntraRefusal>>,
@@ -204,7 +204,8 @@ fn refuse(caller: &HttpCaller, code: u32) -> Response {
     oauth_error(&refused, caller.world().now())
 }
 
-/// Returns the app's credential in a request. If the request has an assertion and a secret, the secret is ignored.
+/// Reads the app's credential from the fields of a request. If the request has an assertion and a secret, the secret is
+/// ignored.
 fn proof(fields: &Fields) -> AppProof<'_> {
     match fields.get("client_assertion") {
         Some(assertion) if text(fields, "client_assertion_type") == ASSERTION_TYPE => {
@@ -218,7 +219,8 @@ fn text<'a>(fields: &'a Fields, name: &str) -> &'a str {
     fields.get(name).map_or("", String::as_str)
 }
 
-/// Reads `client_secret_basic`, which Entra also accepts (docs/azure-facts.md F102).
+/// Reads the client id and the client secret from the header `Authorization: Basic`. Entra calls this method
+/// `client_secret_basic` (docs/azure-facts.md F102).
 fn basic(caller: &HttpCaller) -> Option<(String, String)> {
     let encoded = caller.header("authorization")?.strip_prefix("Basic ")?;
     let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;

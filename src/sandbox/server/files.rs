@@ -17,8 +17,8 @@ use secrecy::ExposeSecret as _;
 use super::{IdentityService, Sandbox, SandboxError};
 use crate::sandbox::world::Partner;
 
-/// The longest lifetime of a service account token that Kubernetes projects into a pod
-/// (aks/workload-identity-overview).
+/// The lifetime of the federated token that `write_config` writes. A token in a Kubernetes pod has at most this
+/// lifetime (Microsoft's page aks/workload-identity-overview).
 const FEDERATED_TOKEN_LASTS: TimeDelta = TimeDelta::days(1);
 
 /// The values for a generated configuration.
@@ -42,8 +42,8 @@ pub struct WrittenFiles {
     pub config: PathBuf,
 }
 
-/// Locks a directory for one sandbox while the returned file is open. Otherwise a second sandbox could replace the
-/// files of the first sandbox.
+/// Locks a directory until the returned file is closed. Without the lock, a second sandbox could replace the files of
+/// the first sandbox.
 pub(super) fn lock(dir: &Path) -> Result<File, SandboxError> {
     let failed = |source| SandboxError::Write { path: dir.to_owned(), source };
     std::fs::create_dir_all(dir).map_err(failed)?;

@@ -88,7 +88,7 @@ struct KeyEntryBody {
     display_name: Option<String>,
     start_date_time: Option<Timestamp>,
     end_date_time: Option<Timestamp>,
-    /// The certificate in base64. `None` for a registered certificate.
+    /// The certificate in base64. `None` if the certificate is already registered.
     key: Option<String>,
 }
 
@@ -187,7 +187,8 @@ async fn remove_key(caller: HttpCaller, Path(id): Path<String>, body: Bytes) -> 
     answered(&caller, answer, |()| StatusCode::NO_CONTENT.into_response()).await
 }
 
-/// Answers a `PATCH` of the app registration. Of its properties, only the list of certificates can be changed.
+/// Answers a `PATCH` of the app registration. The request can change only one property of the registration: the list of
+/// certificates.
 async fn replace_keys(caller: HttpCaller, Path(id): Path<String>, body: Bytes) -> Response {
     let (object_id, ReplaceKeysBody { keys }) = match asked(&id, &body) {
         Ok(asked) => asked,
@@ -209,7 +210,7 @@ async fn replace_keys(caller: HttpCaller, Path(id): Path<String>, body: Bytes) -
     answered(&caller, answer, |()| StatusCode::NO_CONTENT.into_response()).await
 }
 
-/// Parses the object id in the path, and the body.
+/// Parses the object id from the path. Also parses the request's body.
 fn asked<T: DeserializeOwned>(id: &str, body: &[u8]) -> Result<(Uuid, T), GraphRefusal> {
     let refuse = |text: String| GraphRefusal::new(400, "Request_BadRequest", text);
     let object_id = id.parse().map_err(|_| refuse(format!("Invalid object identifier '{id}'.")))?;
@@ -258,7 +259,7 @@ fn with_ids(caller: &HttpCaller, mut response: Response) -> Response {
 fn described(app: &App, selected: Option<&str>) -> Value {
     let is_selected =
         |name: &str| selected.is_none_or(|names| names.split(',').any(|one| one.trim() == name));
-    // Only a request that names `keyCredentials` gets the certificates themselves.
+    // The answer contains the certificates' bytes only if the request selects `keyCredentials` by name.
     let with_key = selected.is_some() && is_selected("keyCredentials");
     let secrets: Vec<Value> = app.secrets.iter().map(described_secret).collect();
     let certificates: Vec<Value> =

@@ -1,9 +1,10 @@
 //! Simulates the identity service of an Azure host: the metadata service of a virtual machine, and the endpoint of App
 //! Service and Container Apps.
 //!
-//! The service is at the sandbox's own origin and, as on a real host, at a separate plain HTTP address. The host's own
-//! identity is the app with which Perennial reads the sandbox's vault. A request with another client id gets a token of
-//! one of the world's managed identities. Errors have the form of the protocol (docs/azure-facts.md F401, F402).
+//! The sandbox's HTTPS server always serves both services. `Sandbox::serve_identity` also serves both services over
+//! plain HTTP, as a real host does. The host's own identity is the app with which Perennial reads the sandbox's vault.
+//! A request without a client id gets a token of this app. A request with the client id of a managed identity gets a
+//! token of that identity. Errors have the forms of the real services (docs/azure-facts.md F401, F402).
 
 use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
@@ -128,7 +129,7 @@ async fn of_the_vault(caller: &HttpCaller, resource: &str) -> Result<TokenAnswer
     })
 }
 
-/// Returns a successful answer. In this protocol, numbers are JSON strings.
+/// Returns a successful answer. In the answers of identity services, numbers are JSON strings.
 fn handed_out(answer: &TokenAnswer, client_id: &str, resource: &str) -> Response {
     let now = Clock::host().now();
     let lives = TimeDelta::from_std(answer.expires_in).unwrap_or_default();

@@ -16,7 +16,7 @@ use serde_json::json;
 use super::wire::{HttpCaller, set};
 use crate::sandbox::world::{Hostile, Peer};
 
-/// The length of a long body in bytes, after decompression.
+/// The length of a long body in bytes. A compressed body has about this length after decompression.
 const LONG_BYTES: usize = 100_000_000;
 
 /// The number of bytes that are generated at once.
@@ -65,8 +65,8 @@ fn json_of(status: StatusCode, body: Body) -> Response {
 fn bomb() -> Vec<u8> {
     const REPEATS: usize = LONG_BYTES / 258;
     let mut bits = Bits { bytes: vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255], free: 0 };
-    // The three bits say that the block is not the last one and has fixed codes. In this format, numbers are written
-    // with the lowest bit first, and codes with the highest bit first.
+    // The three bits say that the block is not the last one, and that the block has fixed codes. In the deflate format,
+    // numbers are written with the lowest bit first, and codes with the highest bit first.
     bits.push([false, true, false]);
     bits.push(code(0x30 + u16::from(b' '), 8));
     for _ in 0..REPEATS {

@@ -1,4 +1,4 @@
-//! The inbox receives alerts and shows them in the form in which people would read them.
+//! The inbox receives alerts, and shows each alert as people would read it.
 //!
 //! The inbox accepts heartbeats and the messages of the sinks `teams`, `slack`, `webhook` and `pagerduty`. The inbox
 //! checks only the form of a message, and writes nothing to disk.

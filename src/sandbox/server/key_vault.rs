@@ -62,7 +62,7 @@ pub(super) fn routes() -> Routes {
         .layer(DefaultBodyLimit::disable())
 }
 
-/// A caller whose request has a token for the vault and a supported API version.
+/// A caller whose request has a supported API version and a valid token for the vault.
 struct Admitted {
     caller: HttpCaller,
     vault: Arc<str>,

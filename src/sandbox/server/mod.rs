@@ -48,11 +48,11 @@ use crate::sandbox::world::{Partner, World};
 /// The routes of one service.
 type Routes = Router<Arc<SandboxState>>;
 
-/// The limits of the server, which are far higher than a test or a user's own programs need. So only injected faults
+/// The server's limits. The limits are far higher than a test or a user's own programs need. So only injected faults
 /// make the sandbox slow.
 const LIMITS: ClientLimits = ClientLimits {
     connections: 1024,
-    // This time is longer than the 90 seconds for which clients keep idle connections (`reqwest`).
+    // Clients with `reqwest` keep an idle connection for 90 seconds. The server keeps the connection for longer.
     head_within: Duration::from_secs(120),
     head_bytes: 64 * 1024,
     connection_lives: Duration::from_secs(24 * 60 * 60),
@@ -68,8 +68,7 @@ pub struct Sandbox {
     pub addr: SocketAddr,
     /// The certificate of the authority that clients must trust, as PEM.
     pub ca_pem: String,
-    /// The base URL of the sandbox, which is the address of Entra's authority, the vault, Partner Center and Microsoft
-    /// Graph.
+    /// The base URL of the sandbox. Entra's authority, the vault, Partner Center and Microsoft Graph all have this URL.
     pub origin: Arc<str>,
     /// The app with which Perennial reads the vault.
     pub vault_identity: VaultIdentity,
@@ -141,8 +140,9 @@ struct SandboxState {
 }
 
 impl SandboxState {
-    /// Returns the tenant in which `vault_identity` requests its tokens. If the first partner's tenant has consented to
-    /// this app, returns that tenant. The app can then manage the partner's app registration at Microsoft Graph.
+    /// Returns the tenant in which the app `vault_identity` requests tokens. If the first partner's tenant has
+    /// consented to the app, returns the partner's tenant. Microsoft Graph requires a token of this tenant for changes
+    /// to the partner's app registration.
     fn identity_tenant(&self) -> String {
         let VaultIdentity { tenant_id, client_id, .. } = &self.vault_identity;
         let partner = self.world.partners().first().map(|partner| partner.tenant_id.clone());
@@ -226,8 +226,8 @@ impl Sandbox {
         token
     }
 
-    /// Adds a partner whose user signed in `age` ago. The vault stores the token, and the app's secret is valid for
-    /// half a year from now. The app that reads the vault can also get tokens in the partner's tenant.
+    /// Adds a partner whose user signed in `age` ago. The vault stores the user's token. The secret of the partner's
+    /// app expires half a year from now. The app that reads the vault can get tokens in the partner's tenant.
     pub fn add_partner(&self, name: &str, age: TimeDelta) -> Partner {
         let world = self.world();
         let expires = Some(world.now() + APP_SECRET_LASTS);
@@ -238,8 +238,8 @@ impl Sandbox {
         partner
     }
 
-    /// Adds users who can sign in, in addition to the partner's own user. The added users are a colleague with MFA, a
-    /// colleague without MFA, a guest, and a user of another tenant.
+    /// Adds test users to the sign-in page: a colleague with MFA, a colleague without MFA, a guest, and a user of
+    /// another tenant. The page also has the partner's own user.
     pub fn add_cast(&self, partner: &Partner) {
         let tenant =
             self.world().find_tenant(&partner.tenant_id).map(|tenant| tenant.domain).unwrap_or_default();
@@ -316,7 +316,7 @@ pub struct SandboxOptions {
     pub rotate_after: Option<Duration>,
     /// The value of `prove_every` in the configuration. `None` means the default.
     pub prove_every: Option<Duration>,
-    /// Whether a second redemption of the same token revokes all tokens of its sign-in. Entra does not do this.
+    /// Whether a second redemption of a token revokes all tokens of the token's sign-in. Entra does not do this.
     pub strict: bool,
     /// Whether the sandbox begins without a stored token.
     pub never_signed_in: bool,
@@ -326,8 +326,8 @@ pub struct SandboxOptions {
     pub tokens: usize,
 }
 
-/// Serves a new world with its partners until `stop` completes. After the start, passes to `say` the commands that
-/// the user can type next.
+/// Serves a new world with its partners until `stop` completes. After the start, calls `say` with the commands that the
+/// user can type next.
 ///
 /// # Errors
 /// Returns an error for an address in use, or for a directory that cannot be written.
@@ -376,7 +376,7 @@ pub async fn serve(
     Ok(())
 }
 
-/// Returns a time in the format of the controls.
+/// Returns a time in the format of RFC 3339.
 fn shown(at: Timestamp) -> String {
     crate::process::clock::rfc3339(at)
 }

@@ -22,7 +22,8 @@ input{font:inherit;padding:.5rem;width:100%;box-sizing:border-box}small{color:#5
 pub(super) struct Page {
     pub(super) title: &'static str,
     pub(super) body: Markup,
-    /// Another address to which the page's form may lead, directly or through a redirect (CSP3, form-action).
+    /// An address outside the sandbox to which the page's form may lead, directly or through a redirect (CSP3,
+    /// form-action).
     pub(super) leads_to: Option<String>,
 }
 
@@ -82,7 +83,8 @@ pub(super) fn trouble(refused: &EntraRefusal) -> Response {
         .response(StatusCode::BAD_REQUEST)
 }
 
-/// Returns one button per user. The user whom the request suggests comes first, then the users of the tenant.
+/// Returns one button per user. First comes the user whom the request suggests (`hint`), then the users of the tenant,
+/// then all other users.
 pub(super) fn people(mut users: Vec<User>, tenant: &str, hint: &str) -> Markup {
     users.retain(|user| !user.deleted);
     users.sort_by_key(|user| {

@@ -1,4 +1,4 @@
-//! The key that signs the sandbox's ID tokens, and its public half as a JSON Web Key.
+//! The key that signs the sandbox's ID tokens, and the key's public half as a JSON Web Key.
 //!
 //! Entra signs with RSA. The sandbox uses an elliptic curve, since creating an RSA key takes a long time. Each sandbox
 //! creates a new key and never writes it to disk.

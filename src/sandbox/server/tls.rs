@@ -19,7 +19,8 @@ pub(super) struct ServerIdentity {
     pub(super) ca_pem: String,
 }
 
-/// Creates an authority and a certificate for the names of this machine. Neither key is ever written to disk.
+/// Creates a certificate authority. Also creates a certificate for the names of this machine. The private keys of both
+/// are never written to disk.
 pub(super) fn identity() -> Result<ServerIdentity, SandboxError> {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, "Perennial sandbox");

@@ -24,7 +24,7 @@ use crate::sandbox::world::{EntraRefusal, Operation, Peer, World};
 /// F207, F223).
 const MAX_SENT_BYTES: usize = 32 * 1024 * 1024;
 
-/// The data about a request's sender that the services use.
+/// A request's sender, connection, headers and body, for the handlers of the services.
 pub(super) struct HttpCaller {
     pub(super) shared: Arc<SandboxState>,
     /// The address that the request came from.

@@ -20,10 +20,10 @@ use crate::process::clock::Timestamp;
 /// The number of Entra's front ends.
 pub(super) const FRONT_ENDS: usize = 8;
 
-/// The audience of assertions begins with this authority, unless a server sets another authority.
+/// The audience of assertions begins with this authority, unless `World::set_authority` sets another authority.
 const AUTHORITY: &str = "https://login.microsoftonline.com";
 
-/// Expired records are removed each time the number of records reaches a multiple of this number.
+/// Expired records are removed each time the number of records reaches a multiple of `SWEEP_EVERY`.
 const SWEEP_EVERY: usize = 1024;
 
 /// The times at which the front ends learn of a credential, or of its removal.
@@ -85,7 +85,7 @@ pub struct AcceptedAssertion {
     pub expires: Option<Timestamp>,
 }
 
-/// How front ends forget new credentials for single requests.
+/// The settings of flapping: in some requests, a front end forgets new credentials.
 #[derive(Clone, Copy)]
 pub(super) struct Flapping {
     /// The share of requests in which front ends forget new credentials, from 0 to 1.
@@ -120,7 +120,7 @@ impl AppCertificate {
     }
 }
 
-/// A federated credential: the app authenticates with tokens of another issuer for this subject.
+/// A federated credential: the app authenticates with a token that another issuer has issued for this subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FederatedCredential {
     /// The issuer's URL.
@@ -156,7 +156,7 @@ pub(super) struct Assertions {
     pub(super) repeated: usize,
     /// The URLs of external issuers.
     pub(super) issuers: BTreeSet<String>,
-    /// The tokens that issuers of the world have issued, each with its expiry.
+    /// The tokens that simulated issuers have issued for use as assertions, each with its expiry.
     issued: BTreeMap<String, Timestamp>,
 }
 
@@ -208,7 +208,7 @@ impl App {
 }
 
 impl Inner {
-    /// Returns when each front end will know of a credential that is added or removed now.
+    /// Returns when each front end will learn of a change that happens now. The change adds or removes a credential.
     pub(super) fn propagation(&mut self) -> Propagation {
         let most = self.assertions.spread.num_milliseconds();
         let now = self.time.now();
@@ -251,10 +251,10 @@ impl World {
         self.lock().assertions.spread = most;
     }
 
-    /// Makes front ends forget new credentials for single requests. A front end then handles the request as if it did
-    /// not know the credentials of which it has learned less than `within` ago. `probability` (0 to 1) is the share of
-    /// such requests. The default is zero: front ends forget nothing. Front ends can forget a credential only if
-    /// flapping or a propagation time was set when the credential was added.
+    /// Makes front ends forget new credentials in some requests. In such a request, the front end rejects a credential
+    /// that the front end learned of less than `within` ago. `probability` (0 to 1) is the share of such requests. The
+    /// default is zero: front ends forget nothing. Front ends can forget a credential only if flapping or a propagation
+    /// time was set when the credential was added.
     pub fn set_flapping(&self, probability: f64, within: TimeDelta) {
         self.lock().assertions.flapping = (probability > 0.0).then_some(Flapping { probability, within });
     }
@@ -326,7 +326,7 @@ impl World {
         Some(thumbprint)
     }
 
-    /// Removes a certificate from an app, by its thumbprint. Returns whether the app had the certificate.
+    /// Removes the certificate with this thumbprint from an app. Returns whether the app had the certificate.
     pub fn remove_certificate(&self, client_id: &str, thumbprint: &str) -> bool {
         let mut removed = false;
         self.change_app(client_id, |app| {

@@ -129,7 +129,8 @@ impl World {
         )
     }
 
-    /// Makes a user type a code. The user signs in, or declines if `user` is `None`.
+    /// Makes a user type a code and sign in. `user` is the user's object id. With `None`, the user types the code and
+    /// declines.
     ///
     /// # Errors
     /// Returns a fault, or the error that Entra's page shows.
@@ -167,7 +168,7 @@ impl World {
         )
     }
 
-    /// Returns the issued codes for users, oldest first, with their state.
+    /// Returns the issued user codes, oldest first, each with its state.
     pub fn device_codes(&self) -> Vec<(String, DeviceState)> {
         let inner = self.lock();
         inner.devices.all.iter().map(|device| (device.user_code.clone(), device.state.clone())).collect()

@@ -34,7 +34,7 @@ pub struct Tenant {
 /// A tenant's policies for sign-ins and redemptions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// Whether sign-ins without MFA, and redemptions of their tokens, are rejected (50076).
+    /// Whether sign-ins without MFA are rejected, and also redemptions of tokens from such sign-ins (50076).
     pub require_mfa: bool,
     /// Whether every sign-in and every redemption is rejected (53003).
     pub blocked: bool,
@@ -66,8 +66,8 @@ pub struct App {
     pub object_id: Uuid,
     /// The id of the app's home tenant.
     pub tenant: String,
-    /// The owners of the app registration: client ids of apps and managed identities, or principal ids of managed
-    /// identities, in lower case.
+    /// The owners of the app registration. An app is named by its client id. A managed identity is named by its client
+    /// id or its principal id. All ids are in lower case.
     pub owners: BTreeSet<String>,
     /// The limits for new credentials.
     pub policy: CredentialPolicy,
@@ -126,7 +126,7 @@ pub(super) struct EntraDirectory {
     pub(super) apps: BTreeMap<String, App>,
     /// The managed identities, by client id.
     pub(super) identities: BTreeMap<String, ManagedIdentity>,
-    /// Whether a second redemption of the same token revokes all tokens of its sign-in. Entra does not do this.
+    /// Whether a second redemption of a token revokes all tokens of the token's sign-in. Entra does not do this.
     pub(super) strict: bool,
     /// Whether Entra accepts many redemptions for one user and app within minutes.
     pub(super) loops_allowed: bool,
@@ -250,14 +250,14 @@ impl World {
         }
     }
 
-    /// Sets whether a second redemption of the same token revokes all tokens of its sign-in. A strict issuer does this
+    /// Sets whether a second redemption of a token revokes all tokens of the token's sign-in. A strict issuer does this
     /// (RFC 9700, 4.14), but Entra does not.
     pub fn set_strict(&self, strict: bool) {
         self.lock().directory.strict = strict;
     }
 
     /// Sets whether many redemptions for one user and app within minutes are rejected as a loop (50196). By default,
-    /// they are rejected.
+    /// such redemptions are rejected.
     pub fn set_loop_limit(&self, on: bool) {
         self.lock().directory.loops_allowed = !on;
     }

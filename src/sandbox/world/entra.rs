@@ -63,20 +63,21 @@ pub struct IdentityRequest<'a> {
 pub struct TokenAnswer {
     /// The access token for the resource.
     pub access_token: AccessToken,
-    /// The new refresh token. After a sign-in, the answer has it only if the scope includes `offline_access`.
+    /// The new refresh token. After a sign-in, the answer contains a refresh token only if the scope includes
+    /// `offline_access`.
     pub refresh_token: Option<RefreshToken>,
     /// The lifetime of the access token.
     pub expires_in: Duration,
     /// The granted scope.
     pub scope: String,
-    /// The refresh token's lifetime, if the answer names it. Entra names the lifetime only for a redirect of the
-    /// platform `spa`. The world names it only with `Distortion::DayToken`.
+    /// The refresh token's lifetime, if the answer names the lifetime. The real Entra names the lifetime only for a
+    /// redirect of the platform `spa`. The world names the lifetime only with `Distortion::DayToken`.
     pub refresh_expires_in: Option<Duration>,
     /// The claims of an ID token, if the scope requests `openid`. The server adds the issuer and the signature.
     pub id_claims: Option<Value>,
 }
 
-/// A rejection by Entra, with the text for people.
+/// A rejection by Entra, with a text for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntraRefusal {
     /// The parts of the rejection that a program reads.

@@ -33,7 +33,8 @@ pub enum Distortion {
     OpaqueAccessToken,
     /// The answer has no ID token, and an unreadable access token.
     NoIdentity,
-    /// The answer says that the refresh token expires after a day, as for a redirect of the platform `spa`.
+    /// The answer says that the refresh token expires after a day. Entra issues such tokens if the redirect URI has the
+    /// platform `spa`.
     DayToken,
     /// The answer contains the redeemed refresh token again, as in answers of issuers that do not rotate tokens.
     SameRefreshToken,
@@ -53,7 +54,7 @@ impl Distortion {
         Self::SameRefreshToken,
     ];
 
-    /// Returns the name in the body of `POST /_sandbox/faults`.
+    /// Returns the name of this kind in the body of `POST /_sandbox/faults`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NoRefreshToken => "no_refresh_token",
@@ -69,19 +70,19 @@ impl Distortion {
     }
 }
 
-/// The kind of a harmful body.
+/// A kind of harmful body in an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hostile {
     /// A body of a hundred megabytes, without a `Content-Length` header.
     Long,
     /// A body of a hundred megabytes that is compressed to less than one megabyte.
     Bomb,
-    /// A body of which the client receives one byte per second, without end.
+    /// An endless body, of which the server sends one byte per second.
     Drip,
-    /// An error or a profile that contains all data of the request.
+    /// An error or a Partner Center profile. Each text in the body is data of the request.
     Echo,
-    /// A successful answer in which each text that may be displayed contains the request's data or terminal escape
-    /// sequences.
+    /// A successful answer with harmful texts: the request's data or terminal escape sequences. Perennial must not
+    /// display such texts.
     Laced,
 }
 
@@ -89,7 +90,7 @@ impl Hostile {
     /// All kinds of harmful body.
     pub const ALL: [Self; 5] = [Self::Long, Self::Bomb, Self::Drip, Self::Echo, Self::Laced];
 
-    /// Returns the name in the body of `POST /_sandbox/faults`.
+    /// Returns the name of this kind in the body of `POST /_sandbox/faults`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Long => "long",
@@ -106,7 +107,7 @@ impl Hostile {
 pub enum FaultEffect {
     /// The call gets no answer at all.
     Transport(NoResponse),
-    /// The answer is a status without the service's error body, as a gateway or a throttled service sends it.
+    /// The answer is a status without the service's error body. Gateways and throttled services send such answers.
     Status {
         /// The HTTP status.
         status: u16,
@@ -135,9 +136,10 @@ pub enum FaultEffect {
         /// The value of the `Retry-After` header.
         retry_after: Option<Duration>,
     },
-    /// The answer has a success status and a page that is not a valid answer.
+    /// The answer has a success status, but the body is a web page instead of the service's JSON.
     Garbage,
-    /// The answer is exactly this text, as a gateway or a broken server sends it.
+    /// The answer has exactly this status, these headers and this body. With such an answer, a test simulates a gateway
+    /// or a broken server.
     Verbatim {
         /// The HTTP status.
         status: u16,
@@ -167,10 +169,11 @@ pub enum FaultEffect {
 pub struct Fault {
     /// The called service.
     pub peer: Peer,
-    /// The operation of the affected calls. The default is every operation, except requests for vault tokens
-    /// (`Identity`) and for tokens of managed identities, because clients cache these tokens.
+    /// The operation of the affected calls. `None` means every operation, except requests for vault tokens (`Identity`)
+    /// and for tokens of managed identities. A real outage of Entra rarely affects these requests, because clients
+    /// cache the tokens.
     pub operation: Option<Operation>,
-    /// The secret (by name), the user (by object id) or the app (by client id) of the affected calls. The default is
+    /// The secret (by name), the user (by object id) or the app (by client id) of the affected calls. `None` means
     /// every call.
     pub subject: Option<String>,
     /// Whether the call fails before or after its effect.
@@ -243,7 +246,7 @@ impl Faults {
         })
     }
 
-    /// Returns the time by which a call is delayed.
+    /// Returns the length of a call's delay, which is zero without a matching fault.
     pub(super) fn delay(
         &mut self,
         peer: Peer,

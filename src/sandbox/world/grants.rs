@@ -1,5 +1,5 @@
-//! The grants: every refresh token that the world has issued, with its parent, which is the token that was redeemed for
-//! it.
+//! The grants: the records of all refresh tokens that the world has issued. A redemption issues a new grant. The
+//! redeemed grant is the parent of the new grant.
 //!
 //! Invariant: a grant's parent was issued before the grant. So a search from parent to parent always ends.
 
@@ -17,8 +17,8 @@ use crate::token::RefreshToken;
 /// The lifetime of a refresh token from its issue (docs/azure-facts.md F108).
 const LIFETIME: TimeDelta = TimeDelta::days(90);
 
-/// The maximum number of redemptions for one user and app in `LOOP_WINDOW`. More redemptions count as a loop (50196;
-/// docs/azure-facts.md F126).
+/// The maximum number of redemptions for one user and app in `LOOP_WINDOW`. Entra rejects more redemptions as a loop
+/// (50196; docs/azure-facts.md F126).
 const LOOP_LIMIT: usize = 15;
 
 /// The window in which redemptions count towards `LOOP_LIMIT`.
@@ -39,7 +39,7 @@ pub struct GrantRecord {
     pub issued_at: Timestamp,
     /// The grant that was redeemed to issue this grant. `None` for the grant of a sign-in.
     pub parent: Option<usize>,
-    /// The grant of the sign-in from which this grant descends. For the grant of a sign-in, this equals `id`.
+    /// The id of the first grant of the same sign-in. If the sign-in itself issued this grant, `sign_in` equals `id`.
     pub sign_in: usize,
     /// Whether the token was redeemed at least once.
     pub spent: bool,
@@ -129,7 +129,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Checks whether Entra would redeem this grant in its own tenant and for its own app.
+    /// Checks whether Entra would redeem this grant for the tenant and the app that the grant was issued for.
     pub(super) fn judge(&self, grant: &GrantRecord) -> Result<(), Refuse> {
         self.gone(grant)?;
         if self.directory.users[&grant.owner.user].disabled {
@@ -147,13 +147,13 @@ impl Inner {
 }
 
 impl World {
-    /// Whether Entra would redeem this token now, with a valid app credential and without a fault.
+    /// Whether Entra would redeem this token now if the app credential is valid and no fault is injected.
     pub fn is_alive(&self, token: &str) -> bool {
         self.refusal_of(token).is_none()
     }
 
-    /// Returns the AADSTS code with which Entra would now reject this token, with a valid app credential and without a
-    /// fault.
+    /// Returns the AADSTS code with which Entra would now reject this token. `None` means that Entra would accept the
+    /// token if the app credential is valid and no fault is injected.
     pub fn refusal_of(&self, token: &str) -> Option<u32> {
         let inner = self.lock();
         match inner.grants.find(token) {

@@ -132,7 +132,8 @@ impl fmt::Display for GraphRefusal {
 }
 
 impl World {
-    /// Returns an app registration, without removed credentials, to the bearer of an access token.
+    /// Returns an app registration without its removed credentials. The bearer of the access token needs the right to
+    /// read the registration.
     ///
     /// # Errors
     /// Returns a fault or Graph's rejection.
@@ -287,7 +288,7 @@ impl Inner {
         caller.user.is_none() && self.principals(caller).any(held)
     }
 
-    /// Returns the names of a caller: its client id and, for a managed identity, its principal id.
+    /// Returns the ids of a caller: the client id and, for a managed identity, also the principal id.
     fn principals<'a>(&'a self, caller: &'a AccessRecord) -> impl Iterator<Item = &'a str> {
         let identity = self.directory.identities.get(&caller.app);
         iter::once(&*caller.app).chain(identity.map(|identity| &*identity.principal_id))

@@ -48,8 +48,8 @@ impl fmt::Display for HostRefusal {
 }
 
 impl World {
-    /// Adds a user-assigned managed identity, which every host of the world has. Returns the object id of the
-    /// identity's principal.
+    /// Adds a user-assigned managed identity to every host of the world. Returns the object id of the identity's
+    /// principal.
     pub fn add_managed_identity(&self, tenant: &str, client_id: &str) -> String {
         let mut inner = self.lock();
         let client_id = client_id.to_ascii_lowercase();
@@ -68,7 +68,7 @@ impl World {
         self.lock().directory.identities.values().cloned().collect()
     }
 
-    /// Returns the issuer in tokens of a tenant's managed identities.
+    /// Returns the issuer (`iss`) that tokens of a tenant's managed identities contain.
     pub fn issuer_of(&self, tenant: &str) -> String {
         self.lock().issuer_of(tenant)
     }

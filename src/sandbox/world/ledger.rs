@@ -1,7 +1,7 @@
-//! The ledger records every call to the world, and every write to a vault with the writer's name.
+//! The ledger records every call to the world. For every write to a vault, the ledger also records the writer's name.
 //!
-//! This module owns the queries that tests use, such as the writer of a version, and the number of calls since a
-//! time.
+//! This module owns the queries that tests use. For example, a test asks for the writer of a version, or for the number
+//! of calls since a time.
 
 use std::fmt;
 
@@ -28,7 +28,7 @@ impl Peer {
     /// All services of the world.
     pub const ALL: [Self; 4] = [Self::Entra, Self::KeyVault, Self::PartnerCenter, Self::Graph];
 
-    /// Returns the name in the body of `POST /_sandbox/faults` and in counters.
+    /// Returns the service's name in the body of `POST /_sandbox/faults` and in counters.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Entra => "entra",
@@ -151,7 +151,7 @@ impl Operation {
         Self::ReplaceKeys,
     ];
 
-    /// Returns the name in the body of `POST /_sandbox/faults` and in counters.
+    /// Returns the operation's name in the body of `POST /_sandbox/faults` and in counters.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Redeem => "redeem",

@@ -1,9 +1,9 @@
 //! One in-memory world with the rules of Entra, Key Vault, Partner Center and Microsoft Graph (docs/azure-facts.md).
 //!
-//! This module owns the services' behavior, with users, apps, grants, secrets with versions, roles, faults, and a
-//! ledger of every call. The operations are synchronous. The callers are the simulation, through the traits of
-//! `crate::ports` (`actor`), and the sandbox's HTTPS server. Since both use the same world, each rule exists only
-//! once. The world does not depend on Perennial's own decisions.
+//! This module owns the behavior and the data of the services: users, apps, grants, secrets with versions, and roles.
+//! The module also owns the injected faults and a ledger of every call. The operations are synchronous. The callers are
+//! the simulation, through the traits of `crate::ports` (`actor`), and the sandbox's HTTPS server. Since both callers
+//! use the same world, each rule exists only once. The world does not depend on Perennial's own decisions.
 //!
 //! Invariants: The same seed and the same order of calls give the same world, except for keys, certificates and
 //! signatures. No type shows a secret through `Debug`.
@@ -68,7 +68,7 @@ struct Inner {
     directory: directory::EntraDirectory,
     grants: grants::Grants,
     access_tokens: BTreeMap<String, entra::AccessRecord>,
-    /// Expired access tokens are removed once there are this many access tokens.
+    /// The number of access tokens at which the expired access tokens are removed.
     sweep_access_tokens_at: usize,
     assertions: credentials::Assertions,
     /// Whether new certificates share a few keys.
@@ -95,7 +95,7 @@ pub enum Trouble<E> {
     Refused(E),
 }
 
-/// What a call is about, for the ledger and for faults.
+/// The description of a call. The ledger records the description, and faults use the description to select calls.
 struct About<'a> {
     peer: Peer,
     operation: Operation,
@@ -132,8 +132,8 @@ impl World {
         })))
     }
 
-    /// Returns the implementation of the traits of `crate::ports` for one instance of a program. The ledger records
-    /// the instance's calls under this name.
+    /// Returns an actor, which stands for one instance of a program and implements the traits of `crate::ports`. The
+    /// ledger records the instance's calls under `name`.
     pub fn as_actor(&self, name: &str) -> Actor {
         Actor::new(self.clone(), name)
     }
@@ -143,7 +143,7 @@ impl World {
         self.lock().time.now()
     }
 
-    /// Sets the time by which the world is ahead of its clock.
+    /// Sets how far the world's time is ahead of the world's clock.
     pub fn set_offset(&self, offset: TimeDelta) {
         self.lock().time.set_offset(offset);
     }
@@ -158,18 +158,18 @@ impl World {
         self.lock().time.set_speed(speed);
     }
 
-    /// Returns the speed of the world's time relative to its clock.
+    /// Returns the speed of the world's time relative to the world's clock.
     pub fn speed(&self) -> f64 {
         self.lock().time.speed()
     }
 
-    /// Makes access tokens expire by `clock` instead of the world's clock. The sandbox uses the host's clock, since the
-    /// Azure clients use the host's clock for their caches.
+    /// Makes `clock`, instead of the world's clock, decide when access tokens and assertions expire. The sandbox uses
+    /// the host's clock, since the Azure clients use the host's clock for their caches.
     pub fn access_tokens_live_by(&self, clock: Clock) {
         self.lock().time.set_wall(clock);
     }
 
-    /// Sets how long every call is delayed, measured by tokio's time.
+    /// Sets the delay of every call, in tokio's time.
     pub fn set_latency(&self, latency: Duration) {
         self.lock().latency = latency;
     }
@@ -180,7 +180,8 @@ impl World {
         self.lock().hook = Some(Arc::new(hook));
     }
 
-    /// Returns how long the next call of this kind is delayed before its effect, because of the latency and of faults.
+    /// Returns the delay before the effect of the next call of this kind: the latency plus the delay of an injected
+    /// fault.
     pub fn delay(&self, peer: Peer, operation: Operation, subject: &str) -> Duration {
         let mut inner = self.lock();
         let now = inner.time.now();
@@ -192,7 +193,8 @@ impl World {
         self.lock().fresh_id()
     }
 
-    /// Runs one call. Only this function runs effects, applies their faults and records calls in the ledger.
+    /// Runs one call. Only this function runs the effect of a call, makes the call fail if a fault demands it, and
+    /// records the call in the ledger.
     fn call<'a, T, E: std::fmt::Display>(
         &self,
         about: impl FnOnce(&Inner) -> About<'a>,
@@ -236,7 +238,7 @@ impl World {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // If another thread has panicked, the lock is used nevertheless. The panic has already failed the test, and
+        // A thread may use the lock even after another thread has panicked. The panic has already failed the test, and
         // each statement leaves the world's data consistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

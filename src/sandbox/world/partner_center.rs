@@ -1,4 +1,4 @@
-//! Partner Center's rules: which access tokens it accepts, and whether they need MFA.
+//! Partner Center's rules: which access tokens Partner Center accepts, and whether these tokens need MFA.
 
 use std::fmt;
 
@@ -57,7 +57,7 @@ impl fmt::Display for PartnerRefusal {
 const AUDIENCE: &str = "https://api.partnercenter.microsoft.com";
 
 impl World {
-    /// Returns the organization's profile to the bearer of an access token.
+    /// Returns the profile of the organization for which an access token was issued.
     ///
     /// # Errors
     /// Returns a fault or Partner Center's rejection.
@@ -91,7 +91,7 @@ impl Inner {
         let tenant = self.directory.tenants.get(&record.tenant).ok_or(denied)?;
         let role = PartnerRefusal { status: 403, code: "2032", text: "The caller lacks the role" };
         let user = record.user.as_ref().and_then(|oid| self.directory.users.get(oid));
-        // A guest has no role in the Partner Center of another tenant (docs/azure-facts.md F308).
+        // A guest of a tenant has no role in this tenant's Partner Center (docs/azure-facts.md F308).
         let is_guest = user
             .is_some_and(|user| user.tenant != tenant.id && Some(&user.tenant) != tenant.partner.as_ref());
         if record.user.is_none() || is_guest || self.partner_center.forbidden {

@@ -1,5 +1,6 @@
-//! Actions of people: sign in, paste a token, disable, delete, revoke, replace an app's secret. Other functions of this
-//! module read the world's state. The ledger records no call for a function of this module.
+//! Actions of people: sign in, paste a token, disable or delete a user, revoke a user's sessions, replace an app's
+//! secret. Other functions of this module read the world's state. The ledger records no call for a function of this
+//! module.
 
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
@@ -78,7 +79,8 @@ impl World {
         Some(token)
     }
 
-    /// Makes a person write a value. Returns `None` if the secret is deleted or the vault does not exist.
+    /// Makes a person write a value to a vault secret. Returns `None` if the secret is deleted or the vault does not
+    /// exist.
     pub fn human_writes(&self, at: &SecretAddress, value: &str, tags: Tags) -> Option<VersionId> {
         let attributes = Attributes::default();
         self.put(at, SetRequest { value: value.into(), attributes, content_type: None, tags })
@@ -141,8 +143,8 @@ impl World {
         }
     }
 
-    /// Revokes a user's sessions. This ends all refresh tokens that the user has now. Access tokens stay valid until
-    /// they expire.
+    /// Revokes a user's sessions. From then on, Entra rejects all refresh tokens that the user already had. Access
+    /// tokens stay valid until they expire.
     pub fn revoke_user(&self, oid: &str) {
         let records = &mut self.lock().grants.records;
         records.iter_mut().filter(|grant| grant.owner.user == oid).for_each(|grant| grant.revoked = true);
@@ -169,7 +171,7 @@ impl World {
         }
     }
 
-    /// Replaces all of an app's secrets in Entra by one new secret. The copy in the vault is not changed.
+    /// Replaces all of an app's secrets in Entra by one new secret. The vault keeps its copy of the old secret.
     pub fn replace_app_secret(&self, client_id: &str, value: &str, expires: Option<Timestamp>) {
         self.change_app(client_id, |app| app.secrets.clear());
         self.add_app_secret(client_id, value, expires);
@@ -191,7 +193,7 @@ impl World {
         }
     }
 
-    /// Makes a person store an app's secret in a vault, with its expiry.
+    /// Makes a person store an app's secret and the secret's expiry in a vault.
     pub fn store_app_secret(&self, at: &SecretAddress, value: &str, expires: Option<Timestamp>) {
         let attributes = Attributes { expires, ..Attributes::default() };
         self.put(at, SetRequest { value: value.into(), attributes, content_type: None, tags: Tags::new() });

@@ -1,7 +1,7 @@
 //! Sign-in in a browser: the authorization request, the sign-in page's checks, and the authorization code.
 //!
 //! This module owns the rules of the authorization endpoint and of the `authorization_code` grant (docs/azure-facts.md
-//! F131 to F135), in Entra's order. The server owns the HTML of the pages.
+//! F131 to F135). The module applies the rules in the same order as Entra. The server owns the HTML of the pages.
 
 mod exchange;
 
@@ -115,7 +115,7 @@ impl World {
     /// Makes a user act on the sign-in page.
     ///
     /// # Errors
-    /// Returns a fault, or an error that the page shows instead of redirecting the browser.
+    /// Returns a fault, or an error. The page shows the error, and does not redirect the browser.
     pub fn authorize(
         &self,
         actor: &str,
@@ -220,7 +220,7 @@ impl Inner {
     }
 
     /// Records the consent if the user accepts. Returns `Accept` if the user or an administrator has consented.
-    /// Otherwise returns `decision`, where `SignIn` means that the user must be asked.
+    /// Otherwise returns `decision`, where `SignIn` means that the user must be asked to consent.
     fn consented(
         &mut self,
         tenant: &Tenant,

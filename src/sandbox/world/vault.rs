@@ -1,7 +1,8 @@
 //! Simulates Key Vault: secrets with versions, attributes, tags, soft delete and data actions, and certificates with
 //! their keys.
 //!
-//! Invariants: Only a purge removes versions. The times of a version are whole seconds.
+//! Invariants: Only a purge, or the end of a deleted secret's retention, removes versions. The times of a version are
+//! whole seconds.
 
 mod certificates;
 mod model;
@@ -239,7 +240,7 @@ impl World {
         })
     }
 
-    /// Writes the versions of a backup with their ids and dates. Returns the newest version.
+    /// Writes the versions of a backup. The versions keep their ids and dates. Returns the newest version.
     ///
     /// # Errors
     /// Returns a fault or the vault's rejection.

@@ -329,7 +329,7 @@ fn a_reader_turns_pages_searches_and_filters() {
     assert!(!page(&status).contains("<form"), "six tokens need no search");
 }
 
-/// All names and reasons have their maximum length, and each of ten thousand tokens has a problem of its own.
+/// Each name has 60 characters, and each of the ten thousand tokens has a problem of its own.
 #[test]
 fn the_page_of_ten_thousand_tokens_stays_small() {
     let mut status = status();

@@ -178,7 +178,7 @@ fn row(token: &TokenStatus, look: Look, now: Timestamp) -> Markup {
     }
 }
 
-/// Renders a time with the text that `words` returns. If `at` is `None`, renders the text `none`.
+/// Renders a time with the text that `words` returns. If `at` is `None`, renders the text in the parameter `none`.
 fn words_or(at: Option<Timestamp>, none: &str, words: impl Fn(Timestamp) -> String) -> Markup {
     html! {
         @match at {
@@ -199,8 +199,8 @@ fn step(token: &TokenStatus, at: Timestamp, now: Timestamp) -> String {
     format!("{} {}", words::next_step(token), relative::until(at, now))
 }
 
-/// Whether the token is rejected, expired or without a valid app secret. The dates of rotation and expiry are then
-/// irrelevant.
+/// Whether the token gives no usable access token, for example because the token is rejected or expired. The dates of
+/// rotation and expiry are then irrelevant.
 fn is_dead(token: &TokenStatus) -> bool {
     token.runway_seconds == Some(0)
 }
@@ -210,13 +210,13 @@ fn rotates_at(token: &TokenStatus) -> Option<Timestamp> {
 }
 
 /// Renders the token's lifetime as a bar. The bar shows the token's age, the planned rotation and the last tenth of the
-/// lifetime. The text next to the bar has the same information.
+/// lifetime. The text next to the bar has the same information, so screen readers skip the bar.
 fn bar(token: &TokenStatus, class: &str, now: Timestamp) -> Markup {
     html! {
         svg class=(class) aria-hidden="true" {
             rect.late x="90%" width="10%" height="100%" {}
             @if let (Some(issued), Some(expires)) = (token.issued_at, token.expires_at) {
-                // The bar has a minimum width, so that the age of a new token is visible.
+                // The part of the bar for the age has a minimum width, so that the age of a new token is visible.
                 @let age = percent(now, issued, expires).max(1.2);
                 rect.age width=(format_args!("{age:.1}%")) height="100%" {}
                 @if let Some(at) = rotates_at(token) {

@@ -105,8 +105,9 @@ pub(super) fn verdict(status: &Status) -> (Look, &'static str, String) {
     (Look::Good, "All is well", format!("{each}.{next}"))
 }
 
-/// A sentence with the number of unconfirmed tokens. If some of them were proved before, the sentence also gives the
-/// longest time since a token's last proof. `None` if no token is unconfirmed.
+/// A sentence with the number of unconfirmed tokens. If such a token was proved before, the sentence also gives the age
+/// of the token's last proof. With several such tokens, the sentence gives the highest age. `None` if no token is
+/// unconfirmed.
 fn unconfirmed(status: &Status) -> Option<String> {
     let count = status.tokens.len();
     let unknown = || status.tokens.iter().filter(|token| token.state == TokenState::Unknown);
@@ -147,7 +148,7 @@ pub(super) fn age(issued: Timestamp, expires: Option<Timestamp>, now: Timestamp)
     expires.map_or_else(|| old.clone(), |at| format!("{old} of {}", relative::span(at - issued)))
 }
 
-/// The time until a token expires, or a text that says that the token has expired or is rejected.
+/// Describes when a token expires. If the token has expired or is no longer accepted, the text says so instead.
 pub(super) fn end(at: Timestamp, dead: bool, now: Timestamp) -> String {
     if at <= now {
         "expired".to_owned()
@@ -189,7 +190,7 @@ pub(super) fn next_step(token: &TokenStatus) -> &'static str {
     }
 }
 
-/// Describes the current stage of the renewal of an app's secret.
+/// Describes the current stage of the renewal of an app's credential.
 pub(super) fn renewal(renewal: &RenewalStatus, now: Timestamp) -> String {
     match (renewal.stage, renewal.renews_at) {
         (RenewalStage::Starting, _) | (RenewalStage::Waiting, None) => "not known".to_owned(),

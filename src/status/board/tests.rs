@@ -13,7 +13,7 @@ use crate::token::version::VersionId;
 
 const MINUTE: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// Creates a clock whose time advances with the test's paused time.
+/// Creates a clock that follows Tokio's paused time. The test advances this time.
 fn clock() -> Clock {
     Clock::running(Timestamp::from_timestamp(1_770_000_000, 0).expect("in range"), 1.0)
 }
@@ -174,7 +174,8 @@ async fn the_gravest_condition_is_first_whatever_it_is_about() {
     assert_eq!(kinds(&board), [Kind::AlertUndeliverable, Kind::ClockSkew]);
 }
 
-/// The 15 minutes count from the board's creation. In a test or a demo, the clock may already have run for longer.
+/// The 15 minutes begin when the board is created. In a test or a demo, the clock may have started long before the
+/// board.
 #[tokio::test(start_paused = true)]
 async fn a_token_that_was_never_checked_is_overdue_15_minutes_after_the_start() {
     let clock = clock();

@@ -80,8 +80,8 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
             format!("{}; {picked_up}", advice.text(&subject))
         }
         (Some(advice), _) => advice.text(&subject),
-        // A process that has not seen the secret before cannot tell a deleted secret from a missing one. If the secret
-        // was deleted, it must be recovered first, because a deleted secret blocks every write.
+        // A process that has not seen the secret before cannot distinguish a deleted secret from a secret that never
+        // existed. If the secret was deleted, it must be recovered first, because a deleted secret blocks every write.
         (None, Kind::NeverSignedIn) => format!(
             "sign in with a second factor: `perennial login {name}`; if the token's secret was deleted, recover the secret instead: `az keyvault secret recover --vault-name {} --name {}`; {picked_up}",
             secret.vault_name(),
@@ -108,7 +108,7 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
             };
             stated.map_or_else(again, str::to_owned)
         }
-        // If the rejection was read from the vault's tags, its code is unknown.
+        // If Perennial has read the rejection from the vault's tags, Entra's error code is unknown.
         (None, Kind::AppCredentialRefused | Kind::AppMisconfigured) => {
             format!("find out Entra's error code and what to do: `perennial check {name}`")
         }
@@ -182,14 +182,14 @@ fn unknown_credential(of: &Snapshot, app: &str) -> String {
     )
 }
 
-/// The action for a failed renewal whose failure states no action.
+/// The action for a failed renewal, if the failure itself states no action.
 fn compare_credentials(of: &Snapshot, app: &str) -> String {
     let is_certificate = of.grant.app.credential.is_certificate();
     let (noun, flag) = if is_certificate { ("certificates", " --cert") } else { ("secrets", "") };
     format!("compare the app's {noun} with the vault: `az ad app credential list --id {app}{flag}`")
 }
 
-/// The key id of the app's first secret or certificate that Perennial does not know. A placeholder if there is none.
+/// The key id of the first entry in the renewal report's list `strangers`. If the list is empty, a placeholder.
 fn stranger(of: &Snapshot) -> String {
     let first = of.renewal.as_ref().and_then(|renewal| renewal.strangers.first());
     first.map_or_else(|| "KEY_ID".to_owned(), |one| one.key_id.to_string())

@@ -37,7 +37,7 @@ impl Cause {
         Self::shared(format!("sink:{name}"), deployment)
     }
 
-    /// The app of a token. All tokens of one app share failures of its credential.
+    /// The app of a token. All tokens of one app share the failures of the app's credential.
     pub(super) fn app(of: &Snapshot) -> Self {
         match of.client_id() {
             Some(client_id) => {

@@ -50,7 +50,7 @@ pub(super) fn reported(of: &Snapshot, now: Timestamp) -> Vec<(Kind, Timestamp, S
     found
 }
 
-/// Says which version of a credential Entra does not accept, and which one is in use.
+/// Says which version of a credential Entra does not accept, and which version is in use.
 fn unaccepted(newest: &VersionId, used: &VersionId, app: &ManagedApp, ends: Option<Timestamp>) -> String {
     let until = ends.map_or_else(String::new, |at| format!(" and expires at {}", rfc3339(at)));
     let noun = app.credential.noun();
@@ -96,7 +96,8 @@ pub(super) fn renewal(of: &Snapshot) -> Vec<Symptom> {
     failed.into_iter().chain(unknown).chain(unaccepted).collect()
 }
 
-/// Returns the condition if the credential of the identity for Key Vault expires soon. All tokens share one incident.
+/// Reports the credential of the identity for Key Vault, if this credential expires soon. All tokens share one
+/// incident.
 pub(super) fn identity_expiring(of: &Snapshot, now: Timestamp) -> Option<Symptom> {
     let expiry = of.identity_expiry.as_ref().filter(|expiry| expiry.at - EXPIRY_WARNING <= now)?;
     Some(Symptom {

@@ -159,7 +159,7 @@ fn a_rejection_by_partner_center_holds_until_it_accepts() {
     assert_eq!(drawn("a", &heard(false, Some(false))).standing(now()), TokenState::NeedsLogin);
 }
 
-/// Creates the state of a token that was proved now. Partner Center gave its verdict `said` at `at`.
+/// Creates the state of a token that was proved now. `said` is Partner Center's verdict. `at` is the verdict's time.
 fn heard(said: Acceptance, at: Timestamp) -> State {
     let mut state = samples::proved(version(), now());
     state.hear(&version().id, said, at);
@@ -170,7 +170,7 @@ fn said(accepted: bool, mfa: Option<bool>) -> Acceptance {
     Acceptance { accepted, mfa, tenant_id: None, company: None, is_audience: false, status: 401 }
 }
 
-/// Cases: a verdict in the version's tags, its time, and the status at start-up, before Perennial calls any service.
+/// Cases: a verdict in a version's tags, the verdict's time, and the status before Perennial calls any service.
 #[test]
 fn a_recorded_verdict_of_partner_center_still_holds() {
     let since = now() - TimeDelta::days(40);
@@ -280,7 +280,7 @@ fn tokens_of_one_app_share_its_conditions() {
     assert_eq!(told.iter().map(|condition| condition.tokens.len()).collect::<Vec<_>>(), [2]);
 }
 
-/// If no access token can be obtained or used, no time is left, even if the refresh token has not expired.
+/// If no access token can be obtained or used, `runway_seconds` is zero, even if the refresh token has not expired.
 #[test]
 fn without_a_usable_access_token_no_time_is_left() {
     let refused = |kind, remedy, about| {
@@ -304,7 +304,7 @@ fn without_a_usable_access_token_no_time_is_left() {
     assert!(left > TimeDelta::days(80), "the stored token can still be redeemed");
 }
 
-/// The configuration contains the expiry of the app's secret, but the token's expiry cannot be read.
+/// If the token's expiry cannot be read, the time left is unknown, even if the app secret's expiry is configured.
 #[test]
 fn an_unreadable_token_has_no_known_expiry() {
     let failure = Failure::new(Kind::VaultRefused, Remedy::Operator, FailureSubject::Token, "as told");
@@ -329,7 +329,7 @@ fn of_two_hundred_tokens_the_first_few_are_named_and_the_others_counted() {
     assert_eq!((told(2).names(2), told(0).names(2)), ("customer-0000, customer-0001".into(), String::new()));
 }
 
-/// Two independent deployments send alerts to the same pager.
+/// Two deployments can send alerts to the same pager. The pager combines alerts that have the same incident id.
 #[test]
 fn two_deployments_share_an_incident_only_if_it_is_about_the_same_secret() {
     let operator = Remedy::Operator;

@@ -1,4 +1,4 @@
-//! Tests of the document: what it says of each token, its form, and how it is read back.
+//! Tests of the status document: the content for each token, the document's format, and parsing.
 
 use std::sync::Arc;
 
@@ -117,7 +117,8 @@ fn a_document_in_another_form_is_not_read() {
     assert!(written(SCHEMA, StatusSource::Vault).is_none());
 }
 
-/// A foreign process may answer at the daemon's address, and the document's texts go to a terminal.
+/// Another process may answer at the daemon's address. A command prints the texts of the answer, so parsing makes the
+/// texts safe for a terminal.
 #[test]
 fn no_text_of_a_document_can_control_a_terminal() {
     let mut status = status(&[drawn("a", &failing(Kind::LoginRequired, Remedy::Login))]);

@@ -11,9 +11,9 @@ pub(super) struct Heard {
     pub(super) at: Option<Timestamp>,
     /// Whether Partner Center accepts the access token.
     pub(super) accepted: Option<bool>,
-    /// Whether the grant carries MFA, if known.
+    /// Whether the user's sign-in meets Partner Center's MFA requirement. `None` if unknown.
     pub(super) mfa: Option<bool>,
-    /// Whether Partner Center rejects the audience of the access token. False if only the vault's tags have the verdict.
+    /// Whether Partner Center rejects the access token's audience. False if the verdict comes from the vault's tags.
     pub(super) is_audience: bool,
     /// When Partner Center first gave this verdict.
     pub(super) since: Option<Timestamp>,

@@ -1,4 +1,4 @@
-//! Tests of what a snapshot shows of a token's state: its standing, its expiry and the time that is left.
+//! Tests of the values in a snapshot: the token's state, the token's expiry, and the time that is left.
 
 use super::*;
 use crate::ports::Acceptance;
@@ -59,7 +59,7 @@ fn unconfirmed(mut state: State) -> State {
     state
 }
 
-/// Returns the state of a proved token. Partner Center gave this verdict at `at`.
+/// Returns the state of a proved token with a verdict of Partner Center. `at` is the time of the verdict.
 fn heard(accepted: bool, mfa: Option<bool>, at: Timestamp) -> State {
     let mut state = proved();
     let said = Acceptance { accepted, mfa, tenant_id: None, company: None, is_audience: false, status: 200 };
@@ -166,7 +166,7 @@ fn a_recorded_acceptance_counts_as_long_as_one_of_this_process() {
     assert_eq!(accepted(counted_from() - second()), None);
 }
 
-/// Another host may have had a wrong clock when it wrote a tag.
+/// Another host with a wrong clock may write a tag whose time is in the future.
 #[test]
 fn a_record_of_more_than_five_minutes_ahead_does_not_count() {
     let limit = now() + TimeDelta::minutes(5);
@@ -189,8 +189,7 @@ fn the_later_of_the_recorded_and_the_own_proof_is_shown() {
     assert_eq!(drawn(&state).proved_at, Some(now()));
 }
 
-/// Cases: the tags that a previous process left on a version that it proved, and the state before this process's first
-/// step.
+/// Cases: the tags of a version that a previous process proved, and the token's state before this process's first step.
 #[test]
 fn a_recorded_rejection_makes_a_recorded_proof_void_until_a_new_proof() {
     let at = rfc3339(now());

@@ -31,7 +31,7 @@ type Message = (Timestamp, Vec<(EventKind, Kind, usize)>);
 struct Inbox {
     messages: Rc<RefCell<Vec<Message>>>,
     is_down: Rc<Cell<bool>>,
-    /// Rejects messages about this token.
+    /// The sink rejects messages about this token.
     refuses: Rc<RefCell<Option<String>>>,
     /// When the sink first rejected a message.
     refused_at: Rc<Cell<Option<Timestamp>>>,
@@ -85,7 +85,7 @@ impl Fleet {
     }
 }
 
-/// Runs `story` while the loops of `count` tokens of one app and the loop of one sink for people run.
+/// Runs `story` together with the daemon's loops for `count` tokens of one app and with the loop of a Teams sink.
 fn day<T>(count: usize, story: &impl AsyncFn(&Fleet) -> T) -> T {
     day_told(&Destination::Teams { url: Source::Env("URL".into()) }, count, story)
 }
@@ -125,7 +125,7 @@ fn day_told<T>(to: &Destination, count: usize, story: &impl AsyncFn(&Fleet) -> T
     })
 }
 
-/// Adds a token of another user of the same app, in a secret of its own.
+/// Adds a user who signs in to the same app, and stores the user's token in a new secret.
 fn sign_in(world: &World, partner: &Partner, nth: usize) -> Partner {
     let name = SecretName::parse(&format!("t{nth}")).expect("a name");
     let refresh_token = SecretAddress { name, ..partner.refresh_token.clone() };
@@ -148,7 +148,7 @@ fn five_hundred_tokens_with_one_expired_app_secret_are_one_incident() {
         let (world, app) = (&fleet.world, &fleet.partners[0]);
         pass(HOUR).await;
         world.expire_app_secret(&app.client_id);
-        // The reload makes all tokens check the vault now. They notice the problem within half a minute.
+        // After the reload, the daemon checks all tokens and notices the expired app secret within half a minute.
         fleet.daemon.reload();
         pass(HOUR).await;
         let ends = Some(world.now() + TimeDelta::days(180));

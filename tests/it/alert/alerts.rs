@@ -243,7 +243,7 @@ async fn a_webhook_gets_signed_cloud_events_whose_id_stays_the_same() {
     assert_eq!(second.json()["type"], "dev.perennial.alert.resolved.v1");
     assert_ne!(event["id"], second.json()["id"]);
 
-    // The signature is verified as a receiver does it (Standard Webhooks, "Signature scheme").
+    // The test verifies the signature like a receiver (Standard Webhooks, "Signature scheme").
     assert_eq!(first.header("webhook-id"), event["id"]);
     assert_eq!(first.header("webhook-timestamp"), now().timestamp().to_string());
     let signed =
@@ -321,8 +321,8 @@ async fn an_answer_decides_about_retries_and_no_error_shows_an_address() {
     assert_eq!(inbox.letters().len(), 6, "no redirect was followed");
 }
 
-/// Returns notifications about ten rejected app secrets, with names of maximum length, owners in Chinese and ten
-/// thousand tokens.
+/// Returns ten notifications of the kind `login_required`. Each notification has Chinese texts and ten thousand tokens
+/// with names of maximum length.
 fn crowded() -> Vec<Notification> {
     let tokens: Vec<String> = (0..10_000).map(|nth| format!("{nth:0>64}")).collect();
     let one = |nth: usize| {

@@ -95,8 +95,8 @@ fn troubles() -> Vec<Trouble> {
     ]
 }
 
-/// Each problem lasts for hours, so that the process reports it and stores its mark in the tags. After that, the
-/// process ends, the problem is fixed, and a new process starts.
+/// Each problem lasts for hours, so that the process reports the problem and stores the alert's mark in the tags. After
+/// that, the process ends, the problem is fixed, and a new process starts.
 #[test]
 fn incidents_that_ended_while_stopped_are_resolved() {
     let mut wrong = Vec::new();
@@ -218,8 +218,8 @@ fn a_reminder_comes_daily_also_after_the_clock_was_wrong() {
     });
 }
 
-/// Neither of the two incidents is about a token, so the first tokens get the marks (found by the simulation of the
-/// whole process, seed 0).
+/// Neither of the two incidents is about a token, so Perennial stores their marks in the tags of the first tokens in
+/// the configuration (found by the simulation of the whole process, seed 0).
 #[test]
 fn incidents_of_the_host_and_of_a_sink_are_resolved_after_a_restart() {
     in_town(2, |_, _, _| {}, &async |town| {
@@ -270,7 +270,8 @@ fn an_unsaved_incident_is_resolved_after_the_process_died() {
     });
 }
 
-/// Only the version before the two sign-ins has the marks (found by the simulation of the whole process, seed 11).
+/// Only the version before the two sign-ins has the marks of the incident (found by the simulation of the whole
+/// process, seed 11).
 #[test]
 fn two_sign_ins_before_a_restart_resolve_earlier_incidents() {
     in_town(1, |_, _, _| {}, &async |town| {
@@ -291,8 +292,8 @@ fn two_sign_ins_before_a_restart_resolve_earlier_incidents() {
     });
 }
 
-/// Until Perennial may list the versions, it cannot find the version before the sign-in. By then, it has already
-/// rotated the token (found by the simulation of the whole process, seed 293).
+/// Perennial cannot find the version before the sign-in without the right to list versions. When Perennial gets this
+/// right, the token is already rotated (found by the simulation of the whole process, seed 293).
 #[test]
 fn a_sign_in_resolves_incidents_once_its_history_can_be_read() {
     in_town(1, |_, _, _| {}, &async |town| {

@@ -1,4 +1,4 @@
-//! Tests `[[app]]` and the credentials of an app: the valid forms, and mistakes with the reported keys.
+//! Tests `[[app]]` and the credentials of an app: the valid forms, and the reported key of each mistake.
 
 mod renew;
 
@@ -13,12 +13,12 @@ use super::{SMALLEST, keys, load};
 const CLIENT_SECRET: &str = "client_secret = { secret = \"partner-app-secret\" }";
 const ID: &str = "0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab";
 
-/// Returns the smallest file, with these lines instead of the client secret.
+/// Returns the smallest configuration, with `lines` instead of the client secret.
 fn with(lines: &str) -> String {
     SMALLEST.replace(CLIENT_SECRET, lines)
 }
 
-/// Returns the smallest file, with a token of this app.
+/// Returns the smallest configuration, with an `[[app]]` that the token uses.
 fn shared(app: &str) -> String {
     let token = SMALLEST.replace("client_id = { secret = \"partner-app-id\" }", "app = \"shared\"");
     format!("{}\n[[app]]\n{app}", token.replace(CLIENT_SECRET, ""))

@@ -377,7 +377,7 @@ fn load_with(text: &str, env: &[(&str, &str)]) -> Result<Config, ConfigProblems>
     Config::parse(Path::new("perennial.toml"), text, env)
 }
 
-/// Returns the smallest file with a second token.
+/// Returns the smallest configuration with a second token.
 fn with_token(more: &str) -> String {
     format!(
         "{SMALLEST}

@@ -9,7 +9,7 @@ use perennial::config::Config;
 
 use super::{CANARY, SMALLEST, keys, load, load_with};
 
-/// Returns the smallest file in which `line` replaces the line that begins with `key`.
+/// Returns the smallest configuration, with `line` instead of the line that begins with `key`.
 fn with(key: &str, line: &str) -> String {
     let replaced = |text: &str| if text.trim().starts_with(key) { line.to_owned() } else { text.to_owned() };
     SMALLEST.lines().map(replaced).collect::<Vec<_>>().join("\n")

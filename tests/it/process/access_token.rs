@@ -1,4 +1,4 @@
-//! `access-token` prints only one token, with every kind of identity, and writes nothing to the vault.
+//! Tests that `access-token` prints only one token and writes nothing to the vault.
 
 use chrono::TimeDelta;
 use perennial::process::clock::{Clock, Timestamp};

@@ -35,7 +35,7 @@ struct Row {
     name: &'static str,
     when: When,
     cause: fn(&Stage),
-    /// The first words of each alternative that applies here, if the text has alternatives.
+    /// The first words of each alternative that the person follows, if the action has alternatives.
     applies: &'static [&'static str],
 }
 
@@ -81,7 +81,7 @@ fn colleague(stage: &Stage) -> String {
     stage.world().add_user(&stage.partner.tenant_id, "colleague@one.onmicrosoft.com", true)
 }
 
-/// Stores the app's secret again, with another expiry, or with none.
+/// Stores the app's secret again, with a new expiry or without an expiry.
 fn app_secret_ends(stage: &Stage, after: Option<TimeDelta>) {
     let (world, at) = (stage.world(), &stage.partner.app_secret);
     let value = world.versions_of(at).last().expect("stored").value.clone();
@@ -90,7 +90,7 @@ fn app_secret_ends(stage: &Stage, after: Option<TimeDelta>) {
     world.store_app_secret(at, value.expose_secret(), after.map(|_| end));
 }
 
-/// Replaces the secret of token `one` by a certificate whose key signs in the vault.
+/// Replaces the client secret of token `one` by a certificate. The certificate's key never leaves the vault.
 fn signs_in_the_vault(stage: &Stage, lifetime: TimeDelta, is_registered: bool) {
     let policy = CertificatePolicy { lifetime, exportable: false, ..CertificatePolicy::default() };
     let made = stage.makes_a_certificate("app-certificate", policy);
@@ -281,13 +281,13 @@ fn of_the_vault() -> Vec<Row> {
     ]
 }
 
-/// Returns the daemon's status of token `one`.
+/// Returns the daemon's status document.
 fn status(address: &str) -> Option<Value> {
     let answer = get(address, "/status");
     serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
 }
 
-/// Returns the action of a condition of the token.
+/// Finds token `one`'s condition of this kind, and returns the condition's action.
 fn action(status: &Value, kind: Kind) -> Option<String> {
     let conditions = status["conditions"].as_array()?.iter();
     let is_of_one = |tokens: &Value| tokens.as_array().is_some_and(|names| names.contains(&"one".into()));

@@ -13,8 +13,8 @@ use crate::support::child::{Child, eventually};
 use crate::support::harness::Scratch;
 use crate::support::lab;
 
-/// Starts the program with a command and a limit of `files` open files. Inherited files also count. The limit is for
-/// descriptor numbers, so it is increased by one for each number that is already in use.
+/// Starts the program with a command and a limit of `files` open files. The shell can limit only descriptor numbers. So
+/// the limit grows by one for each number above 2 that is already in use.
 pub(super) fn with_at_most(files: u32, command: &str, stage: &Stage) -> Child {
     let shell = format!(
         "limit={files}; number=3; \
@@ -78,7 +78,7 @@ async fn new_files_are_private_to_the_user() {
     assert_eq!(status.lines().find(|line| line.starts_with("Umask:")), Some("Umask:\t0077"));
 }
 
-/// `TWO_INSTANCES` sets the number of rotations. With 40, the test takes some minutes.
+/// The environment variable `TWO_INSTANCES` sets the number of rotations. With 40, the test takes some minutes.
 #[tokio::test]
 async fn two_programs_on_one_token_lose_nothing_and_write_little() {
     let rotations = std::env::var("TWO_INSTANCES").ok().and_then(|text| text.parse().ok()).unwrap_or(4);

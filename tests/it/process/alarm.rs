@@ -1,4 +1,4 @@
-//! Tests the daemon's messages to people: one message in time, and one more when the incident ends.
+//! Tests the daemon's messages to people: one when an incident begins, and one when the incident ends.
 
 use chrono::TimeDelta;
 use perennial::token::version::tag;
@@ -35,7 +35,7 @@ async fn told(inbox: &Inbox, count: usize) -> Vec<String> {
 const OPENED: &str = "Critical: Sign-in required (one)";
 const OVER: &str = "Resolved: Sign-in required (one)";
 
-/// Waits until the daemon has redeemed the token `times` times more and was rejected each time.
+/// Makes the daemon check the token `times` times. Waits after each check until the rejection is in the log.
 async fn refused_again(daemon: &Child, mut place: usize, times: usize) {
     for _ in 0..times {
         daemon.signal("HUP");

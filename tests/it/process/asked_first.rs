@@ -1,5 +1,5 @@
-//! Tests that `status` first asks the running daemon, and that it names its source, which is the daemon or the vault's
-//! tags.
+//! Tests that `status` first asks the running daemon. The output says whether the status comes from the daemon or from
+//! the vault's tags.
 
 use std::io::Read as _;
 use std::io::Write as _;

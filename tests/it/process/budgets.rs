@@ -1,5 +1,5 @@
-//! Tests how much memory one more token needs, as far as the sizes of types and allocations show.
-//! `tests/acceptance/budgets.sh` measures the rest with the shipped program.
+//! Tests the memory of one token by the sizes of its types and allocations. `tests/acceptance/budgets.sh` measures the
+//! memory of the shipped program.
 
 use std::sync::Arc;
 

@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Compiles a source file of this directory. The output is renamed to its final name only when it is complete, since
-/// other runs may use the same directory.
+/// Compiles a source file of this directory. The compiler writes to a temporary name, since other runs may use the same
+/// directory. Only the complete output gets the final name.
 pub(super) fn compile(source: &str, name: &str, options: &[&str]) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/process").join(source);
     let result = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);

@@ -17,7 +17,7 @@ use perennial::token::tags::Tags;
 use super::{Stage, is};
 use crate::support::child::eventually;
 
-/// What happens before the program is killed, or at the moment when it is killed.
+/// What happens before or when the program is killed.
 #[derive(Clone, Copy, Debug)]
 enum Before {
     /// The token is old enough to be rotated.
@@ -28,11 +28,11 @@ enum Before {
     Pasted,
     /// When the program is killed, a user signs in.
     SigningIn,
-    /// When the program is killed, a tool stores a sign-in with the tags of the newest version.
+    /// When the program is killed, a tool stores a sign-in with a copy of the newest version's tags.
     Copying,
     /// When the program is killed, a person stores an invalid value.
     Pasting,
-    /// When the program is killed, the app's secret is replaced.
+    /// When the program is killed, a person replaces the app's secret.
     NewAppSecret,
 }
 
@@ -46,8 +46,8 @@ const ALL: [Before; 7] = [
     Before::NewAppSecret,
 ];
 
-/// The number of steps. The longest rotation has a few steps less than this number. At the last steps, the program is
-/// not killed.
+/// The number of steps that the test tries. The longest rotation has fewer steps, so the program is not killed at the
+/// last steps.
 const STEPS: usize = 22;
 
 /// The step at which the program is to be killed, the steps so far, and the program. Each call has a step before its

@@ -27,7 +27,7 @@ const KINDS: [&str; 7] = [
 
 impl Stage {
     /// Creates a certificate with this name and content type, and registers it at the app. Returns the value of the
-    /// certificate's secret.
+    /// vault secret that Key Vault keeps for the certificate.
     fn certificate(&self, name: &str, content_type: ContentType, exportable: bool) -> String {
         let policy = CertificatePolicy { exportable, content_type, ..CertificatePolicy::default() };
         let made = self.makes_a_certificate(name, policy);
@@ -137,7 +137,7 @@ async fn every_command_works_with_each_credential_and_prints_none() {
         assert_eq!(stage.world().repeated_assertions(), 0, "{line}");
         assert_eq!(leaks::leaks(&printed, &leaks::secrets(&stage)), Vec::<String>::new(), "{line}");
         assert!(!printed.contains("PRIVATE KEY"), "{line}");
-        // Assertions and access tokens both begin with these letters.
+        // Assertions and access tokens both begin with `eyJ`.
         assert!(!printed.contains("eyJ"), "{line}: {printed}");
     }
 }
@@ -191,7 +191,7 @@ async fn the_requests_of_a_rotation_are_few_with_each_credential() {
         stage.ends_well(&env, &["rotate", "one", "--force"]).await;
 
         // Entra gets one token request for the vault and one redemption. If the app's credential is the host's
-        // identity, Entra also gets one token request of this identity.
+        // identity, Entra also gets one token request for this identity.
         let of_host = usize::from(line == KINDS[5]);
         assert_eq!(count(Peer::Entra) - before.0, 2 + of_host, "{line}");
         // The five calls are: read, read again, write, list, and disable the predecessor.

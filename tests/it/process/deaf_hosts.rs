@@ -25,7 +25,8 @@ struct Before {
 }
 
 impl Before {
-    /// Starts a proxy that sends `first` to each client and after that only spaces, until `is_deaf` is set to false.
+    /// Starts a proxy. While `is_deaf` is true, the proxy answers each client with `drip`. After that, the proxy
+    /// forwards each client to the identity service.
     async fn start(service: String, first: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -47,7 +48,7 @@ impl Before {
     }
 }
 
-/// Sends spaces until the client closes the connection.
+/// Sends `first` and then spaces, until the client closes the connection. Sends nothing if `first` is empty.
 async fn drip(mut to: TcpStream, first: &str) -> std::io::Result<()> {
     // The proxy first reads the request, because HTTP does not allow an answer before the request.
     to.read_u8().await?;

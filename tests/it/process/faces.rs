@@ -17,8 +17,8 @@ use crate::support::child::{eventually, get};
 /// The time limit for an answer. A Kubernetes probe waits for only a second.
 const BOUND: Duration = Duration::from_secs(20);
 
-/// The number of clients that keep connections open, and of clients that never complete a request. Both numbers exceed
-/// the program's limit.
+/// How many clients keep connections open, and how many other clients never complete a request. The number exceeds the
+/// program's limit on connections.
 const CLIENTS: usize = 1_000;
 
 /// Raises this process's limit of open files, because this process simulates all clients.
@@ -28,7 +28,7 @@ fn raise_own_limit() {
     let _same = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most });
 }
 
-/// Sends a request unchanged and reads until the server closes.
+/// Sends the bytes of a request and reads until the server closes the connection.
 async fn say(address: &str, request: &str) -> String {
     let asking = async {
         let mut connection = TcpStream::connect(address).await?;
@@ -137,7 +137,7 @@ async fn probes_are_answered_beside_a_thousand_kept_and_a_thousand_half_open_con
 async fn clients_leave_the_program_descriptors_for_its_own_connections() {
     raise_own_limit();
     let stage = Stage::set(TimeDelta::days(1)).await;
-    // While the program waits for its first access token, it has no connection to the vault yet.
+    // With this delay, the clients connect before the program opens its first connection to the vault.
     let wait = Fault::of(Peer::Entra, FaultEffect::Delay(Duration::from_secs(2))).on(Operation::Identity);
     stage.world().inject(wait.times(1));
     let daemon = super::adversity::with_at_most(64, "run", &stage);

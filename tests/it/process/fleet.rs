@@ -16,7 +16,7 @@ use crate::support::lab;
 
 const TOKENS: usize = 500;
 
-/// The shared limits allow the proof of all tokens within seconds. The longer time is for a slow machine.
+/// The shared limits allow the proof of all tokens within seconds. The timeout of three minutes is for a slow machine.
 const ALL_TRIED_WITHIN: Duration = Duration::from_secs(180);
 
 fn block(nth: usize, vault: &str, partner: &Partner) -> String {
@@ -73,7 +73,7 @@ async fn five_hundred_tokens_in_three_vaults_of_which_one_is_down() {
     })
     .await;
 
-    // Each of these tokens was due for a rotation and was rotated once.
+    // Each token that is not dead was due for a rotation and was rotated once.
     for (nth, partner) in &living {
         assert_eq!(world.versions_of(&partner.refresh_token).len(), 2, "t{nth}");
     }

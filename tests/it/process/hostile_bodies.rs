@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Stage, is};
 use crate::support::child::{Child, eventually};
 
-/// 40 MB, in the kernel's kilobytes.
+/// The memory limit of 40 MB, in kB of 1,024 bytes, the kernel's unit.
 const MOST_KB: u64 = 40 * 1024;
 
 fn hostile(status: u16, body: Hostile) -> FaultEffect {
@@ -30,8 +30,8 @@ impl Stage {
         daemon.logs(from, "proved again", |event| is(event, "proved", "one")).await;
     }
 
-    /// Starts a new daemon, whose limits count no redemptions yet. If one process made all redemptions of this test, it
-    /// would exceed Entra's loop limit.
+    /// Starts a new daemon. In a single process, the redemptions of this test would reach Perennial's limit for one
+    /// user and app.
     async fn fresh_daemon(&self) -> Child {
         let daemon = self.start(&["run"]);
         daemon.logs(0, "proved at the start", |event| is(event, "proved", "one")).await;
@@ -84,7 +84,7 @@ async fn a_hundred_megabytes_compressed_or_not_use_no_memory() {
         eventually("it was asked", || (stage.questions() > asked).then_some(())).await;
         stage.recovers(&daemon).await;
     }
-    // The write has its effect, but its answer is unreadable.
+    // The vault stores the new version, but sends an unreadable answer.
     let daemon = stage.fresh_daemon().await;
     let save = Fault::of(Peer::KeyVault, hostile(200, Hostile::Long)).on(Operation::Set);
     stage.world().inject(save.after_effect().times(1).about(stage.partner.refresh_token.name.as_str()));

@@ -1,4 +1,4 @@
-//! Tests the HTTP endpoints, in this process over the world and in the shipped program.
+//! Tests the HTTP endpoints of a daemon in this process, with a simulated world, and of the shipped program.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -163,7 +163,7 @@ async fn a_dead_grant_fails_health_and_not_livez() {
 async fn readyz_succeeds_once_every_token_was_tried() {
     let (world, partner) = harness::still_world();
     world.inject(Fault::of(Peer::KeyVault, FaultEffect::Transport(NoResponse::TimedOut)));
-    // Each call takes a second, so the first attempt ends only after both requests.
+    // Each call takes a second, so `/livez` and `/readyz` answer before the first attempt ends.
     world.set_latency(Duration::from_secs(1));
     let served = Served::start(&world, &[("contoso", &partner)], true).await;
 

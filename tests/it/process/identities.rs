@@ -1,5 +1,5 @@
-//! Tests that the program can authenticate to Key Vault with every kind of identity. The program runs with the
-//! environment of a corresponding host.
+//! Tests that the program can authenticate to Key Vault with every kind of identity. For each kind, the program runs
+//! with the environment of a host that provides this kind.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -34,7 +34,7 @@ impl Stage {
             .collect()
     }
 
-    /// The environment on App Service and Container Apps, with an unreachable proxy for all HTTP.
+    /// The environment on App Service and Container Apps. For plain HTTP, the environment names an unreachable proxy.
     pub(super) async fn app_service(&self) -> Env {
         let service = self.sandbox.serve_identity(([127, 0, 0, 1], 0).into()).await.expect("any port");
         self.sandbox.write_identity(&self.dir.0, &service).expect("a directory of our own");
@@ -43,7 +43,8 @@ impl Stage {
         env
     }
 
-    /// Returns an access token of the program's identity, and the expiry that the token endpoint's answer has.
+    /// Returns an access token of the program's identity, and an `expires_on` for the answer of a simulated token
+    /// endpoint.
     fn vault_token(&self) -> (String, i64) {
         let identity = &self.sandbox.vault_identity;
         let token = self.world().identity_token(

@@ -16,7 +16,7 @@ use secrecy::ExposeSecret as _;
 use super::{Stage, failed_with, is};
 use crate::support::child::Child;
 
-/// Returns the encodings of a secret in headers, forms, JSON and `Debug` output.
+/// Returns a secret in each encoding that headers, forms, JSON or `Debug` output can contain.
 fn forms(secret: &str) -> Vec<String> {
     let pairs = reqwest::Url::parse_with_params("x:y", [("z", secret)]).expect("a URL");
     let percent = pairs.query().unwrap_or_default().trim_start_matches("z=").to_owned();
@@ -117,7 +117,7 @@ async fn a_daemon_that_logs_everything_prints_no_secret() {
         let failed = if format == "json" { "attempt_failed" } else { "attempt failed" };
         assert!(printed.contains(failed) && printed.contains("rotated"), "{printed}");
         assert_eq!(leaks(&printed, &secrets(&stage)), Vec::<String>::new(), "{printed}");
-        // Every readable access token begins with these letters.
+        // Every readable access token begins with `eyJ`.
         assert!(!printed.contains("eyJ") && !printed.contains("Bearer"), "{printed}");
     }
 }

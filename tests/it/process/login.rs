@@ -68,7 +68,7 @@ impl Stage {
         let mut secrets = leaks::secrets(self);
         secrets.extend(self.world().secret_texts().iter().map(|text| text.expose_secret().to_owned()));
         assert_eq!(leaks::leaks(&printed, &secrets), Vec::<String>::new(), "{printed}");
-        // A token begins with these letters. A nonce may contain them, too, but not at its beginning.
+        // A token begins with `eyJ`. A nonce may contain these letters, too, but not at its beginning.
         let mut words = printed.split(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c));
         let holds_token = words.any(|word| word.starts_with("eyJ"));
         assert!(!holds_token && !printed.contains("code=0."), "{printed}");

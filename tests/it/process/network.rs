@@ -78,7 +78,7 @@ async fn a_proxy_of_the_environment_is_used_and_so_are_its_exceptions() {
     assert_eq!(proxy.asked_for(), tunnels, "an exception is one");
 }
 
-/// A proxy could read the addresses, which are secrets.
+/// A proxy could read the addresses of the sink and of the heartbeat, which are secrets.
 #[tokio::test]
 async fn a_sink_and_a_heartbeat_on_loopback_bypass_the_proxy() {
     let stage = Stage::set(TimeDelta::days(1)).await;

@@ -1,5 +1,5 @@
 //! Simulates hosts with a wrong clock or a broken resolver: the program runs with `preload.c`, which replaces functions
-//! of its C library.
+//! of the C library.
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -18,7 +18,7 @@ pub(super) enum Resolver {
     Works,
     /// No lookup returns until the resolver is set to another behavior.
     Hangs,
-    /// The answer for every name is that it does not exist (`EAI_NONAME`).
+    /// Every lookup fails because the name does not exist (`EAI_NONAME`).
     KnowsNoName,
 }
 

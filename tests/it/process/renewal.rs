@@ -35,7 +35,7 @@ impl Stage {
         std::fs::write(&self.config, text).expect("our own file");
     }
 
-    /// Permits the identity that reads the vault to manage the app.
+    /// Gives the identity for Key Vault the right to manage the app.
     pub(super) fn grants_the_right(&self) {
         let identity = &self.sandbox.vault_identity.client_id;
         self.world().set_graph_roles(identity, &[GraphRole::ReadWriteOwned]);
@@ -124,7 +124,7 @@ async fn a_missing_right_is_told_and_ends_with_the_printed_steps() {
     let checked = stage.run_to_end(&["check"]).await;
     assert!(checked.stdout.contains("FAILED     renewal"), "{}", checked.stdout);
 
-    // This does the same as the two commands in the message.
+    // `grants_the_right` has the same effect as the two commands in the message.
     stage.grants_the_right();
     let checked = stage.run_to_end(&["check"]).await;
     assert_eq!(checked.code, Some(0), "{}", checked.stdout);
@@ -215,7 +215,7 @@ async fn every_refusal_of_graph_is_told_with_its_action() {
     }
     assert_eq!(stage.secrets().len(), 1, "nothing is left behind");
 
-    // A shorter lifetime, which is the action for the lifetime limit, makes the renewal work.
+    // The action for the lifetime limit is to set a shorter lifetime. With a shorter lifetime, the renewal succeeds.
     stage.world().set_credential_policy(app, capped);
     let mut shorter = stage.renewer();
     shorter.target.policy.lifetime = TimeDelta::days(89);

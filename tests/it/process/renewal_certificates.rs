@@ -50,7 +50,7 @@ async fn a_certificate_is_renewed_over_https_and_used_by_the_token() {
         let stage = Stage::with_renewed_certificate(kind).await;
         let renewer = CertificateRenewer(stage.renewer());
 
-        // The first call marks the version in use. The second call creates the next version.
+        // The first call adds the tag `accepted-at` to the version in use. The second call creates the next version.
         renew_now(&renewer, &CancellationToken::new()).await.expect("marked");
         renew_now(&renewer, &CancellationToken::new()).await.expect("renewed");
 
@@ -124,8 +124,8 @@ async fn every_refusal_of_a_registration_is_told_with_its_action() {
     let renewer = CertificateRenewer(stage.renewer());
     renew_now(&renewer, &CancellationToken::new()).await.expect("marked");
     stage.makes_a_certificate(NAME, CertificatePolicy::default());
-    // Without the permission to write, Perennial cannot replace the list of certificates if Graph rejects the signed
-    // proof.
+    // If Graph rejects the signed `proof` of an `addKey` request, Perennial replaces the whole list of certificates
+    // instead. Here, Perennial lacks the permission for this replacement.
     stage.world().set_graph_roles(&stage.sandbox.vault_identity.client_id, &[GraphRole::Read]);
     for (status, code, action) in [
         (403, "Authorization_RequestDenied", "az ad app owner add"),
@@ -178,7 +178,7 @@ async fn without_a_proof_that_entra_accepts_the_list_of_certificates_is_replaced
                 stage.world().inject(Fault::of(Peer::Graph, what).on(operation));
             }
         } else {
-            // A person removed the certificate in use, so no key can sign a proof.
+            // A person removed the certificate in use, so Perennial cannot sign a `proof` that Graph accepts.
             stage.world().change_app(&stage.partner.client_id, |app| drop(app.certificates.remove(0)));
         }
         let before = stage.certificates();

@@ -30,7 +30,7 @@ async fn a_stop_without_a_held_successor_does_not_wait_for_a_hanging_call() {
         (Peer::KeyVault, Operation::Get, 1),
         (Peer::Entra, Operation::Redeem, 2),
         (Peer::PartnerCenter, Operation::Profile, 2),
-        // Both tokens wait for the token request of the first call.
+        // Both tokens wait for the same access token for the vault, so there is only one request.
         (Peer::Entra, Operation::Identity, 1),
     ] {
         let stage = Stage::set(TimeDelta::zero()).await;

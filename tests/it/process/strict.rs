@@ -27,7 +27,7 @@ impl Stage {
         });
     }
 
-    /// Starts a command. After its redemption and before its write, removes the right to write.
+    /// Starts a command. After the command's redemption and before its write, the command loses the right to write.
     async fn holding(&self, args: &[&str]) -> Child {
         let name = self.partner.refresh_token.name.as_str();
         let slow = FaultEffect::Delay(Duration::from_millis(500));

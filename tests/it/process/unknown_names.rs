@@ -8,7 +8,7 @@ use super::{Stage, is};
 use crate::support::child::Child;
 
 impl Stage {
-    /// Configures IP addresses for all services except the one of this key.
+    /// Configures IP addresses for all services, except for the service whose address is in `key`.
     fn name_only(&self, key: &str) {
         let text = std::fs::read_to_string(&self.config).expect("written");
         let line = |line: &str| {
@@ -72,7 +72,7 @@ async fn an_issuer_name_that_does_not_resolve() {
     is_told_and_waited_for(Resolver::KnowsNoName, "authority", told, true).await;
 }
 
-/// The identity for Key Vault authenticates at this issuer.
+/// The identity for Key Vault authenticates at the issuer whose name does not resolve.
 #[tokio::test]
 async fn the_issuer_name_of_an_identity_that_does_not_resolve() {
     let told = ["vault_identity", "operator", UNKNOWN];

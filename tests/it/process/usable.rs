@@ -1,5 +1,6 @@
-//! Tests that all surfaces agree whether a token can be used. `rotate` first shows it by its exit code and its output.
-//! After that, `status` and `status --monitor` must show the same without a daemon, from the vault's tags.
+//! Tests that all surfaces agree whether a token can be used. First, `rotate` reports by its exit code and its output
+//! whether the token can be used. After that, `status` and `status --monitor` must report the same from the vault's
+//! tags, without a daemon.
 
 use chrono::TimeDelta;
 use futures::StreamExt as _;
@@ -13,7 +14,7 @@ use crate::support::child::{Ended, eventually, get};
 /// The state before `rotate`.
 #[derive(Clone, Copy, PartialEq)]
 enum Before {
-    /// A sign-in that was not redeemed yet, so that a rotation is due.
+    /// A sign-in that was not redeemed yet, so a rotation is due.
     SignIn,
     /// A token that Perennial has rotated and Partner Center has accepted.
     Good,
@@ -32,7 +33,7 @@ struct Situation {
     status: (&'static str, i32),
     /// The expected exit code of `status --monitor`.
     monitor: i32,
-    /// The expected exit code of a later `rotate --dry-run`.
+    /// The expected exit code of `rotate --dry-run` after `rotate`.
     rehearsal: i32,
     /// The expected exit code of `verify`.
     verify: i32,

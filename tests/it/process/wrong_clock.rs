@@ -10,18 +10,18 @@ use super::{Stage, is};
 use crate::support::child::{Child, eventually, get};
 
 impl Stage {
-    /// Sets the host's clock for programs that `daemon_by_another_clock` has started.
+    /// Sets the clock of the simulated host.
     fn set_clock(&self, to: &str) {
         Host::in_dir(&self.dir.0).set_clock(to);
     }
 
-    /// Starts a daemon on a host with another time of day. The daemon measures durations correctly.
+    /// Starts a daemon on the simulated host, with another time of day. The daemon measures durations correctly.
     fn daemon_by_another_clock(&self, clock: &str) -> Child {
         self.set_clock(clock);
         Child::start(&self.config, &["run"], &Host::in_dir(&self.dir.0).env())
     }
 
-    /// Returns the lifetime of the newest version, from its creation to its expiry.
+    /// Returns the time from now to the expiry of the newest version.
     fn lasts(&self) -> TimeDelta {
         let newest = self.world().newest_version(&self.partner.refresh_token).expect("stored");
         newest.expires.expect("an end") - self.world().now()

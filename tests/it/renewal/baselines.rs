@@ -1,7 +1,7 @@
 //! Tests two simple ways to renew a client secret without waits, in the same random worlds as the simulation.
 //!
-//! The two ways follow descriptions of other programs (docs/azure-facts.md F604), but are not those programs. The test
-//! counts how often the readers of a secret are rejected. The result shows the benefit of Perennial's waits.
+//! The two ways follow descriptions of other programs (docs/azure-facts.md F604). The test does not run those programs.
+//! The test counts how often the readers of a secret are rejected. The result shows the benefit of Perennial's waits.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -114,7 +114,7 @@ fn run(way: Way, worlds: u64, has_other_secrets: bool) -> Outcome {
     outcome
 }
 
-/// `PERENNIAL_WORLDS` sets the number of worlds of 200 days.
+/// The environment variable `PERENNIAL_WORLDS` sets the number of worlds. Each world lasts 200 days.
 #[test]
 fn other_ways_to_renew_lose_requests() {
     let worlds = std::env::var("PERENNIAL_WORLDS").map_or(2, |text| text.parse().expect("a number"));

@@ -1,7 +1,7 @@
 //! Tests the renewal of certificates, with the shipped steps over the simulated world.
 //!
-//! Two kinds of programs use a certificate. Perennial uses the newest version that has Perennial's tag. A script uses the
-//! newest version, with or without this tag.
+//! A certificate has two kinds of readers. A token of Perennial uses the newest version with the tag `accepted-at`. A
+//! script uses the newest version.
 
 use std::sync::Arc;
 
@@ -29,8 +29,8 @@ mod simulation;
 
 pub(super) type WorldCertificateRenewer = CertificateRenewer<Actor, Actor, Actor>;
 
-/// A partner whose app has two certificates: Perennial renews one, and the other one belongs to another deployment and
-/// must stay.
+/// A partner whose app has two certificates. Perennial renews one certificate. Another deployment owns the second
+/// certificate, which must stay.
 pub(super) struct CertificateScene {
     pub(super) world: World,
     clock: Clock,
@@ -96,8 +96,7 @@ impl CertificateScene {
             .iter()
             .filter_map(|version| self.world.certificate_of(&self.at, Some(&version.id)))
             .collect();
-        // `created` does not show the order of versions of the same second, so the newest version is put first by its
-        // id.
+        // Versions of the same second have the same `created`, so the newest version is put first by its id.
         let newest = self.newest().id;
         all.sort_by_key(|version| (version.id != newest, std::cmp::Reverse(version.created)));
         all
@@ -127,7 +126,7 @@ impl CertificateScene {
         };
         let input = claims.signing_input();
         let signed = self.world.sign("reader", &self.at, Some(&version.id), "PS256", &digest_of(&input));
-        // A fault of the vault does not show whether Entra accepts the version.
+        // If the vault does not sign, Entra's answer is unknown. The version then counts as accepted.
         let Ok(signed) = signed else { return true };
         let assertion = format!("{input}.{}", URL_SAFE_NO_PAD.encode(signed.bytes));
         let answer = self.world.identity_token(
@@ -143,7 +142,8 @@ impl CertificateScene {
         !matches!(answer, Err(Trouble::Refused(_)))
     }
 
-    /// Checks the rule for every moment: Entra lists the certificate in use and the other deployment's certificate.
+    /// Checks a rule that must hold at every moment: Entra lists the certificate in use and the other deployment's
+    /// certificate.
     fn check_now(&self, told: &dyn std::fmt::Debug) {
         let all = self.registered();
         let in_use = self.in_use();

@@ -13,7 +13,7 @@ use super::certificates::CertificateScene;
 use super::{newest_value, partner_in, policy, renewer};
 use crate::support::harness::base;
 
-/// Starts the daemon's loop, and returns the time until `is_renewed`.
+/// Starts the daemon's loop. Returns the time until `is_renewed` returns true.
 macro_rules! time_to {
     ($renewer:expr, $world:expr, $is_renewed:expr) => {{
         let (began, (_reload, reloads)) = ($world.now(), watch::channel(0));
@@ -49,7 +49,8 @@ async fn a_due_credential_is_renewed_within_twenty_minutes_after_the_start() {
             assert!(took >= TimeDelta::minutes(15), "{took}");
         }
         assert!(of_secret <= TimeDelta::minutes(20), "{of_secret}");
-        // Perennial first marks the version in use. This takes as long as a renewal.
+        // Before the renewal, Perennial tests the certificate version in use and marks it as accepted. This takes as
+        // long as the renewal itself.
         assert!(of_certificate <= TimeDelta::minutes(40), "{of_certificate}");
     }
 }

@@ -91,8 +91,8 @@ fn secrets_of(world: &World, partner: &Partner) -> Vec<AppSecret> {
     app.secrets.into_iter().filter(AppSecret::is_listed).collect()
 }
 
-/// Returns the orphans: the listed secrets that Perennial created for a vault secret and that no version in the vault
-/// contains.
+/// Returns the orphans. Perennial created an orphan for a vault secret, and Entra lists the orphan. But no version of
+/// the vault secret contains the orphan.
 fn orphans(world: &World, partner: &Partner, at: &SecretAddress) -> Vec<AppSecret> {
     let versions = world.versions_of(at);
     let is_held = |secret: &AppSecret| {
@@ -115,7 +115,7 @@ fn is_accepted(world: &World, partner: &Partner, value: &str) -> bool {
             correlation_id: None,
         },
     );
-    // A fault does not show whether Entra accepts the secret.
+    // An injected fault does not show whether Entra accepts the secret. So only a rejection counts.
     !matches!(answer, Err(Trouble::Refused(_)))
 }
 
@@ -123,8 +123,8 @@ fn newest_value(world: &World, at: &SecretAddress) -> String {
     world.newest_value(at).expect("the secret exists").expose().to_owned()
 }
 
-/// Checks the rules for every moment. Entra must list and accept the secret in the newest version and the secret that a
-/// person created.
+/// Checks two rules that apply at every moment. Entra must list the secret in the newest version, and this secret must
+/// not have expired. Entra must also list the secret that a person created.
 fn check_now(world: &World, partner: &Partner, at: &SecretAddress, told: &dyn std::fmt::Debug) {
     let held = newest_value(world, at);
     let all = secrets_of(world, partner);

@@ -1,7 +1,8 @@
-//! Tests every order of the steps that change something, with two instances, a crash and a lost answer.
+//! Tests the renewal of a client secret in every order of the calls. The tests cover two instances, a person, a crash
+//! and a lost answer.
 //!
-//! The shipped renewer runs over the simulated world. Each of its calls yields once before its effect. So the test
-//! decides the order by polling.
+//! The shipped renewer runs over the simulated world. Each call of the renewer yields once before the call takes
+//! effect. So the test decides the order by choosing which task to poll.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -38,11 +39,11 @@ enum Who {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Wrong {
     Nothing,
-    /// The first participant ends after this many calls.
+    /// The first participant crashes after the test has polled it this many times.
     Crash(usize),
-    /// One call of this operation, by any participant, has its effect, but its answer is lost.
+    /// The first call of this operation takes effect, but the answer is lost. Any participant can make this call.
     Lost(Peer, Operation),
-    /// One call of this operation, by any participant, does not reach the service.
+    /// The first call of this operation does not reach the service. Any participant can make this call.
     NotReached(Peer, Operation),
 }
 
@@ -53,7 +54,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// Creates a world in which the renewal of the held secret is due.
+    /// Creates a world in which the app secret in the vault is due for renewal.
     fn new() -> Self {
         let clock = Clock::running(base(), 0.0);
         let world = World::new(clock.clone(), 7);
@@ -90,8 +91,8 @@ async fn by_hand(world: World, partner: Partner) {
     world.store_app_secret(&partner.app_secret, "New~by-hand", Some(ends));
 }
 
-/// Carries out steps until the next step is a wait. Probes are not tested here. So an instance that would begin to try
-/// a secret ends here, as in a crash.
+/// Carries out steps until the next step is a wait or a probe. These tests do not cover probes, so a probe stops the
+/// instance, as a crash would.
 async fn steps(renewer: WorldRenewer, mut state: RenewalState) {
     for _ in 0..8 {
         let next = renewer.target.next(&state, renewer.clock.uptime());
@@ -102,7 +103,7 @@ async fn steps(renewer: WorldRenewer, mut state: RenewalState) {
     }
 }
 
-/// Returns the state of an instance that has created a secret and tried it for long enough.
+/// Returns the state of an instance that has created a secret and tested the secret for long enough.
 async fn settled(renewer: &WorldRenewer, partner: &Partner) -> RenewalState {
     let (_, look) = renewer.look(Uuid::nil()).await.expect("a look");
     let (name, ends) = (perennial::renewal::look::prefix(&renewer.target.at), look.at + TimeDelta::days(180));
@@ -174,7 +175,7 @@ pub(super) fn play(
     taken
 }
 
-/// Plays every order. `play_one` plays the order that begins with these choices. Returns the number of orders.
+/// Plays every order. `play_one` plays the order that begins with the given choices. Returns the number of orders.
 pub(super) fn every_order(play_one: impl Fn(&[usize]) -> Choices) -> usize {
     let mut orders = 0;
     let mut prefix: Vec<usize> = Vec::new();
@@ -187,8 +188,8 @@ pub(super) fn every_order(play_one: impl Fn(&[usize]) -> Choices) -> usize {
     }
 }
 
-/// Runs new processes at several times within two days. After that, no orphan may be left, and the held secret must
-/// work.
+/// Runs new processes at several times within two days. After that, no old orphan may be left, and Entra must accept
+/// the secret in the newest version.
 fn finish(scene: &Scene, told: &dyn std::fmt::Debug) {
     let at = &scene.partner.app_secret;
     for hours in [1, 24, 1, 23] {
@@ -206,7 +207,7 @@ fn finish(scene: &Scene, told: &dyn std::fmt::Debug) {
     assert!(super::is_accepted(&scene.world, &scene.partner, &held), "the held secret is refused: {told:?}");
 }
 
-/// Tests every order of these participants. Returns the number of orders.
+/// Tests every order in which these participants can make their calls. Returns the number of orders.
 fn walk(all: &[Who], wrong: Wrong) -> usize {
     every_order(|prefix| {
         let scene = Scene::new();
@@ -243,7 +244,7 @@ fn every_order_of_two_instances_and_a_person_keeps_the_held_secret() {
     for wrong in wrongs.into_iter().chain(crashes) {
         for pair in &pairs {
             // Two settled instances have by far the most orders. Neither instance creates a secret, and a crash matters
-            // only near the save. So the test leaves out the other failures.
+            // only near the save. So the test leaves out failures of `AddPassword`, and crashes at other calls.
             let is_idle = match wrong {
                 Wrong::Lost(_, operation) | Wrong::NotReached(_, operation) => {
                     operation == Operation::AddPassword
@@ -272,8 +273,8 @@ fn a_person_who_goes_back_to_an_older_secret_keeps_it() {
     assert_eq!(newest_value(&scene.world, at), before);
 }
 
-/// Between the look and the removal, a person stores the old secret again. A removal would then remove the secret in
-/// use.
+/// The instance has read the vault and the app, and is about to remove an old secret. At this moment, a person stores
+/// the old secret again. A removal would then remove the secret in use.
 #[test]
 fn a_secret_that_came_back_into_use_after_the_look_is_not_removed() {
     let scene = Scene::new();

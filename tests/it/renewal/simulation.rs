@@ -29,13 +29,13 @@ use tokio_util::sync::CancellationToken;
 use super::{is_accepted, newest_value, orphans, partner_in, policy, renewer, second_secret, secrets_of};
 use crate::support::harness::base;
 
-/// The policy of the simulation: a renewal each twelve days.
+/// The policy of the simulation: a renewal every twelve days.
 pub(super) const LIFETIME: i64 = 20;
 pub(super) const BEFORE: i64 = 8;
-/// The days of one world.
+/// The number of simulated days in each world.
 pub(super) const DAYS: i64 = 200;
 
-/// How often a new secret was removed without being used, by reason.
+/// For each reason: how often a new secret was removed without being used.
 type GaveUp = Arc<Mutex<BTreeMap<String, usize>>>;
 
 /// The results of all worlds.

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// For each provider: the oldest allowed API version, and the source and the date of this information. An allowed
-/// version has no announced retirement within a year. According to docs/releasing.md, a person looks this up again
-/// before each release.
+/// version has no announced retirement within a year. Before each release, a person looks up these versions again
+/// (docs/releasing.md).
 const OLDEST: [(&str, &str, &str); 7] = [
     ("microsoft.app", "2024-03-01", "templates/microsoft.app/allversions; no end published, November 2026"),
     ("microsoft.authorization", "2022-04-01", "no end published, November 2026"),
@@ -25,7 +25,7 @@ fn named(text: &str) -> Vec<(String, String)> {
     let text = text.to_lowercase();
     let mut found = Vec::new();
     for part in text.split("microsoft.").skip(1) {
-        // An API version more than 200 characters after the provider's name belongs to another resource.
+        // An API version more than 200 characters after `microsoft.` belongs to another resource.
         let part: String = part.chars().take(200).collect();
         let provider: String = part.chars().take_while(char::is_ascii_alphabetic).collect();
         if !part[provider.len()..].starts_with('/') {
@@ -56,7 +56,7 @@ fn texts(folder: &str) -> Vec<(PathBuf, String)> {
             if path.is_dir() {
                 folders.push(path);
             } else if let Ok(text) = std::fs::read_to_string(&path) {
-                // Files that are not UTF-8 are pictures, and are left out.
+                // Pictures are left out, because they are not UTF-8.
                 texts.push((path, text));
             }
         }

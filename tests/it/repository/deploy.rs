@@ -27,7 +27,7 @@ fn the_role_can_write_a_secret_and_never_delete_one() {
 const UNIT: &str = include_str!("../../../deploy/systemd/perennial.service");
 const PASS: &str = include_str!("../../../deploy/systemd/perennial-rotate.service");
 
-/// Returns the lines of a unit without comments.
+/// Returns the lines of a unit, except comments and empty lines.
 fn said(unit: &'static str) -> impl Iterator<Item = &'static str> {
     unit.lines().filter(|line| !line.is_empty() && !line.starts_with('#'))
 }

@@ -122,7 +122,7 @@ fn rules_and_dashboard_use_existing_metrics() {
     assert_eq!(ids.len(), panels.len());
 }
 
-/// The documented table of codes equals the program's.
+/// The table in docs/codes.md must contain exactly the rows of the program's table.
 #[test]
 fn every_code_that_the_program_knows_is_in_the_table_of_codes() {
     let codes = |row: &Row| {

@@ -16,7 +16,7 @@ fn the_example_is_a_valid_configuration() {
     assert_eq!(config.tokens[0].name.as_str(), "partner-center");
 }
 
-/// Each example file has placeholders: ids of zeros, which only the reader of the file can replace.
+/// Each example file has placeholders: ids that consist of zeros. Only the reader of the file can replace these ids.
 #[test]
 fn a_placeholder_is_a_mistake() {
     for (path, keys) in [
@@ -64,7 +64,7 @@ fn the_examples_defaults_are_the_real_ones() {
     assert_eq!(format!("{config:?}"), format!("{:?}", load(EXAMPLE)));
 }
 
-/// Whether a line must stay commented out: its value is an example, or its section is commented out too.
+/// Whether a line must stay commented out. The comment of such a line contains `no default` or `without this key`.
 fn is_only_shown(key: &str) -> bool {
     ["no default", "without this key"].iter().any(|mark| key.contains(mark))
 }
@@ -74,7 +74,7 @@ fn load(text: &str) -> Config {
         .expect("a sound file")
 }
 
-/// Returns the paths of all keys, commented out or not.
+/// Returns the paths of all keys in the example, including keys that are commented out.
 fn shown_keys() -> BTreeSet<String> {
     let mut shown = BTreeSet::new();
     let mut section = "";
@@ -92,8 +92,8 @@ fn shown_keys() -> BTreeSet<String> {
     shown
 }
 
-/// Returns the name under which `KEYS` lists the keys of a table. A kind of source has the same keys wherever it is
-/// used.
+/// Returns the name under which `KEYS` lists the keys of a table. The source of a secret has the same keys in every
+/// section.
 pub(super) fn source_of(section: &str, key: &str) -> &'static str {
     match key {
         "client_certificate" if section != "vault" => "token.client_certificate",
@@ -103,7 +103,7 @@ pub(super) fn source_of(section: &str, key: &str) -> &'static str {
     }
 }
 
-/// Returns the line without its `#`, if it is a commented-out key.
+/// Returns a commented-out key without its `#`. Returns `None` for any other line.
 fn commented_key(line: &str) -> Option<&str> {
     line.strip_prefix("# ").filter(|rest| key_of(rest).is_some())
 }

@@ -11,7 +11,7 @@ use crate::rotation::daemon::Lab;
 
 const README: &str = include_str!("../../../README.md");
 
-/// Returns the lines of a text that call the program, without comments.
+/// Returns all calls of the program in a text, without the comments after the calls.
 fn calls(text: &str) -> impl Iterator<Item = &str> {
     let lines = text.lines().map(str::trim).filter(|line| line.starts_with("perennial "));
     lines.map(|line| line.split_once(" #").map_or(line, |(call, _)| call).trim())
@@ -27,7 +27,7 @@ fn shell_blocks(page: &str) -> String {
 async fn every_example_that_needs_no_person_runs() {
     let lab = Lab::start().await;
     let (world, partner) = (lab.sandbox.world(), &lab.partner);
-    // All examples together would exceed Entra's loop limit.
+    // All examples together would exceed Entra's loop limit, so the simulated Entra does not apply this limit.
     world.set_loop_limit(false);
     let customer = "11111111-2222-3333-4444-555555555555";
     world.add_customer(&partner.tenant_id, customer, "customer.onmicrosoft.com", &[&partner.client_id]);

@@ -42,7 +42,7 @@ fn without_code(page: &str) -> String {
     prose.join("\n")
 }
 
-/// Returns the anchors of a page, which a forge creates from its headings.
+/// Returns the anchors that GitHub creates from the headings of a page.
 fn anchors(page: &str) -> BTreeSet<String> {
     let headings = page.lines().filter(|line| line.starts_with('#'));
     let anchor = |heading: &str| -> String {
@@ -93,7 +93,7 @@ fn pages_keep_to_plain_words() {
     }
 }
 
-/// Each user of the machine can read the arguments of a program.
+/// A secret must not be an argument, because every user of the machine can read the arguments of a program.
 #[test]
 fn no_page_shows_a_command_with_a_secret_among_its_arguments() {
     let mut stored = 0;

@@ -1,5 +1,5 @@
-//! Tests that README and ARCHITECTURE.md are short, and that the configurations in README and in the page about
-//! alerting work.
+//! Tests that README and ARCHITECTURE.md are short, and that the configurations in README and docs/alerting.md are
+//! valid.
 
 use std::path::Path;
 

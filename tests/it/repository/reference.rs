@@ -1,4 +1,5 @@
-//! Tests that the reference pages list exactly the program's keys, commands, metrics and events.
+//! Tests that the reference pages list exactly the program's keys, commands, exit codes, states and metrics, and the
+//! sandbox's controls.
 
 use std::collections::BTreeSet;
 
@@ -31,7 +32,8 @@ fn named(cell: &str) -> String {
     cell.split('`').nth(1).unwrap_or_else(|| panic!("{cell:?} names nothing")).to_owned()
 }
 
-/// Returns the rows of all tables with this header. Each row has the heading above the table, and its cells.
+/// Returns the rows of all tables with this header. For each row, returns the heading above the table, and the cells of
+/// the row.
 pub(super) fn rows<'a>(page: &'a str, header: &str) -> Vec<(&'a str, Vec<&'a str>)> {
     let (mut heading, mut inside, mut found) = ("", false, Vec::new());
     for line in page.lines() {
@@ -71,7 +73,8 @@ fn the_configuration_page_has_every_key_of_the_example_and_no_other() {
     assert_eq!(example.difference(&documented).collect::<Vec<_>>(), [""; 0], "not in docs/configuration.md");
 }
 
-/// Returns the keys of `config/perennial.toml`, commented out or not. A source has the same keys wherever it is used.
+/// Returns the keys of `config/perennial.toml`, including keys that are commented out. The source of a secret has the
+/// same keys in every section.
 fn example_keys() -> BTreeSet<String> {
     let plain = |key: &str| !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
     let (mut section, mut keys) = ("", BTreeSet::new());

@@ -1,5 +1,5 @@
-//! Tests that no type shows a secret. For public types that this test can create, it checks the `Debug` output. For all
-//! others, it checks the declarations.
+//! Tests that no `Debug` output shows a secret. Two tests create values of public types and check the output. One test
+//! checks the declarations of all types.
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
@@ -95,12 +95,12 @@ async fn secrets_of_sandbox_and_adapters_are_not_shown() {
     }
 }
 
-/// A type with a derived `Debug` must not have a text field with a secret's name.
+/// A type that derives `Debug` must not have a text field with a name such as `token` or `password`.
 #[test]
 fn no_debug_type_has_a_text_field_named_like_a_secret() {
     let telling = showable_text_fields("struct X {\n    secret: String,\n}", "#[derive(Debug)]\n");
     assert_eq!(telling, ["X.secret"], "it would be found");
-    // These fields contain a secret's name and not its value.
+    // These fields contain only the names of tokens and secrets, and no secret values.
     let names_only = [
         "InitArgs.refresh_token",
         "CheckStep.token",
@@ -113,7 +113,8 @@ fn no_debug_type_has_a_text_field_named_like_a_secret() {
     assert!(found.is_empty(), "{found:?}");
 }
 
-/// Returns `Type.field` for each text field in a source whose name is the name of a secret.
+/// Finds the types in a source that derive `Debug`. Returns `Type.field` for each text field of these types that has a
+/// name from `NAMES`.
 fn showable_text_fields(source: &str, before: &str) -> Vec<String> {
     const NAMES: [&str; 8] =
         ["token", "secret", "assertion", "password", "value", "access_token", "refresh_token", "successor"];

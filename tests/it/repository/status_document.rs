@@ -61,8 +61,8 @@ fn document() -> Value {
     serde_json::to_value(status).expect("it can be served")
 }
 
-/// Validates a value by the part of JSON Schema that this schema uses. The check is stricter: an unknown field is a
-/// mistake.
+/// Validates a value against a schema. The function supports only the part of JSON Schema that docs/status.schema.json
+/// uses. In addition, the function rejects every field that the schema does not define.
 fn validate(value: &Value, schema: &Value, root: &Value, at: &str) {
     if let Some(path) = schema["$ref"].as_str() {
         let named = root.pointer(path.trim_start_matches('#')).expect("a definition");

@@ -55,7 +55,7 @@ fn a_room_uses_only_the_rooms_above_it() {
     assert!(looked_at > 10, "found only {looked_at} imports");
 }
 
-/// Only one table of the program contains Entra's numbers. The simulated Entra and its server have their own table.
+/// Outside the sandbox and the tests, only `ports/diagnosis/table.rs` contains the numbers of Entra's error codes.
 #[test]
 fn only_the_table_and_the_sandbox_know_entras_numbers() {
     let mut looked_at = 0;
@@ -216,7 +216,8 @@ fn no_type_name_is_defined_twice() {
     assert_eq!(twice, Vec::<String>::new());
 }
 
-/// Returns the type that a line defines. An indented line belongs to an `impl` or to a function.
+/// Returns the name of the type that a line defines. Returns `None` for an indented line, because such a line belongs
+/// to an `impl` or to a function.
 fn type_name(line: &str) -> Option<&str> {
     let rest = line.strip_prefix("pub(crate) ").or(line.strip_prefix("pub(super) ")).unwrap_or(line);
     let rest = rest.strip_prefix("pub ").unwrap_or(rest);

@@ -1,5 +1,4 @@
-//! Tests apps without a client secret, whose credential is a certificate, a key that stays in the vault, or a federated
-//! credential.
+//! Tests apps that have no client secret. These apps use a certificate, a key in the vault, or a federated credential.
 
 use std::sync::Arc;
 
@@ -38,7 +37,7 @@ fn register(world: &World, partner: &Partner, der: &[u8]) {
     world.add_certificate(&partner.client_id, der).expect("a certificate");
 }
 
-/// Gives the app this credential and removes its secrets.
+/// Configures `credential` for the app, and removes the app's client secrets.
 fn only(world: &World, partner: &Partner, grant: &mut ManagedToken, credential: CredentialSource) {
     world.change_app(&partner.client_id, |app| app.secrets.clear());
     Arc::make_mut(&mut grant.app).credential = credential;
@@ -74,7 +73,8 @@ fn harness_start() -> perennial::process::clock::Timestamp {
     crate::support::harness::base()
 }
 
-/// Runs the daemon for two weeks with a restart. There must be proofs, two rotations, and no condition.
+/// Runs the daemon for fifteen days, with one restart. The daemon must prove and rotate the token, and no condition may
+/// be open at the end.
 async fn lives(town: &Town) {
     let (world, partner) = (&town.world, &town.partners[0]);
     let first = world.newest_value(&partner.refresh_token).expect("stored");

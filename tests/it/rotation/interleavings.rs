@@ -1,8 +1,9 @@
-//! Tests every order of the steps of a save, a person's write, a crash and a second instance.
+//! Tests a save together with a person's write, a crash or a second instance, in every order of the calls.
 //!
-//! The shipped rotator runs over the simulated world. Each of its calls yields once before its effect. So the test
-//! decides the order by polling. Each order is tested twice: with time between the effects, and with all writes in the
-//! same second, since the vault's `created` has whole seconds.
+//! The shipped rotator runs over the simulated world. Each call of the rotator yields once before the call takes
+//! effect. So the test decides the order by choosing which task to poll. Each order is tested twice: once with a second
+//! between the effects, and once with all writes in the same second. In the second case, the vault's `created` does not
+//! show the order of the writes.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -32,13 +33,13 @@ enum With {
     SignInThenGarbage,
     GarbageThenSignIn,
     TwoSignIns,
-    /// A user signs in with a tool that copies the newest version's tags to its own version.
+    /// A user signs in with a tool that copies the tags of the newest version to the version with the new token.
     SignInWithCopiedTags,
     SecondInstance,
     CrashAndRestart,
 }
 
-/// Carries out one complete rotation like the loop, but without waits.
+/// Carries out one complete rotation as the daemon's loop does, but without waits.
 async fn rotate_once(mut rotator: Rotator<Actor, Actor, Actor>, force: bool) {
     let state = State::unknown(rotator.clock.now());
     let mut state = rotator.prove(state, force).await.state;
@@ -60,7 +61,7 @@ fn walk(second_by_second: bool, make: impl Fn() -> (World, Partner, Vec<Task>)) 
         let taken = run(&world, &partner, tasks, &prefix, second_by_second);
         check(&world, &partner, &taken, true);
         orders += 1;
-        // The next order differs in the last choice that has a further alternative.
+        // For the next order, find the last choice that has an untried alternative, and take this alternative.
         let Some(at) = taken.iter().rposition(|(choice, of)| choice + 1 < *of) else { return orders };
         prefix = taken[..at].iter().map(|(choice, _)| *choice).collect();
         prefix.push(taken[at].0 + 1);
@@ -103,7 +104,8 @@ fn check(world: &World, partner: &Partner, taken: &dyn std::fmt::Debug, is_done:
         let follows = last_sign_ins(world, partner)
             .iter()
             .any(|sign_in| newest == *sign_in || world.descends_from(newest.expose(), sign_in.expose()));
-        // A person may have stored an invalid value last. This value stays the newest one until a process tries it.
+        // A person may have stored an invalid value last. This value stays in the newest version until a process tries
+        // to redeem it.
         let rubbish_on_top = !world.is_alive(newest.expose());
         assert!(
             follows || (round == 0 && (rubbish_on_top || !is_done)),
@@ -130,7 +132,8 @@ fn history(world: &World, partner: &Partner) -> String {
     versions.iter().map(line).collect()
 }
 
-/// Returns the last sign-in, and all other sign-ins of the same second, whose order `created` does not show.
+/// Returns the last sign-in, and all other sign-ins in the same second, since `created` does not show the order within
+/// a second.
 fn last_sign_ins(world: &World, partner: &Partner) -> Vec<RefreshToken> {
     let grants = world.grants();
     let is_sign_in = |write: &&Write| {
@@ -154,7 +157,7 @@ fn tasks(with: &[With]) -> (World, Partner, Vec<Task>) {
     world.advance(TimeDelta::days(8));
 
     let mut tasks: Vec<Task> = Vec::new();
-    // Partner Center's answer does not affect a save.
+    // The instances do not call Partner Center, because its answer does not affect a save.
     let grant = ManagedToken { verify: Verify::Nothing, ..grant };
     let instance = |name: &'static str, seed| {
         // For the restarted process, no rotation is due. So it can find a buried sign-in only by a search.
@@ -203,8 +206,8 @@ fn tasks(with: &[With]) -> (World, Partner, Vec<Task>) {
     (world, partner, tasks)
 }
 
-/// Runs a process that dies after `CRASH_AFTER` polls, and then the process that is started again. The tests use every
-/// number of polls.
+/// Runs a process that dies after `CRASH_AFTER` polls, and then the process that is started again. The tests use each
+/// number of polls from 0 to 11.
 async fn crash_and_restart(first: impl Future<Output = ()>, again: impl Future<Output = ()>) {
     {
         let mut first = Box::pin(first);
@@ -274,8 +277,8 @@ fn a_crash_at_any_call_meets_a_persons_write() {
     assert!(orders > 1_000, "{orders}");
 }
 
-/// Three or four participants have too many orders for each test run, so a random sample of the orders is tested for
-/// some seconds.
+/// Three or four participants have too many orders to test all of them, so this test uses a random sample of the
+/// orders.
 #[test]
 fn two_instances_meet_a_crash_and_two_sign_ins() {
     let mut rng = fastrand::Rng::with_seed(11);

@@ -38,8 +38,8 @@ impl Instance {
     }
 }
 
-/// Two instances rotate daily in the same second. Each of them finds the other's new version, and searches for a buried
-/// sign-in.
+/// Two instances rotate daily in the same second. Each instance finds the new version of the other instance, and then
+/// searches for a buried sign-in.
 #[tokio::test(start_paused = true)]
 async fn daily_vault_calls_stay_within_the_limit_for_long_lists() {
     let world = World::new(Clock::running(harness::base(), 1.0), 7);

@@ -22,15 +22,18 @@ use tokio::task::LocalSet;
 use crate::support::harness;
 use crate::support::harness::Scratch;
 
-/// The limit for checks every minute, which make one call to the vault or read a local file.
+/// The time limit if a check every minute shows the fix. Such a check makes one call to the vault, or reads a local
+/// file.
 const A_MINUTE: Duration = Duration::from_secs(70);
-/// The limit for checks that make two calls. They are less frequent, because of the limit of 1,500 calls a day.
+/// The time limit if only a check with two calls shows the fix. Such checks are less frequent, because the daemon may
+/// make only 1,500 calls to the vault a day.
 const TWO_MINUTES: Duration = Duration::from_secs(135);
-/// The limit for problems that only a proof shows, such as an access token that Partner Center rejects.
+/// The time limit if only the next proof shows the fix, such as a new role at Partner Center.
 const NEXT_PROOF: Duration = Duration::from_secs(6 * 3600 + 60);
-/// The limit for problems that only a redemption shows. A rejected token is redeemed once a day (promise 6).
+/// The time limit if only the next redemption of a rejected token shows the fix. Perennial redeems such a token once a
+/// day (promise 6).
 const A_DAY: Duration = Duration::from_secs(24 * 3600 + 60);
-/// The limit after a SIGHUP.
+/// The time limit after a SIGHUP.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// Where the app's id and secret come from.
@@ -182,7 +185,7 @@ fn of_the_grant() -> Vec<Cause> {
                 scene.world.set_user_mfa(&scene.partner.user_oid, true);
                 scene.sign_in();
             } },
-        // For these causes, only a redemption shows that the problem is fixed.
+        // For the following causes, only a redemption shows that the problem is fixed.
         Cause { name: "policy lifted", credential: SecretInVault, noticed_within: A_DAY,
             breaks: |scene| scene.block(true),
             mends: |scene| scene.block(false) },
@@ -253,7 +256,7 @@ fn of_the_app() -> Vec<Cause> {
             mends: |scene| {
                 std::fs::write(&scene.file, app_secret(&scene.world, &scene.partner)).expect("writable");
             } },
-        // For these causes, only a redemption shows that the problem is fixed.
+        // For the following causes, only a redemption shows that the problem is fixed.
         Cause { name: "app enabled", credential: SecretInVault, noticed_within: A_DAY,
             breaks: |scene| scene.world.disable_app(&scene.partner.client_id, true),
             mends: |scene| scene.world.disable_app(&scene.partner.client_id, false) },
@@ -269,7 +272,7 @@ fn of_the_vault() -> Vec<Cause> {
         Cause { name: "role to read given", credential: SecretInVault, noticed_within: A_MINUTE,
             breaks: |scene| scene.allow(Action::GetSecret, false),
             mends: |scene| scene.allow(Action::GetSecret, true) },
-        // An attempt to save makes two calls.
+        // An attempt to save makes two calls, so the longer time limit applies.
         Cause { name: "role to write given", credential: SecretInVault, noticed_within: TWO_MINUTES,
             breaks: |scene| {
                 scene.allow(Action::SetSecret, false);
@@ -296,8 +299,8 @@ fn of_the_vault() -> Vec<Cause> {
                 scene.world.human_purges(&scene.partner.refresh_token);
             },
             mends: Scene::sign_in },
-        // The simulated client requests an access token for each call. The shipped client creates a new credential
-        // after a rejection, at most once a minute
+        // The simulated client requests an access token for each call, so it uses a new secret immediately. In
+        // contrast, the shipped client creates a new credential after a rejection, at most once a minute
         // (azure::key_vault::tests::a_replaced_secret_is_used_in_the_same_call).
         Cause { name: "vault's identity refused, given a new secret", credential: SecretInVault,
             noticed_within: A_MINUTE,
@@ -313,7 +316,7 @@ fn of_the_vault() -> Vec<Cause> {
     ]
 }
 
-/// Returns the time until the daemon notices a fix. The fix happens `after` the failure.
+/// Returns the time until the daemon notices a fix. `after` is the time between the failure and the fix.
 fn noticed(cause: &Cause, after: Duration, reload: bool) -> Result<Duration, &'static str> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let dir = Scratch::new();
@@ -338,7 +341,8 @@ fn noticed(cause: &Cause, after: Duration, reload: bool) -> Result<Duration, &'s
     })
 }
 
-/// Returns the times of the fix to test: soon after each of eleven checks, and shortly before the next check.
+/// Returns the times between the failure and the fix that the test uses. A fix happens soon after each of eleven
+/// checks, and shortly before the next check.
 fn moments(cause: &Cause) -> Vec<Duration> {
     let apart = if cause.credential == BothInVault { 130 } else { 65 };
     let seconds = if cause.noticed_within > TWO_MINUTES {

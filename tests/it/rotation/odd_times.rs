@@ -100,13 +100,13 @@ fn address() -> SecretAddress {
     SecretAddress { vault: "https://contoso.vault.azure.net".into(), name }
 }
 
-/// Returns the body of the vault's answer with a version.
+/// Returns the body of a vault answer that contains a version with these attributes and tags.
 fn stored(attributes: &Value, tags: &Value) -> String {
     let id = "https://contoso.vault.azure.net/secrets/token/0123456789abcdef0123456789abcdef";
     json!({"value": "0.AX", "id": id, "attributes": attributes, "tags": tags}).to_string()
 }
 
-/// Perennial trusts the vault's time and adds time spans to it.
+/// Perennial adds time spans to the vault's time. With an unrealistic time, such a sum could cause a panic.
 #[test]
 fn an_unrealistic_date_of_the_vault_is_ignored() {
     let body = stored(&json!({"enabled": true, "created": 1_767_225_600}), &json!({}));
@@ -125,8 +125,8 @@ fn an_unrealistic_date_of_the_vault_is_ignored() {
     }
 }
 
-/// Returns versions with unrealistic times, as they can come from the vault and its tags. In each version, all times
-/// are equal.
+/// Returns versions with unrealistic times in the vault's attributes and in the tags. Within a version, all tags
+/// contain the same time.
 fn odd_versions() -> Vec<Version> {
     let ends_of_time: [i64; 9] = [
         i64::MIN,
@@ -167,7 +167,7 @@ fn at(text: &str) -> Timestamp {
     text.parse().expect("a time")
 }
 
-/// Runs every decision about a version and every display of it, with extreme clocks, policies and configurations.
+/// Makes every decision about each version, and shows each version, with extreme clocks, policies and configurations.
 #[test]
 fn no_time_in_the_vault_causes_a_panic() {
     const DAY: u64 = 86_400;

@@ -1,5 +1,5 @@
-//! Tests the tags of Perennial's first version (commit e4a0424). The current version must read them with their original
-//! meaning.
+//! Tests the tags of Perennial's first version (commit e4a0424). The current version of Perennial must read these tags
+//! with their original meaning.
 //!
 //! The tags are written as literals here, since constants would change together with the program.
 //! `tests/acceptance/upgrade` runs the program of that commit.
@@ -19,7 +19,7 @@ use perennial::token::version::{Version, VersionId};
 
 use crate::support::harness;
 
-/// The tags that the first version wrote on the successor of a rotation, and two of the customer's own tags.
+/// The tags that Perennial's first version added to the successor of a rotation, and two of the customer's own tags.
 const ROTATED: [(&str, &str); 11] = [
     ("client-id", "dabf28d1-6d4a-4e35-bba5-7166b9c1079a"),
     ("cost-center", "4711"),
@@ -34,7 +34,7 @@ const ROTATED: [(&str, &str); 11] = [
     ("zone", "west"),
 ];
 
-/// Every kind that the first version could write as `refused-kind`.
+/// Every kind that Perennial's first version could write as `refused-kind`.
 const KINDS: [&str; 22] = [
     "never_signed_in",
     "login_required",
@@ -118,8 +118,8 @@ fn each_kind_keeps_its_name_and_a_refusal_without_a_code_is_not_final() {
     }
 }
 
-/// After a rollback, the first version does not know newer tags. So it treats them as the customer's tags and copies
-/// them to the successor.
+/// After a rollback, Perennial's first version does not know newer tags. So it treats newer tags as the customer's
+/// tags, and copies them to the successor.
 #[test]
 fn newer_tags_copied_by_the_first_version_are_ignored() {
     let handed_on = [
@@ -141,7 +141,7 @@ fn newer_tags_copied_by_the_first_version_are_ignored() {
     assert!(!schedule::is_known_dead(&blocked), "the code is of the version before");
 }
 
-/// A token that the first version has managed until now, in a world of its own.
+/// A token that Perennial's first version has managed until now, in a world of its own.
 struct Kept {
     world: World,
     partner: Partner,
@@ -238,7 +238,7 @@ async fn a_rejection_of_the_first_version_is_retried_and_gets_its_code_or_ends()
     assert!(schedule::is_known_dead(&refused));
 }
 
-/// After a rollback, the first version must find its own tags in their original form.
+/// After a rollback, Perennial's first version must find its own tags in their original form.
 #[test]
 fn a_rejection_of_this_version_is_recorded_in_the_first_versions_words() {
     let failure = Failure::new(Kind::LoginRequired, Remedy::Login, FailureSubject::Grant, "x");

@@ -94,12 +94,12 @@ impl Fleet {
             .read(|all| all.iter().filter(|of| of.standing(now) == TokenState::Current).count())
     }
 
-    /// Returns the number of tokens that were redeemed at or after `since`.
+    /// Returns the number of tokens that were proved at or after `since`.
     fn proved_since(&self, since: Timestamp) -> usize {
         self.daemon().board().read(|all| all.iter().filter(|of| of.proved_at >= Some(since)).count())
     }
 
-    /// Waits until `holds` returns true. Checks each half second. Returns the duration of the wait.
+    /// Waits until `holds` returns true. Calls `holds` every half second. Returns the duration of the wait.
     async fn until(&self, what: &str, within: Duration, holds: impl Fn(&Self) -> bool) -> Duration {
         let since = tokio::time::Instant::now();
         while !holds(self) {
@@ -116,7 +116,7 @@ impl Fleet {
         self.daemon().board().drawn(|_, conditions, _| conditions.iter().map(shown).collect())
     }
 
-    /// Returns the calls to one vault since the start. The names of its tokens' secrets identify the vault.
+    /// Returns the calls to one vault since the last start. The number in a secret's name identifies the vault.
     fn calls_to(&self, vault: usize) -> Vec<Call> {
         let is_there = |call: &Call| {
             let digits: String = call.subject.chars().filter(char::is_ascii_digit).collect();
@@ -126,7 +126,7 @@ impl Fleet {
     }
 }
 
-/// Returns the largest number of these calls in a span of this length, excluding the end of the span.
+/// Returns the largest number of these calls in a span of this length. A call at the start of a span does not count.
 fn most_within<'a>(span: Duration, calls: impl Iterator<Item = &'a Call>) -> usize {
     let span = TimeDelta::from_std(span).expect("short");
     let calls: Vec<Timestamp> = calls.map(|call| call.at).collect();
@@ -152,8 +152,8 @@ fn simulated<T>(story: impl AsyncFnOnce(Fleet) -> T) -> T {
 }
 
 const OF_ONE_USER: usize = 200;
-/// The time to redeem all tokens of one user: with fourteen redemptions in five minutes, the last of two hundred tokens
-/// comes 70 minutes after the first.
+/// The time to redeem all tokens of one user. With fourteen redemptions in five minutes, the last of two hundred
+/// redemptions follows 70 minutes after the first.
 const ALL_OF_ONE_USER: Duration = Duration::from_secs(14 * 300 + 30);
 
 #[test]
@@ -176,7 +176,7 @@ fn two_hundred_tokens_of_one_user_and_app_are_proved_as_fast_as_the_loop_rule_pe
         let redeemed = redeemed.iter().filter(|call| call.operation == Operation::Redeem);
         assert_eq!(most_within(5 * MINUTE, redeemed.clone()), 14);
         assert_eq!(redeemed.count(), OF_ONE_USER, "each once");
-        // A proof of the previous day still counts, so no token is overdue.
+        // While a token waits for its turn, its last proof is still valid. So no token is overdue.
         tokio::time::sleep(20 * HOUR).await;
         assert_eq!((fleet.current(), fleet.conditions()), (OF_ONE_USER, Vec::new()));
         assert_eq!(refused_as_a_loop(&fleet.world), 0);

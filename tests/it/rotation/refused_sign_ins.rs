@@ -23,7 +23,7 @@ mod stopping;
 
 const REFUSED_CODE: &str = "refused-code";
 
-/// Answers after which a token may work again: policies, transient failures, and unknown numbers.
+/// Answers after which a token may work again: policies, transient failures, and unknown codes.
 const MAY_COME_BACK: [(&str, Option<u32>); 26] = [
     ("invalid_grant", Some(53003)),
     ("invalid_grant", Some(53011)),
@@ -65,7 +65,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// Creates the scene, with a rotation a day ago.
+    /// Creates the scene. The last rotation was a day ago.
     async fn set() -> Self {
         let (world, partner) = harness::still_world();
         let grant = harness::grant("contoso", &partner, &Policy::default());
@@ -152,7 +152,7 @@ async fn settle(rotator: &mut WorldRotator, mut state: State) -> State {
     panic!("it does not come to rest: {state:?}")
 }
 
-/// Has the effect of a SIGHUP.
+/// Reloads as after a SIGHUP, and carries out the steps that are then due.
 async fn look_now(rotator: &mut WorldRotator, state: State) -> State {
     let state = rotator.reload(state);
     settle(rotator, state).await
@@ -162,7 +162,7 @@ fn kind(state: &State) -> Option<Kind> {
     state.failure().map(|failure| failure.kind)
 }
 
-/// Lets this many hours pass, and carries out the same steps as the loop.
+/// Lets this many hours pass, and carries out the same steps as the daemon's loop.
 async fn hours(scene: &Scene, rotator: &mut WorldRotator, mut state: State, hours: usize) -> State {
     for _ in 0..hours * 2 {
         scene.pass(rotator, TimeDelta::minutes(30));
@@ -171,7 +171,7 @@ async fn hours(scene: &Scene, rotator: &mut WorldRotator, mut state: State, hour
     state
 }
 
-/// Returns the tags that the first version wrote on a rejected version.
+/// Returns the tags that the first version of Perennial added to a rejected secret version.
 fn mark_without_code(scene: &Scene, kind: Kind) -> Tags {
     let at = perennial::process::clock::rfc3339(scene.world.now() + TimeDelta::minutes(2));
     [(tag::REFUSED_AT, at.as_str()), (tag::REFUSED_KIND, kind.as_str())].into()

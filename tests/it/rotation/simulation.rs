@@ -2,7 +2,7 @@
 //!
 //! The seed determines the policy, faults, crashes, people's actions and the number of instances. If a promise is
 //! broken, the message names the seed, and `SIM_SEED=n cargo test simulation` replays it. `SIM_SEEDS=m` runs `m` seeds,
-//! from `n` on.
+//! starting with the seed in `SIM_SEED`.
 
 mod checks;
 mod nature;
@@ -146,7 +146,8 @@ impl Simulation {
     fn come_back(&mut self, nth: usize) {
         let gone = &self.instances[nth];
         let (name, starts) = (gone.name.clone(), gone.starts);
-        // The new process keeps this time, because the calls of the previous process also count for this day.
+        // The new process inherits `awaited_at`, because the calls of the previous process also count toward the daily
+        // limit.
         let awaited_at = gone.seen.lock().expect("not poisoned").awaited_at;
         let back = self.start(&name, starts);
         back.seen.lock().expect("not poisoned").awaited_at = awaited_at;

@@ -108,7 +108,7 @@ fn a_verdict_on_one_version_does_not_apply_to_the_next() {
 
 const OTHER_VAULT: &str = "https://fabrikam.vault.azure.net";
 
-/// Moves the app's secret to another vault than the token's.
+/// Moves the app's secret to a second vault. The token stays in the first vault.
 fn app_secret_elsewhere(world: &World, _: &perennial::sandbox::world::Partner, grant: &mut ManagedToken) {
     world.add_vault(OTHER_VAULT);
     let CredentialSource::Secret(Source::Secret(here)) = &grant.app.credential else {
@@ -192,8 +192,8 @@ fn instants_of_every_sink_and_state_survive_a_clock_that_was_ahead() {
     }
 }
 
-/// Without this report, no person would fix the vault. Before that, a sign-in cannot be stored or read (found by the
-/// simulation of the whole process, seed 44).
+/// While the vault does not work, a sign-in cannot be stored or read. So Perennial must report the vault problem, and
+/// not the rejected token (found by the simulation of the whole process, seed 44).
 #[test]
 fn a_rejected_token_that_becomes_unreadable_is_reported() {
     in_town(1, |_, _, _| {}, &async |town| {

@@ -58,7 +58,7 @@ impl Scene {
         });
     }
 
-    /// Clears all faults of the vault.
+    /// Clears all faults, and restores the rights to the vault.
     fn heal(&self) {
         self.world.clear_faults(None);
         self.allow(Action::SetSecret, true);
@@ -79,7 +79,7 @@ impl Scene {
             .is_some_and(|it| self.world.is_alive(it.expose()))
     }
 
-    /// Starts an instance. After its redemption and before its write, removes the right to write.
+    /// Starts an instance. Between its redemption and its write, the instance loses the right to write.
     async fn holding(&self) -> Daemon {
         let name = self.partner.refresh_token.name.as_str();
         let slow = FaultEffect::Delay(SECOND);
@@ -227,7 +227,7 @@ fn two_instances_that_start_at_once_lose_nothing() {
                 tokio::time::sleep(milliseconds(apart)).await;
                 let second = scene.daemon("second", 2);
 
-                // An instance that wrote its mark too late waits before it tries again.
+                // If an instance writes its mark (tag `redeeming`) too late, it waits before it tries again.
                 tokio::time::sleep(1_800 * SECOND).await;
 
                 assert!(scene.is_alive(), "{latency} {updates_take} {apart}");

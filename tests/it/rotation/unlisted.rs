@@ -13,7 +13,7 @@ use crate::support::host::{Host, on_a_host};
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Returns the conditions of the only token in each hour.
+/// Returns, for each hour, the kinds of the current conditions.
 async fn told_hourly(host: &Host, hours: usize) -> Vec<Vec<Kind>> {
     let mut told = Vec::new();
     for _ in 0..hours {
@@ -33,7 +33,7 @@ fn a_missing_right_to_list_is_reported_until_it_is_assigned() {
         on_a_host(TimeDelta::zero(), 1, &async |host| {
             tokio::time::sleep(HOUR).await;
             paste_rubbish(host);
-            // After this time, a predecessor may replace an invalid value.
+            // Perennial may replace an invalid value with its predecessor only after a day.
             tokio::time::sleep(HOUR * 25).await;
             host.world.change_vault(&host.partners[0].refresh_token.vault, |vault| {
                 vault.allowed.remove(&right);

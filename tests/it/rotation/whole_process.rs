@@ -1,9 +1,11 @@
-//! Simulates the whole process: the daemon as `run` starts it, with its alerts, over the simulated world.
+//! Simulates the whole process: the daemon with its alerts, as `run` starts it. The daemon runs over the simulated
+//! world.
 //!
-//! The seed determines the number of tokens and what they share, the number of instances and their hosts' clocks,
-//! faults, people's actions, and how the receivers of alerts fail. Each hour, the reports of every surface are compared
-//! with the world. `SIM_SEED=n cargo test whole_process` replays a seed, `SIM_SEEDS=m` runs `m` seeds from `n` on, and
-//! `SIM_DAYS=d` sets the number of days for each seed.
+//! The seed determines the tokens and what they share, and the instances and the clocks of their hosts. The seed also
+//! determines the faults, the actions of people, and the failures of the alert receivers. Each hour, the checks compare
+//! every surface (docs/surfaces.md) with the world. `SIM_SEED=n cargo test whole_process` replays one seed.
+//! `SIM_SEEDS=m` runs `m` seeds, starting with the seed in `SIM_SEED`. `SIM_DAYS=d` sets the number of days for each
+//! seed.
 
 mod checks;
 mod deeds;
@@ -131,7 +133,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Simulates one hour. Events happen at any minute of the hour.
+    /// Simulates one hour. The events of an hour happen at a random minute.
     async fn hour(&mut self, hour: i64) {
         let at = self.rng.u64(0..60);
         for minute in 0..60 {
@@ -185,7 +187,7 @@ impl Simulation {
 }
 
 fn simulate(seed: u64, days: i64) -> Result<(), String> {
-    // The notifiers use this thread's random number generator for their waits.
+    // The notifiers use this thread's random number generator for their waits. The seed makes these waits repeatable.
     fastrand::seed(seed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let simulated = async { Simulation::new(seed).days(days).await };

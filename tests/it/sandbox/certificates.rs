@@ -1,4 +1,5 @@
-//! Tests the vault's certificates and keys, and the credentials of apps other than secrets, with a plain HTTP client.
+//! Tests the vault's certificates and keys with a plain HTTP client. Also tests assertions, with which an app
+//! authenticates without a client secret.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -33,7 +34,7 @@ impl Lab {
         self.asked(Method::GET, path, Value::Null).await
     }
 
-    /// Creates a certificate in the vault whose key cannot be exported.
+    /// Creates a certificate in the vault. The certificate's key cannot be exported.
     async fn certificate(&self, name: &str) -> Value {
         let policy = json!({"key_props": {"exportable": false}});
         self.asked(Method::POST, &format!("/certificates/{name}/create"), json!({"policy": policy})).await;
@@ -259,8 +260,8 @@ async fn every_grant_takes_an_assertion_that_the_vault_has_signed() {
     let lab = Lab::start().await;
     let (tenant, client_id) = (lab.partner.tenant_id.as_str(), lab.partner.client_id.as_str());
     let certificate = lab.certificate("app-certificate").await;
-    // Now there is a newer version with another key. The assertion must still be signed with the key of the named
-    // version.
+    // This call creates a newer version with another key. The assertion must still be signed with the key of the first
+    // version, which `certificate` names.
     lab.certificate("app-certificate").await;
     let assertion = lab.assertion(&certificate, tenant, client_id).await;
     let token = lab.stored();

@@ -12,7 +12,7 @@ const ISSUER: &str = "https://cluster.example/";
 const SUBJECT: &str = "system:serviceaccount:perennial:perennial";
 
 impl Lab {
-    /// Redeems the stored token with an assertion. Returns the code if Entra rejects the request.
+    /// Redeems the stored token with an assertion. Returns Entra's error code if Entra rejects the request.
     async fn code_of(&self, assertion: &str) -> Option<u64> {
         let token = self.stored();
         let form = [("grant_type", "refresh_token"), ("refresh_token", &*token)];
@@ -180,7 +180,7 @@ async fn a_hosts_endpoints_speak_for_managed_identities() {
             assert!(body["error_description"].as_str().is_some_and(|text| text.contains(words)), "{body}");
         }
     }
-    // The vault also accepts a token of another identity.
+    // The vault also accepts an access token of a managed identity.
     let url = lab.url(&metadata.replace(exchange, "resource=https%3A%2F%2Fvault.azure.net"));
     let (_, body) = lab.host(&url, &[("metadata", "true")]).await;
     assert!(lab.world().opens_vault(body["access_token"].as_str().expect("a token")));

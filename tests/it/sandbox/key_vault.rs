@@ -32,7 +32,7 @@ async fn the_vault_requires_authentication_and_an_api_version() {
     assert_eq!(greedy.status(), StatusCode::BAD_REQUEST);
     assert_eq!(versionless.status(), StatusCode::BAD_REQUEST);
     assert_eq!(known.status(), StatusCode::OK);
-    // Microsoft's Python client sends this request by default.
+    // To read the newest version, Microsoft's Python client uses this path and this API version by default.
     let newest = lab.vault("/secrets/partner-refresh-token/?api-version=2026-04-01").await;
     assert_eq!(newest.status(), StatusCode::OK);
     assert!(known.headers()["x-ms-keyvault-network-info"].to_str().expect("text").contains("addr=127.0.0.1"));

@@ -1,5 +1,4 @@
-//! Tests Key Vault's operations on secrets, with one row of a table for each, and the answers to requests that the
-//! sandbox does not serve.
+//! Tests Key Vault's operations on secrets. Also tests the answers to requests that the sandbox does not serve.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +17,7 @@ struct Call<'a> {
     body: Value,
 }
 
-/// A lab whose caller has a token for the vault.
+/// A lab, and an access token for its vault.
 struct VaultLab {
     lab: Lab,
     token: String,
@@ -298,7 +297,7 @@ async fn deleted_secrets_are_listed_in_pages_without_values() {
 async fn a_request_that_is_not_served_answers_in_key_vaults_form() {
     let vault = VaultLab::start().await;
     let table = [
-        // This text was recorded from Key Vault.
+        // The text in this row comes from a log of Key Vault's answers.
         (
             Method::GET,
             "/secrets/x/latest",
@@ -344,7 +343,7 @@ async fn a_request_that_is_not_served_answers_in_key_vaults_form() {
             "PendingCertificateNotFound",
             "Pending certificate not found: x",
         ),
-        // This text is the sandbox's own.
+        // From this row on, the texts are the sandbox's own.
         (
             Method::POST,
             "/keys/x/create",

@@ -14,13 +14,15 @@ use rustix::pty::OpenptFlags;
 use serde_json::Value;
 use tokio::time::Instant;
 
-/// The time limit of most waits. It is much longer than any step, so that no test fails on a slow machine. It is
-/// shorter than a minute, the daemon's interval of checks. So if an event happens within this time after a signal, the
-/// signal has caused it.
+/// The time limit of most waits. The limit is much longer than any step, so that no test fails on a slow machine. The
+/// limit is shorter than the daemon's interval of checks, which is about a minute. So if an event happens within this
+/// time after a signal, the signal has caused the event.
 const PATIENCE: Duration = Duration::from_secs(50);
-/// A slightly longer limit, so that an inner wait with a more specific message fails first.
+/// The limit of `eventually`, slightly longer than `PATIENCE`. `logs` calls `eventually`, but reaches its own limit
+/// first and shows the process's output.
 const LONGER: Duration = Duration::from_secs(51);
-/// The variable for the daemon's address, unless a test sets its own port.
+/// The environment variable for the daemon's address. If a test does not set this variable, the daemon uses any free
+/// port.
 const LISTEN: &str = "PERENNIAL__HTTP__LISTEN";
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -37,7 +39,7 @@ pub(crate) async fn within<T>(longest: Duration, what: &str, mut look: impl FnMu
             return found;
         }
         assert!(Instant::now() < deadline, "in {longest:?} it did not come to this: {what}");
-        // There is a pause after each check, however long it took, because the sandbox also runs in this thread.
+        // A pause follows even a slow check, because the sandbox also runs in this thread.
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
@@ -102,7 +104,8 @@ impl Pipe {
 }
 
 impl Child {
-    /// Starts the program without this process's environment settings for Perennial, and with an empty stdin.
+    /// Starts the program with an empty stdin. The program does not inherit this process's environment variables for
+    /// Perennial.
     pub(crate) fn start(config: &Path, args: &[&str], env: &[(&str, &str)]) -> Self {
         let mut child = Self::start_to_type(config, args, env);
         child.stdin = None;
@@ -222,8 +225,7 @@ impl Child {
         lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    /// Waits for an event at the index `from` or later for which `is_it` returns true. Returns the index after this
-    /// event.
+    /// Waits for an event that `is_it` accepts, at the index `from` or later. Returns the index after this event.
     pub(crate) async fn logs(&self, from: usize, what: &str, is_it: impl Fn(&Value) -> bool) -> usize {
         let mut seen = from;
         // Each event is checked only once, because a verbose log is long.

@@ -85,7 +85,7 @@ pub(crate) fn still_world() -> (World, Partner) {
     (world, partner)
 }
 
-/// Returns a clock that stands still until it learns the vault's time.
+/// Returns a clock that stands still. The clock's time changes only when the clock learns the vault's time.
 pub(crate) fn still_clock() -> Clock {
     Clock::running(base(), 0.0)
 }
@@ -102,12 +102,13 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // The result is ignored: the directory is missing only if the test failed before it created the directory.
+        // The result is ignored, because a test may fail before it creates the directory.
         let _gone = std::fs::remove_dir_all(&self.0);
     }
 }
 
-/// Writes a successor like a process that dies before it lists the versions, so that no buried sign-in is found.
+/// Writes a successor, but does not list the versions afterwards, as if the process crashed. So a buried sign-in is not
+/// found.
 pub(crate) async fn writes_and_dies(vault: &impl Vault, held: &Successor, partner: &Partner) {
     let provenance = Provenance {
         command: "run",

@@ -1,4 +1,5 @@
-//! A host that manages tokens which are forty days old, in simulated time. All tokens use one clock, as in `run`.
+//! A daemon on a host, in simulated time. At the start, the daemon's tokens are forty days old. All tokens use one
+//! clock, as in `run`.
 
 use chrono::TimeDelta;
 use perennial::daemon::Daemon;
@@ -11,7 +12,7 @@ use tokio::task::LocalSet;
 
 use crate::support::harness;
 
-/// Tokens that are forty days old, each with its own user, and the host that manages them.
+/// A host, its daemon, and the partners of the daemon's tokens. Each token has its own user.
 pub(crate) struct Host {
     pub(crate) world: World,
     pub(crate) partners: Vec<Partner>,
@@ -51,7 +52,7 @@ impl Host {
     }
 }
 
-/// Runs `story` while the loops of `count` tokens run on a host whose clock is `ahead` of the vault's.
+/// Runs `story` while a daemon manages `count` tokens. The host's clock is `ahead` of the vault's clock.
 pub(crate) fn on_a_host<T>(ahead: TimeDelta, count: usize, story: &impl AsyncFn(&Host) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     LocalSet::new().block_on(&runtime.expect("a runtime needs nothing"), async {

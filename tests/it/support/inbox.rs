@@ -1,4 +1,5 @@
-//! An inbox on this machine that records each request, and returns the request's data with the configured status.
+//! An HTTP server on this machine that records each request. The server's answer has the configured status and contains
+//! the request's data.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -35,7 +36,7 @@ pub(crate) struct Inbox {
     address: SocketAddr,
     letters: Arc<Mutex<Vec<Letter>>>,
     answer: Arc<Mutex<StatusCode>>,
-    /// The answer to a body longer than this many bytes.
+    /// A number of bytes, and the status and body of the answer to each request with a longer body.
     long: Arc<Mutex<Option<(usize, StatusCode, String)>>>,
     task: AbortHandle,
 }
@@ -77,7 +78,7 @@ impl Inbox {
         *self.answer.lock().expect("nobody panicked") = StatusCode::from_u16(status).expect("a status");
     }
 
-    /// Sets the answer to a body longer than this many bytes.
+    /// Sets the answer to each request whose body is longer than `most` bytes.
     pub(crate) fn answer_longer_than(&self, most: usize, (status, body): (u16, &str)) {
         let status = StatusCode::from_u16(status).expect("a status");
         *self.long.lock().expect("nobody panicked") = Some((most, status, body.to_owned()));

@@ -74,7 +74,7 @@ impl Lab {
         self.sandbox.world()
     }
 
-    /// Returns a vault adapter that no vault has accepted yet, as after a start.
+    /// Returns a vault adapter that has not authenticated to any vault yet, as after a start.
     pub(crate) fn cold_vault(&self) -> Arc<KeyVault> {
         let (http, calls) = (Arc::clone(&self.http), Arc::clone(&self.calls));
         Arc::new(KeyVault::new(self.identity.clone(), self.cloud.clone(), http, calls))

@@ -1,4 +1,4 @@
-//! A daemon that is stopped and started again, and sinks that record their messages, in simulated time.
+//! A daemon that tests can stop and start again, and receivers that record messages. The time is simulated.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

@@ -1,5 +1,5 @@
-//! Tests the properties of every parser of foreign data (`fuzz/checks.rs`), with the saved corpus and with answers that
-//! are nearly valid.
+//! Tests every parser of foreign data with the checks in `fuzz/checks.rs`. The inputs are the saved corpus and
+//! generated answers that are nearly valid.
 
 #[path = "../../../fuzz/checks.rs"]
 #[expect(unreachable_pub, reason = "for the fuzz targets it is a library")]
@@ -27,7 +27,7 @@ const CHECKS: [(&str, Check); 5] = [
     ("configuration", checks::configuration),
 ];
 
-/// Every JSON member that is parsed, and a few that are not.
+/// Every JSON member that Perennial parses, and a few members that Perennial ignores.
 const MEMBERS: [&str; 37] = [
     "id_token",
     "aud",

@@ -1,6 +1,6 @@
-//! Tests how Perennial checks the identity in an issuer's answer if the claims do not have the form of Entra's claims. A
-//! claim can have another type, be in another token, occur twice, or be missing. A value that cannot be compared must
-//! never be accepted as equal.
+//! Tests how Perennial checks the identity in an issuer's answer if the claims do not have Entra's form. A claim can
+//! have another type, be in another token, occur twice, or be missing. A value that cannot be compared must never be
+//! accepted as equal.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -64,7 +64,7 @@ fn access(changes: &Value) -> String {
     jwt(with(right(), changes).to_string())
 }
 
-/// Returns the claims of an ID token with these changes.
+/// Returns an ID token whose claims have these changes.
 fn id(changes: &Value) -> Value {
     let claims = json!({"tid": TENANT, "aud": APP, "oid": USER, "ver": "2.0"});
     json!(jwt(with(claims, changes).to_string()))
@@ -158,7 +158,7 @@ fn claims_that_cannot_be_compared_are_not_equal() {
     ]);
 }
 
-/// Cases: all facts about a token can be compared, or only some of them, or none.
+/// In each row, Perennial can compare all, some or none of the tenant, the app and the user.
 #[test]
 fn a_fact_in_neither_token_is_unverified() {
     let none = json!({});
@@ -239,8 +239,8 @@ fn told(rotator: &AzureRotator, state: &State) -> (Option<Condition>, TokenState
     (all.into_iter().find(|condition| condition.kind == Kind::IdentityUnverified), standing)
 }
 
-/// The calls use HTTPS and the shipped adapters. No token may be lost, and no missing value may count as equal. The
-/// condition must be open until an answer names the identity.
+/// The calls use HTTPS and the shipped adapters. No token may be lost, and no missing value may count as the right
+/// value. The condition about the unverified identity must stay open until an answer names the identity.
 #[tokio::test]
 async fn a_token_without_identity_is_kept_alive_and_reported() {
     let lab = lab::Lab::start().await;

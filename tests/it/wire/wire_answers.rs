@@ -40,20 +40,20 @@ struct Row {
     saying: Option<String>,
     /// Whether the version is marked as rejected by the issuer.
     marked: bool,
-    /// Whether the process has just started, so that no vault has accepted it yet.
+    /// Whether the process has just started, and has not authenticated to the vault yet.
     cold: bool,
 }
 
 impl Row {
-    /// Creates a row whose failure `arrange` causes in the world. The expected result is a success unless `means` is
-    /// set.
+    /// Creates a row. Before the proof, `arrange` changes the world or the token's configuration. The expected result
+    /// is a success unless `means` is set.
     fn new(name: &str, arrange: impl Fn(&World, &Partner, &mut ManagedToken) + 'static) -> Self {
         let name = name.to_owned();
         let arrange = Box::new(arrange);
         Self { name, arrange, means: None, retry_after: None, saying: None, marked: false, cold: false }
     }
 
-    /// Creates a row whose failure is a fault for the partner's own user.
+    /// Creates a row that injects this fault for the partner's user only.
     fn faulty(name: &str, fault: Fault) -> Self {
         Self::new(name, move |world, partner, _| world.inject(fault.clone().about(&partner.user_oid)))
     }
@@ -80,7 +80,7 @@ impl Row {
     }
 
     /// Marks the rejection as not definite. Perennial reports and records such a rejection only after a second
-    /// rejection.
+    /// redemption is also rejected.
     fn unconfirmed(self) -> Self {
         Self { marked: false, ..self }
     }
@@ -173,8 +173,8 @@ struct Scene {
 
 impl Scene {
     fn set(lab: &Lab, nth: usize) -> Self {
-        // The app's secret is old enough that it does not count as new. The token is young enough that only its origin,
-        // a person, makes a rotation due.
+        // The app's secret is old enough that it does not count as new. The token is too young for a rotation because
+        // of its age. A rotation is due only because a person stored the token.
         let partner = lab.sandbox.add_partner(&format!("row-{nth}"), TimeDelta::days(2));
         Self { grant: grant(&format!("row-{nth}"), &partner), partner }
     }

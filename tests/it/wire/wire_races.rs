@@ -33,7 +33,7 @@ fn recover(world: &World, partner: &Partner) {
     world.human_recovers(&partner.refresh_token);
 }
 
-/// Makes a user sign in. From now on, Entra rejects every redemption of the user's tokens.
+/// Makes a user sign in. After this sign-in, Entra rejects every redemption of the user's tokens.
 fn sign_in_refused(world: &World, partner: &Partner, code: u32) {
     sign_in(world, partner);
     let error = "invalid_grant".to_owned();
@@ -144,8 +144,8 @@ const DEEDS: [Deed; 14] = [
     },
 ];
 
-/// The number of steps, which is a few more than a rotation has. Each call has a step before its effect and a step
-/// after it.
+/// The number of steps at which an action is tested. A rotation has slightly fewer steps: one before and one after the
+/// effect of each call.
 const STEPS: usize = 22;
 
 /// An action that happens once, after `left` more steps.
@@ -154,7 +154,7 @@ struct Cue {
     act: fn(&World, &Partner),
 }
 
-/// Carries out a rotation like the loop, but without waits.
+/// Carries out a rotation as the daemon's loop does, but without waits.
 async fn rotate(rotator: &mut AzureRotator, force: bool) -> State {
     let state = State::unknown(rotator.clock.now());
     let state = rotator.prove(state, force).await.state;
@@ -196,7 +196,7 @@ async fn meets(lab: &Lab, deed: &Deed, step: usize) -> (Option<String>, bool) {
     let mut state = rotate(&mut rotator, true).await;
     let done = cue.lock().unwrap_or_else(PoisonError::into_inner).take().is_none();
     world.tell_calls_to(|_, _| ());
-    // The same process continues. A day later, the process must have restored a working token if this is possible.
+    // The same process continues. After a day and a half, the vault must contain a working token.
     (deed.later)(world, &partner);
     for _ in 0..3 {
         lab.pass(TimeDelta::minutes(12 * 60 + 1));

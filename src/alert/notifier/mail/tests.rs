@@ -48,7 +48,7 @@ impl Server {
         let task = tokio::spawn(async move {
             loop {
                 let (tcp, _) = listener.accept().await.expect("a caller");
-                // An error means only that the client hung up.
+                // The server ignores an error, because an error means only that the client hung up.
                 let _ended = converse(tcp, manners.clone()).await;
             }
         });

@@ -111,7 +111,7 @@ fn the_quiet_hour_of_a_flapping_incident_is_no_longer_after_the_clock_was_set_ba
     let (mut ledger, _) = flapping(Severity::Critical);
     let hour = TimeDelta::hours(1);
 
-    // All recorded times are in the future now.
+    // The clock is back at minute 0, so the recorded changes are in the future.
     assert_eq!(told(&mut ledger, &[], now()), []);
     assert_eq!(told(&mut ledger, &[], now() + hour - TimeDelta::seconds(1)), []);
     assert_eq!(told(&mut ledger, &[], now() + hour), [(EventKind::Resolved, Kind::LoginRequired)]);

@@ -97,8 +97,8 @@ fn a_condition_that_may_pass_is_reported_after_thirty_seconds() {
     assert_eq!(told(&mut ledger, &late, now() + HELD_FOR), [(EventKind::Opened, Kind::EntraUnreachable)]);
 }
 
-/// The previous process has reported the incident to the sink. The state in the vault does not change while this
-/// process runs.
+/// The previous process has reported the incident to the sink and has left a mark. This mark stays in the snapshot
+/// during the whole test.
 #[test]
 fn an_adopted_incident_is_treated_like_one_of_this_process() {
     let noted = [works(Some(told_before(&chat(), Kind::LoginRequired)))];

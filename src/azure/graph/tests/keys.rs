@@ -5,7 +5,7 @@ use crate::ports::directory::KeyChange;
 
 const OTHER: &str = "33333333-1b4c-4a5e-8a6f-0123456789ab";
 
-/// An entry of Graph's list. The properties that Perennial does not use must be sent back unchanged.
+/// An entry of Graph's list. The entry also has properties that Perennial does not use but must send back unchanged.
 fn entry(key_id: &str) -> Value {
     json!({"keyId": key_id, "customKeyIdentifier": "AAECAwQFBgcICQoLDA0ODxAREhM=", "displayName": "CN=é \"x\"",
         "startDateTime": "2026-07-09T00:00:00Z", "endDateTime": "2027-01-05T00:00:00Z",

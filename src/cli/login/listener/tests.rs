@@ -1,4 +1,4 @@
-//! Tests of which requests the listener accepts as an answer. The tests send HTTP requests as plain text.
+//! These tests check which requests the listener accepts as an answer. The tests send HTTP requests as plain text.
 
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use super::*;
 use crate::login::authorization_request::RANDOM_BYTES;
 
-/// The `state` of an attempt whose random bytes are all zero.
+/// The `state` of an authorization request whose random bytes are all zero.
 const STATE: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 async fn served() -> (Served, u16) {

@@ -5,7 +5,7 @@ use super::super::subject::Subject;
 use crate::ports::advice::Advice;
 
 impl Subject<'_> {
-    /// Says who can give access to a user of another tenant or identity provider.
+    /// Says how to give access to a user of another tenant or identity provider.
     pub(super) fn access_between_tenants(&self, advice: Advice) -> String {
         let Self { name, tenant, authority, .. } = *self;
         match advice {

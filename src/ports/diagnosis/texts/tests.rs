@@ -1,4 +1,5 @@
-//! Tests of the action texts: each names the object to change, as the configuration or the admin page calls it.
+//! Tests of the action texts: each text names the object to change, by the name in the configuration or on the admin
+//! page.
 
 mod every_advice;
 
@@ -13,7 +14,7 @@ use crate::token::secret::{SecretAddress, SecretName, Source};
 
 static UNTRACED: Trace = Trace { code: None, trace_id: None, correlation_id: None };
 
-/// The credentials of an identity that `[vault]` configures without a secret or a certificate.
+/// The place for an identity that `[vault]` configures without a secret or a certificate.
 const VAULT: CredentialPlace<'static> = CredentialPlace::Vault { client_secret: None, certificate: None };
 
 pub(in crate::ports::diagnosis) fn address(name: &str) -> SecretAddress {

@@ -4,7 +4,7 @@ use super::super::is_known;
 use super::super::network::RETRIED;
 use super::super::subject::{LoginMethod, Subject};
 
-/// The highest HTTP status. A failure without an AADSTS number has the status as its number.
+/// The highest HTTP status. A failure without an AADSTS number has the HTTP status as its number.
 const HIGHEST_STATUS: u32 = 599;
 
 impl Subject<'_> {
@@ -43,7 +43,7 @@ impl Subject<'_> {
         }
     }
 
-    /// Adds that a person must start the sign-in again, if the text does not say so.
+    /// Adds to the text of a failed sign-in that a person must start the sign-in again, unless the text says so.
     pub(super) fn then_again(&self, words: String) -> String {
         let is_sign_in = matches!(self.way, LoginMethod::Code | LoginMethod::DeviceCode);
         if !is_sign_in || words.contains("perennial login") {
@@ -57,8 +57,8 @@ impl Subject<'_> {
         format!("{}/error?code={code}", self.entra())
     }
 
-    /// The page about the number, if the table does not have the number. For such a number, the advice is less
-    /// specific.
+    /// The page about the rejection's number, if the table does not have this number. For such a number, the advice is
+    /// less specific.
     pub(super) fn page_of_unknown(&self) -> Option<String> {
         let code = self.trace.code.filter(|code| *code > HIGHEST_STATUS && !is_known(*code))?;
         Some(self.page_of(code))

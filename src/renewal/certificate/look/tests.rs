@@ -1,4 +1,4 @@
-//! Tests of looks at certificates.
+//! Tests of `CertificateLook`.
 
 use super::*;
 use crate::renewal::certificate::samples::{look, registered, version};

@@ -33,7 +33,7 @@ fn accepted(nth: u8, accepted_minutes: i64) -> CertificateTrial {
     CertificateTrial { version: VersionId(format!("v{nth}").into()), since: ZERO, probes }
 }
 
-/// Returns a look in which the newest version has no mark yet, and the previous version is in use.
+/// Returns a look in which the newest version has no tag `accepted-at` yet, and the previous version is in use.
 fn new_version(keys: Vec<u8>) -> CertificateLook {
     let versions = vec![version(2, 50, None), version(1, 0, Some(1))];
     look(50, versions, keys.into_iter().map(registered).collect())

@@ -13,7 +13,7 @@ fn report(state: &CertificateState, now: Timestamp) -> RenewalReport {
     RenewalReport::of_certificate(state, &target(), now)
 }
 
-/// Version 2 is the newest, without the mark. Version 1 is in use.
+/// Returns a look at two versions. Version 2 is the newest, but it has no tag `accepted-at`. So version 1 is in use.
 fn unaccepted_version(day: i64) -> CertificateLook {
     let versions = vec![certificate(2, 50, None), certificate(1, 0, Some(1))];
     seen(day, versions, vec![registered(1), registered(2)])

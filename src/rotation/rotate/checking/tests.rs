@@ -165,7 +165,7 @@ fn a_check_that_makes_more_calls_is_made_less_often() {
     let local = ManagedApp::with_secret(ConfigValue::Plain("app".into()), Source::Env("SECRET".into()));
     let id = ConfigValue::From(Source::Secret(address("app-id")));
     let secret = CredentialSource::Secret(Source::Secret(address("app-secret")));
-    // Perennial reads the certificate of such a key, and then signs with the key.
+    // For a key in Key Vault, a check makes two calls: a read of the certificate, and a signature with the key.
     let key = CredentialSource::VaultKey(address("key"));
     for (app, calls) in [
         (local.clone(), 1),
@@ -180,7 +180,7 @@ fn a_check_that_makes_more_calls_is_made_less_often() {
         lab.state = failed(lab.state, failure, start(), 1);
         assert_eq!(lab.rotator.credential_secrets(), calls, "{app:?}");
 
-        // The correction of times keeps the wait that follows such a check.
+        // `Timing::correct` does not shorten the wait after a check with this many calls.
         let due_at = start() + WATCH_EVERY * calls;
         lab.state.blocked.as_mut().expect("blocked").next_check_at = due_at;
         lab.rotator.timing.correct(&mut lab.state, start());

@@ -10,7 +10,7 @@ use crate::rotation::schedule::Next;
 use crate::rotation::strict::Mark;
 use crate::token::version::tag;
 
-/// A person signed in just before Perennial wrote `v2`, which was not rotated from that sign-in.
+/// A person signed in (`v1`) just before Perennial wrote `v2`. `v2` is the successor of `v0`, so it buries the sign-in.
 fn buried() -> Peers {
     let peers = Peers::new();
     peers.all().versions =

@@ -1,4 +1,4 @@
-//! Tests of one redemption: its limits, and what its answer tells about the user and the credential.
+//! Tests of one redemption: its limits, and what Perennial learns from its answer about the user and the credential.
 
 use std::time::Duration;
 

@@ -51,8 +51,8 @@ fn all_at(at: Timestamp) -> State {
     state
 }
 
-/// Returns the times of past events in a state, and the ends of its waits for the next check, attempt, retry and
-/// update of tags.
+/// Returns the times of the past events in a state. Also returns the times of the next check, attempt, retry and update
+/// of tags.
 fn times(state: &State) -> (Vec<Timestamp>, [Timestamp; 4]) {
     let (blocked, outage) = (state.blocked.as_ref().expect("blocked"), state.outage.as_ref().expect("down"));
     let facts = state.facts.as_ref().expect("proved");

@@ -108,8 +108,9 @@ impl Watch {
         }
     }
 
-    /// Checks promise 9. A daemon must not show the state `current` if the token has been dead for more than twice
-    /// `prove_every`, or was not redeemed in this time.
+    /// Checks promise 9. The limit is twice `prove_every` plus `BEAT_IS_LATE`. A daemon must not show the state
+    /// `current` if the token has been dead for longer than this limit, or if the last successful redemption is older
+    /// than this limit.
     fn check_green(&mut self, scene: &Scene<'_>, daemon: &Process) {
         let fresh_for = delta(2 * scene.stage.grant().policy.prove_every) + BEAT_IS_LATE;
         let late = |at: Option<Timestamp>| at.is_none_or(|at| at + fresh_for < scene.now);

@@ -74,7 +74,7 @@ struct RegisterForm {
     name: Option<String>,
     /// The version of the certificate. The default is the newest version.
     version: Option<String>,
-    /// Instead of a name, the certificate itself: PEM, or DER in base64.
+    /// The certificate itself, as PEM, or as DER in base64. A form with `cer` has no `name` and no `version`.
     cer: Option<String>,
 }
 

@@ -12,14 +12,14 @@ use crate::net::no_response::NoResponse;
 use crate::process::clock::Timestamp;
 use crate::sandbox::world::{Distortion, Fault, FaultEffect, Hostile, Operation, Peer, When, World};
 
-/// A fault to simulate, as the body of a control request describes it. The failure is one of `cut`, `hang`, `garbage`,
-/// `body`, `delay`, `distort`, `error` or `status`.
+/// The body of a control request that injects a fault. One of these fields selects the failure: `cut`, `hang`,
+/// `garbage`, `body`, `delay`, `distort`, `error` or `status`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FaultForm {
     /// The service: `entra`, `key_vault`, `partner_center` or `graph`.
     peer: String,
-    /// The operation that the fault affects, as `requests` in `/_sandbox/state` names it. The default is every
+    /// The operation that the fault affects. `requests` in `/_sandbox/state` uses the same names. The default is every
     /// operation.
     operation: Option<String>,
     /// The object that the fault affects: the name of a secret, the object id of a user, or the client id of an app.
@@ -30,7 +30,7 @@ pub(super) struct FaultForm {
     /// The connection ends without an answer.
     #[serde(default)]
     cut: bool,
-    /// The call gets no answer.
+    /// The service does not answer before the client's timeout.
     #[serde(default)]
     hang: bool,
     /// The answer is a page that is not a valid answer of the service.

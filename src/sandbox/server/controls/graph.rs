@@ -92,7 +92,7 @@ pub(super) async fn set_policy(State(shared): State<Arc<SandboxState>>, body: By
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FlappingForm {
-    /// The share of requests in which front ends forget new credentials, from 0 to 1.
+    /// The probability, from 0 to 1, that a front end forgets a new credential during a request.
     probability: f64,
     /// A front end can forget a credential only within this time after the front end learned of the credential.
     within: Span,

@@ -1,5 +1,5 @@
-//! The blob of a backup: an encoded text of all versions of one secret. Key Vault's own blob is encrypted
-//! (docs/azure-facts.md F223).
+//! The blob of a backup: all versions of one secret as an encoded text. Unlike this blob, a blob of the real Key Vault
+//! is encrypted (docs/azure-facts.md F223).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,7 +12,8 @@ use crate::sandbox::world::{Attributes, SecretVersion};
 use crate::token::secret::SecretName;
 use crate::token::tags::Tags;
 
-/// The start of each blob. Key Vault's blobs begin with their own name and version.
+/// The start of each blob: the name and version of the blob's format. A blob of the real Key Vault has a different
+/// start.
 const MARK: &str = "(PerennialSandboxSecretBackupV1.";
 
 /// A version in a blob, with times in Unix seconds.

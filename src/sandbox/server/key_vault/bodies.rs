@@ -76,14 +76,14 @@ fn at(seconds: i64) -> Option<Timestamp> {
     DateTime::from_timestamp(seconds, 0)
 }
 
-/// Returns the answer with a version of a secret and its value.
+/// Returns the answer with a version of a secret, including the value.
 pub(super) fn with_value(vault: &str, version: &SecretVersion) -> Response {
     let mut body = bundle(vault, version, true);
     body["value"] = json!(version.value.expose_secret());
     Json(body).into_response()
 }
 
-/// Returns the answer with a version of a secret, without its value.
+/// Returns the answer with a version of a secret, without the value.
 pub(super) fn bare(vault: &str, version: &SecretVersion) -> Response {
     Json(bundle(vault, version, true)).into_response()
 }
@@ -114,7 +114,7 @@ pub(super) fn list<T>(page: &ListPage<T>, next: Option<&str>, item: impl FnMut(&
     Json(json!({"value": items, "nextLink": next})).into_response()
 }
 
-/// Returns the attributes of a version of a secret, a certificate or a key as JSON.
+/// Returns a version's attributes as JSON. Secrets, certificates and keys have the same kinds of attributes.
 pub(super) fn attributes(attributes: &Attributes, created: Timestamp, updated: Timestamp) -> Value {
     let mut shown = json!({
         "enabled": attributes.enabled,

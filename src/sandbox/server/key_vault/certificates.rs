@@ -143,7 +143,8 @@ async fn read_key(by: &Admitted, name: &str, version: Option<&str>) -> Response 
 }
 
 async fn sign(by: Admitted, Path((name, version)): Path<(String, String)>, body: Bytes) -> Response {
-    // An unreadable body counts as an empty body, because Key Vault first checks whether the key exists.
+    // Key Vault checks whether the key exists before it rejects an unreadable body. So an unreadable body becomes an
+    // empty body here, and `World::sign` rejects the empty body later.
     let asked = Admitted::read::<SignBody>(&body).unwrap_or_default();
     let digest = asked.digest();
     let effect = |at: &SecretAddress| {

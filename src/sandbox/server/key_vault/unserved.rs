@@ -1,5 +1,5 @@
-//! Key Vault's answers to requests that the sandbox does not serve: requests with other paths or methods, or for
-//! deleted certificates (docs/azure-facts.md F224).
+//! The errors for requests that the sandbox does not serve, such as requests for deleted certificates
+//! (docs/azure-facts.md F224).
 
 use axum::http::Method;
 
@@ -46,19 +46,19 @@ pub(super) fn refusal(method: &Method, path: &str) -> VaultRefusal {
     }
 }
 
-/// Returns the error for an operation that this method does not have. In the path, the operation is the segment after
-/// the secret's name. The error's text was recorded from Key Vault.
+/// Returns the error for an operation that the HTTP method does not allow. In the path, the operation is the segment
+/// after the secret's name. The error's text comes from a log of a program that called Key Vault.
 pub(super) fn wrong_operation(method: &Method, operation: &str) -> VaultRefusal {
     VaultRefusal::bad_parameter(format!("Method {method} does not allow operation '{operation}'"))
 }
 
-/// Returns the error for a path that exists only with other methods.
+/// Returns the error for a path that does not support the request's HTTP method.
 pub(super) fn wrong_method(method: &Method) -> VaultRefusal {
     let text = format!("The requested resource does not support http method '{method}'.");
     VaultRefusal::new(405, "MethodNotAllowed", None, text)
 }
 
-/// Returns the sandbox's own error for a request that Key Vault would serve or answer with a web page.
+/// Returns the sandbox's own error. Key Vault would serve the request, or would answer with a web page.
 fn not_here(method: &Method, path: &str) -> VaultRefusal {
     let text = if is_of_a_vault(path) {
         format!("The sandbox simulates only a part of Key Vault, and does not serve {method} {path}.")

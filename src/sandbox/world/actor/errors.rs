@@ -129,7 +129,7 @@ pub(super) fn directory_error(trouble: Trouble<GraphRefusal>) -> DirectoryError 
             status => DirectoryError::Refused { status, code },
         },
         Trouble::Fault(FaultEffect::Status { status, retry_after }) => unavailable(status, retry_after),
-        // Answers of these forms never come from Microsoft Graph, but from another server in its place.
+        // Microsoft Graph never sends answers of these forms. Another server, for example a proxy, sends such answers.
         Trouble::Fault(
             FaultEffect::OAuth { status, .. }
             | FaultEffect::Verbatim { status: status @ 300.., .. }

@@ -57,7 +57,7 @@ impl Inner {
             let header = part(json!({"typ": "JWT", "alg": "RS256"}).to_string());
             format!("{header}.{}.{signature}", part(payload.to_string()))
         };
-        // Expired tokens are removed only from time to time. If many tokens are valid, a search for expired ones at
+        // Expired tokens are removed only when the number of tokens reaches a limit. A search for expired tokens at
         // each new token would take most of the processor time.
         if self.access_tokens.len() >= self.sweep_access_tokens_at {
             self.access_tokens.retain(|_, record| record.expires > issued);

@@ -73,7 +73,7 @@ struct ParsedAssertion<'a> {
 /// An accepted assertion's id and expiry.
 type AssertionId = (String, Timestamp);
 
-/// Checks an assertion. `issued` says whether an external issuer of the world has issued the assertion. If the app
+/// Checks an assertion. `issued` is true if an issuer of the simulated world has issued the assertion. If the app
 /// itself signed the assertion and the assertion has an id, returns this id and the expiry.
 pub(super) fn check(
     text: &str,
@@ -125,8 +125,8 @@ fn check_own(
     if time(claims.exp)? - start > LONGEST {
         return Err(Refuse(700_024).into());
     }
-    // The times of an assertion may fit either clock. Microsoft's libraries use the host's clock. Perennial uses the
-    // vault's clock, which is the world's clock.
+    // The times of an assertion may fit the host's clock or the world's clock. Microsoft's libraries use the host's
+    // clock. Perennial uses the vault's clock, which is the world's clock.
     check_time(claims, by.wall).or_else(|_| check_time(claims, by.now))
 }
 

@@ -11,7 +11,7 @@ use crate::process::clock::Timestamp;
 /// An app's credential.
 #[derive(Clone, Copy)]
 pub enum AppProof<'a> {
-    /// A secret. An empty text stands for no credential.
+    /// A secret. An empty text means that the request has no credential.
     Secret(&'a str),
     /// An assertion that the app has signed, or a token of an issuer that the app trusts.
     Assertion(&'a str),
@@ -24,7 +24,7 @@ impl AppProof<'_> {
     }
 }
 
-/// The front end that serves a request, and the times that it uses.
+/// The front end that serves a request, and the times that the front end uses for its checks.
 #[derive(Clone, Copy)]
 pub(super) struct FrontEnd {
     /// The number of the front end. `None` stands for a front end that knows all credentials.
@@ -32,7 +32,7 @@ pub(super) struct FrontEnd {
     /// The front end knows only the credentials that reached it by this time.
     pub(super) knows: Timestamp,
     pub(super) now: Timestamp,
-    /// The current time of the clock by which assertions and access tokens expire.
+    /// The current time that decides whether an assertion or an access token is expired.
     pub(super) wall: Timestamp,
 }
 

@@ -26,7 +26,7 @@ const PROOF_AUDIENCE: &str = "00000002-0000-0000-c000-000000000000";
 /// The longest lifetime of a proof, in seconds.
 const PROOF_LIVES: i64 = 600;
 
-/// The validity of a certificate whose request names no end.
+/// The validity of a certificate if the request does not name the end of the validity.
 const USUAL_VALIDITY: TimeDelta = TimeDelta::days(365);
 
 /// The beginning of Graph's text for a certificate that does not exist.
@@ -48,7 +48,7 @@ pub struct KeyRequest {
 /// An entry of a list that replaces an app's certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyEntry {
-    /// The registered certificate with this id stays as it is.
+    /// The registered certificate with this id stays in the list, unchanged.
     Kept(Uuid),
     /// A new certificate, with the id that the caller chose.
     New(Uuid, KeyRequest),
@@ -184,7 +184,8 @@ impl Inner {
     ) -> Result<AppCertificate, GraphRefusal> {
         let certificate = PublicCertificate::read(&request.der).ok_or_else(GraphRefusal::bad_key)?;
         let policy = self.directory.apps.get(client_id).map(|app| app.policy).unwrap_or_default();
-        // Graph's code for this policy is not known, so the world uses a similar code (docs/azure-facts.md F605).
+        // Graph's error code for a forbidden self-signed certificate is not documented. The world uses the code for a
+        // forbidden secret (docs/azure-facts.md F605).
         if policy.forbids_self_signed && certificate.is_self_signed {
             return Err(GraphRefusal::forbidden_type());
         }
@@ -260,8 +261,8 @@ impl Inner {
     }
 }
 
-/// Whether a text is a proof for this app. A registered certificate of the app that is valid now must have signed the
-/// proof.
+/// Whether a text is a proof for this app. A registered certificate of the app must have signed the proof, and this
+/// certificate must be valid now.
 fn is_proof(text: &str, app: &App, now: Timestamp) -> bool {
     let Some((signed, signature)) = text.rsplit_once('.') else { return false };
     let Some((header, claims)) = signed.split_once('.') else { return false };

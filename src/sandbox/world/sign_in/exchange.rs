@@ -1,4 +1,4 @@
-//! Exchanges an authorization code for tokens, with the checks in Entra's order.
+//! Exchanges an authorization code for tokens. The checks have the same order as at Entra.
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
@@ -68,14 +68,14 @@ impl Inner {
     ) -> Result<TokenAnswer, Denial> {
         let now = self.time.now();
         let tenant = self.directory.tenant(request.tenant).ok_or(Refuse(90002))?.clone();
-        // Entra first checks the form of the code, then the client (recorded, docs/azure-facts.md F123).
+        // Entra first checks the form of the code, and then the client (docs/azure-facts.md F123).
         if !request.code.starts_with("0.A") {
             return Err(Refuse(9_002_313).into());
         }
         let code = self.sign_ins.codes.get(request.code).ok_or(Refuse(70000))?.clone();
         match code.platform {
-            // For this platform, Entra accepts only requests with an `Origin` header, which scripts in a browser send.
-            // A `CodeRequest` has no headers, so the world always rejects the exchange.
+            // For the platform `spa`, Entra accepts only requests with an `Origin` header. Scripts in a browser send
+            // this header. A `CodeRequest` has no headers, so the world always rejects the exchange.
             Platform::Spa => return Err(Refuse(9_002_327).into()),
             Platform::PublicClient if !request.proof.is_none() => return Err(Refuse(700_025).into()),
             Platform::PublicClient => {}

@@ -35,7 +35,8 @@ impl Equipped {
         })
     }
 
-    /// Returns an assertion that the vault's key has signed, with the algorithm that the header names.
+    /// Returns an assertion that the vault's key has signed. The algorithm is RS256 if the header names RS256, and
+    /// otherwise PS256.
     fn signed(&self, header: &Value, claims: &Value) -> String {
         let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
         let signed = format!("{}.{}", part(header), part(claims));

@@ -102,7 +102,7 @@ async fn what_was_exported_can_be_imported_in_both_forms() {
         assert_eq!((imported.policy.content_type, imported.policy.key_size), (form, 2048));
         assert_eq!(imported.attributes.expires, Some(made.certificate.not_after));
         assert_eq!(imported.tags, Tags::from([("of", "import")]));
-        // The imported copy of the key makes the same signature as the original key.
+        // The original certificate verifies a signature of the imported key, so both keys are the same.
         let digest = digest::digest(&digest::SHA256, b"text");
         let copy = address(&format!("{name}-copy"));
         let signed = scene.world.sign("one", &copy, Some(&imported.id), "PS256", digest.as_ref());

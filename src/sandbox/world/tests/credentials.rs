@@ -175,13 +175,14 @@ async fn credentials_that_all_front_ends_know_draw_nothing_at_random() {
 }
 
 /// The world draws random numbers for the propagation of credentials only if a test sets a propagation time or calls
-/// `set_flapping`. So a seed of the simulation gives the same results as before propagation was simulated.
+/// `set_flapping`. So each seed of the simulation still gives the results that it gave before the world simulated
+/// propagation.
 #[tokio::test(start_paused = true)]
 async fn a_partner_draws_its_ids_and_tokens_and_nothing_else() {
     let scene = Scene::new();
     let mut rng = fastrand::Rng::with_seed(7);
     // A partner needs six random ids: two for the app's secret, and one each for the tenant, the client, the user, and
-    // the version of the stored secret.
+    // the vault's version of the app's secret.
     for _ in 0..6 {
         rng.u128(..);
     }

@@ -28,7 +28,7 @@ use crate::process::clock::Timestamp;
 use crate::token::secret::SecretAddress;
 use crate::token::tags::Tags;
 
-/// The policy of a certificate: how the vault creates it.
+/// The policy of a certificate: how the vault creates the certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificatePolicy {
     /// Whether the secret contains the private key.
@@ -142,7 +142,7 @@ struct PendingVersion {
     key: VersionKey,
 }
 
-/// A certificate's policy, with the certificate and the key of each version.
+/// A certificate's policy, and for each version the X.509 certificate and the private key.
 #[derive(Clone, Debug)]
 pub(super) struct Backing {
     policy: CertificatePolicy,
@@ -192,7 +192,7 @@ impl World {
         self.vault_call(actor, Operation::ListCertificateVersions, at, |vault, _| {
             vault.allow(Action::ReadCertificate)?;
             let secret = vault.managed_secret(at, "CertificateNotFound", "certificate")?;
-            // The order by random ids is arbitrary, but it is the same for every page.
+            // The map sorts the versions by their random ids. So the order is arbitrary, but the same for every page.
             let ids = secret.backing.iter().flat_map(|backing| backing.keys.keys());
             let all = ids.map(|id| secret.certificate(Some(id))).collect::<Result<Vec<_>, _>>()?;
             Ok(rules::page(&all.iter().collect::<Vec<_>>(), skip, most))

@@ -26,9 +26,9 @@ pub enum Action {
     Recover,
     /// The right to purge a deleted secret.
     Purge,
-    /// The right to read all versions as a backup.
+    /// The right to read a backup, which contains all versions of a secret.
     Backup,
-    /// The right to write the versions of a backup.
+    /// The right to restore all versions of a secret from a backup.
     Restore,
     /// The right to read and list certificates, without their private keys.
     ReadCertificate,
@@ -91,7 +91,7 @@ impl Action {
 pub struct VaultState {
     /// The rights that all callers have.
     pub allowed: BTreeSet<Action>,
-    /// If set, the firewall blocks all callers, and each rejection names this IP address as the caller's.
+    /// If set, the firewall blocks all callers, and each rejection names this IP address as the caller's address.
     pub firewall_refuses: Option<String>,
     /// The time that a deletion or a recovery takes.
     pub transition: TimeDelta,
@@ -100,7 +100,8 @@ pub struct VaultState {
     pub(super) secrets: BTreeMap<String, SecretState>,
     /// The newest request for each certificate, complete or not, by the certificate's name.
     pub(super) requested: BTreeMap<String, CertificateRequest>,
-    /// The times of recent new versions, and the times of other recent calls.
+    /// The times of recent calls, for the limits on calls. The first queue has the calls that write a new version. The
+    /// second queue has all other calls.
     pub(super) lately: (VecDeque<Timestamp>, VecDeque<Timestamp>),
 }
 
@@ -144,7 +145,7 @@ pub struct SecretVersion {
     pub created: Timestamp,
     /// The time of the last change.
     pub updated: Timestamp,
-    /// The enabled switch and the dates.
+    /// Whether the version is enabled, and the dates of its validity.
     pub attributes: Attributes,
     /// The content type: a MIME type or any other text.
     pub content_type: Option<String>,
@@ -175,7 +176,7 @@ impl Default for Attributes {
 pub struct SetRequest {
     /// The value of the new version.
     pub value: SecretString,
-    /// The enabled switch and the dates. No attribute is copied from the previous version.
+    /// Whether the version is enabled, and the dates of its validity. No attribute is copied from the previous version.
     pub attributes: Attributes,
     /// The content type of the new version.
     pub content_type: Option<String>,

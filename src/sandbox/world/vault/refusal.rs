@@ -5,8 +5,8 @@ use std::fmt;
 use super::Action;
 use crate::token::secret::SecretAddress;
 
-/// The caller's object id in the text of the rejection for a missing role. The sandbox stores no ids of callers, so
-/// this id is always the same.
+/// If the caller lacks a role, the text of the rejection contains the caller's object id. The sandbox stores no ids of
+/// callers, so this id is always the same.
 const CALLER: &str = "00000000-0000-0000-0000-000000000009";
 
 /// A rejection by Key Vault.
@@ -20,7 +20,7 @@ pub struct VaultRefusal {
     pub inner: Option<&'static str>,
     /// The text of the rejection. The text never contains the value of a secret.
     pub text: String,
-    /// The data action that the caller's role does not grant, if this is why Key Vault rejects the request.
+    /// The missing data action, if Key Vault rejects the request because the caller's role does not grant this action.
     pub action: Option<Action>,
     /// The caller's address, if the firewall blocks this address.
     pub address: Option<String>,
@@ -86,8 +86,8 @@ impl VaultRefusal {
         Self::new(409, "Conflict", None, text)
     }
 
-    /// Returns the error for an operation on a disabled key or certificate. Key Vault's inner code is known for keys,
-    /// and unverified for certificates (docs/azure-facts.md F226).
+    /// Returns the error for an operation on a disabled key or certificate. The inner code for certificates is
+    /// unverified (docs/azure-facts.md F226).
     pub(super) fn disabled_object(operation: &str, kind: &str, inner: &'static str) -> Self {
         let text = format!("Operation {operation} is not allowed on a disabled {kind}.");
         Self::new(403, "Forbidden", Some(inner), text)

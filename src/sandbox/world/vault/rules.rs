@@ -151,7 +151,7 @@ impl VaultState {
         self.secrets.values().filter(|secret| secret.deleted.is_none()).map(|secret| secret.name.as_str())
     }
 
-    /// Returns the values of all versions, also of deleted secrets.
+    /// Returns the values of all versions of all secrets, including deleted secrets.
     pub(in crate::sandbox::world) fn values(&self) -> impl Iterator<Item = &SecretString> {
         self.secrets.values().flat_map(|secret| &secret.versions).map(|version| &version.value)
     }

@@ -18,7 +18,7 @@ fn now() -> Timestamp {
     Timestamp::from_timestamp(1_770_000_000, 0).expect("in range")
 }
 
-/// Creates the token `partner` of the app `app`. The app authenticates with this credential.
+/// Creates the token `partner` of the app `app`. The app authenticates with `credential`.
 fn token(credential: CredentialSource) -> ManagedToken {
     let app = ManagedApp {
         credential,
@@ -47,8 +47,8 @@ fn failure(kind: Kind) -> Failure {
     Failure::new(kind, Remedy::Operator, FailureSubject::Grant, "as told")
 }
 
-/// For a condition that was read from tags in the vault, there is no answer of a service. So the general action is
-/// used.
+/// If Perennial has read a condition from the vault's tags, Perennial has no answer of a service. So the condition has
+/// the general action.
 #[test]
 fn each_kind_says_what_to_do_without_an_answer_of_a_service() {
     let login = "`perennial login partner`";
@@ -228,7 +228,7 @@ fn a_rejected_newest_credential_is_replaced_or_registered() {
     assert!(key.contains("Perennial uses the older version until Entra accepts the newest version"), "{key}");
 }
 
-/// The client id may be kept in the vault, and then the commands show a placeholder.
+/// The client id may be stored in the vault. The action then contains a placeholder for the client id.
 #[test]
 fn a_command_without_a_known_client_id_has_a_placeholder() {
     let from = ConfigValue::From(Source::Secret(samples::address("app-id")));

@@ -22,7 +22,7 @@ fn now() -> Timestamp {
     Timestamp::from_timestamp(1_770_000_000, 0).expect("in range")
 }
 
-/// Creates a token whose app secret is in another vault.
+/// Creates a token. The token and its app's secret are in different vaults.
 fn token() -> ManagedToken {
     let elsewhere =
         SecretAddress { vault: "https://other.vault.azure.net".into(), ..samples::address("app") };
@@ -110,7 +110,8 @@ fn an_alert_sink_is_no_cause_that_a_token_knows() {
     assert_eq!(vaults, ["vault:https://contoso.vault.azure.net", "vault:https://other.vault.azure.net"]);
 }
 
-/// The id of an app may be kept outside the configuration, where this module does not read it.
+/// The id of an app may be stored outside the configuration, for example in an environment variable. This module does
+/// not read such an id.
 #[test]
 fn an_app_without_a_known_id_is_named_by_the_secret_of_its_token() {
     let from = ConfigValue::From(Source::Env("APP_ID".into()));

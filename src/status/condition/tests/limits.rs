@@ -1,4 +1,4 @@
-//! Tests of limits: from which second on a condition is reported, and which symptoms share one condition.
+//! Tests of limits: the exact second at which a condition opens, and the symptoms that share one condition.
 
 use super::*;
 use crate::ports::answer::Unverified;
@@ -57,11 +57,12 @@ fn a_token_that_was_never_tried_is_overdue_after_15_minutes_of_uptime() {
     assert_eq!(told.tokens, ["a"]);
 }
 
-/// Cases: how long ago the last proof and the last rotation were, the version's age, and how long a step is overdue.
+/// Cases: the time since the last proof, the time since the last rotation, the version's age, and how long a step has
+/// been overdue.
 #[test]
 fn a_step_is_overdue_after_twice_its_interval_or_a_day() {
     let grant = samples::grant("a");
-    // The exact age at which a token is rotated depends on the token's name.
+    // The rotation age depends on the token's name, so the test asks `Timing` for this age.
     let rotate_after = Timing::new(&grant.policy, &grant.name, 0.0).rotate_after();
     let (proof, rotation) = (hours(12), rotate_after + TimeDelta::days(1));
     for (what, proved, rotated, age, overdue) in [

@@ -1,4 +1,4 @@
-//! Tests `renew` of an `[[app]]`: the defaults, and mistakes with the reported keys.
+//! Tests `renew` of an `[[app]]`: the defaults, and the reported key of each mistake.
 
 use chrono::TimeDelta;
 use perennial::token::app::{RenewIdentity, RenewPolicy};
@@ -131,7 +131,7 @@ fn a_token_with_its_own_app_cannot_renew() {
 
 const OTHER_ID: &str = "11111111-1b4c-4a5e-8a6f-0123456789ab";
 
-/// Returns a file with an app that renews the shared secret, and with a second app and its token.
+/// Returns a file with an app whose secret Perennial renews, and with a second app and its token.
 fn two(second: &str) -> String {
     let token =
         "\n[[token]]\nname = \"two\"\ntenant_id = \"contoso.com\"\napp = \"two\"\nrefresh_token = \"two\"";

@@ -1,8 +1,8 @@
 //! Simulates a person who follows an action literally. The person types the action's commands and opens the pages that
 //! the action names.
 //!
-//! This module owns how each Azure CLI command and each instruction changes the world. Ids, names and dates come only
-//! from the text. If a text cannot be followed, the test fails.
+//! This module defines how each Azure CLI command and each instruction changes the world. Ids, names and dates come
+//! only from the action. If the person cannot follow the action, the test fails.
 
 use std::fmt::Write as _;
 
@@ -18,7 +18,7 @@ use super::super::Stage;
 use super::super::login::page_of;
 use super::words::{Flags, between, clauses, midnight, time, words};
 
-/// Sentences that require no action.
+/// Parts of an action that the person can skip.
 const REMARKS: [&str; 13] = [
     "find out who made the secret: Entra admin center, Audit logs",
     "Perennial uses the older version until Entra accepts the newest version",
@@ -42,11 +42,11 @@ pub(super) type Told<T> = Result<T, String>;
 
 pub(super) struct Person<'a> {
     pub(super) stage: &'a Stage,
-    /// The first words of each alternative that applies here, if the text has alternatives.
+    /// The first words of each alternative that the person follows, if the action has alternatives.
     pub(super) applies: &'a [&'a str],
     /// The output of the last command.
     printed: String,
-    /// Whether the person has changed something that a running process reads only later.
+    /// Whether the person has changed a file that a running process does not read at once.
     pub(super) must_restart: bool,
 }
 
@@ -79,7 +79,7 @@ impl<'a> Person<'a> {
         Ok(())
     }
 
-    /// Performs an action in a portal or in a file. Returns false if the text requires no such action.
+    /// Carries out a step in a portal or in a file. Returns false if the clause does not ask for such a step.
     fn by_hand(&mut self, clause: &str, action: &str) -> Told<bool> {
         let Stage { sandbox, partner, .. } = self.stage;
         let (world, app, tenant) = (self.stage.world(), &*partner.client_id, &*partner.tenant_id);
@@ -372,7 +372,7 @@ impl<'a> Person<'a> {
     }
 
     /// Assigns the app role `Application.ReadWrite.OwnedBy` of Microsoft Graph. In this test, `az ad sp show` prints
-    /// the id in its argument.
+    /// its argument `--id`.
     fn assigns_a_role(&self, flags: &mut Flags) -> Told<()> {
         flags.expect(&[("method", "post")])?;
         let body: Value = serde_json::from_str(&flags.take("body")?).map_err(|error| error.to_string())?;

@@ -1,4 +1,4 @@
-//! Reads an action: its clauses, the words of its commands, and their options, dates and times.
+//! Splits an action into clauses and its commands into words. Parses the options, dates and times of a command.
 
 use std::collections::BTreeMap;
 
@@ -103,7 +103,7 @@ pub(super) fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'
     Some(rest.split_once(after).map_or(rest, |(found, _)| found))
 }
 
-/// Parses a time like the Azure CLI, which accepts only whole seconds in UTC.
+/// Parses a time in the only form that the Azure CLI accepts: whole seconds in UTC.
 pub(super) fn time(text: &str) -> Told<Timestamp> {
     let read = chrono::NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%SZ");
     read.map(|time| time.and_utc()).map_err(|_| format!("{text} is not a time"))

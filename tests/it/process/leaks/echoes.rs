@@ -26,7 +26,7 @@ const PATHS: [&str; 10] = [
     "/no/such/page",
 ];
 
-/// Every call that carries a secret, with statuses whose answers are parsed in different ways.
+/// Every call that carries a secret, with HTTP statuses for which the program parses the answer in different ways.
 const ECHOES: [(Peer, Operation, &[u16]); 5] = [
     (Peer::Entra, Operation::Redeem, &[200, 400, 401, 503]),
     (Peer::KeyVault, Operation::Get, &[200, 400, 403, 404, 409, 500]),
@@ -39,8 +39,8 @@ fn echo(peer: Peer, operation: Operation, status: u16) -> Fault {
     Fault::of(peer, FaultEffect::Hostile { status, body: Hostile::Echo }).on(operation)
 }
 
-/// Moves one app secret from the vault into a file. Moves the other app secret and the identity's secret into
-/// environment variables, and returns these variables.
+/// Configures a file as the source of one app secret. Configures environment variables as the sources of the other app
+/// secret and of the identity's secret, and returns these variables.
 fn out_of_the_vault(stage: &Stage) -> Vec<(String, String)> {
     let text = std::fs::read_to_string(&stage.config).expect("written");
     let file = stage.dir.0.join("app-secret");
@@ -68,7 +68,7 @@ pub(super) fn pages(daemon_at: &str) -> String {
     PATHS.iter().map(|path| get(daemon_at, path)).collect::<Vec<_>>().join("\n")
 }
 
-/// Returns the tags of all versions, which more people may read than the values.
+/// Returns the tags of all versions. More people may read tags than secret values.
 pub(super) fn tags(stage: &Stage) -> String {
     let secrets = stage.world().secrets();
     let versions = secrets.iter().flat_map(|at| stage.world().versions_of(at));
@@ -94,7 +94,8 @@ async fn echoed_secrets_are_not_logged_served_or_stored() {
     let mut before = Some(first);
 
     for (peer, operation, statuses) in ECHOES {
-        // Each case has its own process. In one process, all these redemptions would exceed Entra's loop limit.
+        // Each case has its own process. In one process, all these redemptions would reach Perennial's limit for one
+        // user and app.
         let daemon = before.take().unwrap_or_else(start);
         let address = daemon.address().await;
         daemon.logs(0, "proved at the start", proved).await;
@@ -102,7 +103,7 @@ async fn echoed_secrets_are_not_logged_served_or_stored() {
             let calls = || world.count_calls(peer, Some(operation), Timestamp::MIN_UTC);
             let before = calls();
             world.inject(echo(peer, operation, *status));
-            // After this time, a save and an update of tags are due.
+            // After eight days, a save and an update of tags are due.
             world.advance(TimeDelta::days(8));
             daemon.signal("HUP");
             eventually(&format!("{operation:?} is answered so: {status}"), || {

@@ -53,7 +53,7 @@ fn readable(path: &str) -> bool {
 async fn other_processes_of_the_same_user_see_no_memory_and_no_environment() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let daemon = at_work(&stage).await;
-    // For comparison, this process waits for input until the test kills it.
+    // For comparison, the test also inspects `cat`, which waits for input until the test kills it.
     let mut other = without_rights("cat").stdin(Stdio::piped()).spawn().expect("coreutils are installed");
 
     let seen = |id: u32| {
@@ -79,7 +79,7 @@ async fn world_readable_process_files_hold_no_secret() {
     assert!(public.contains("perennial\0run\0"), "{public}");
     assert_eq!(leaks(&public, &secrets(&stage)), Vec::<String>::new());
 
-    // The program has not changed its environment, and no open or written file contains a secret.
+    // The only secret in the environment is the operator's own variable, and the program has no regular file open.
     let own = stage.sandbox.vault_identity.client_secret.expose_secret();
     let environ = read("environ").unwrap_or_default();
     let others: Vec<&str> =

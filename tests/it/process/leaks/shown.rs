@@ -1,5 +1,5 @@
-//! Tests that texts from the issuer, Partner Center and the vault's tags are shown in a terminal, a log or a page only
-//! without secrets and without terminal escape sequences.
+//! Tests texts from the issuer, from Partner Center and from the vault's tags. A terminal, a log or a page shows these
+//! texts without secrets and without terminal escape sequences.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

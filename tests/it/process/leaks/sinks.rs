@@ -1,5 +1,6 @@
-//! Tests that the addresses, keys and the password of sinks and of the heartbeat are never shown: if a delivery
-//! succeeds, if it is rejected, and if no program listens. Every receiver returns the data of the request.
+//! Tests that the program never shows the addresses, keys and the password of sinks and of the heartbeat. The test has
+//! three cases: deliveries succeed, deliveries are rejected, or no program listens. Every receiver returns the data of
+//! the request.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -39,7 +40,7 @@ enum Manner {
     AreGone,
 }
 
-/// A mail server on this machine that repeats each word of the client, until the test's runtime ends.
+/// A mail server on this machine that returns each command to the client. The server ends with the test's runtime.
 struct PostOffice {
     server: String,
     heard: Arc<Mutex<String>>,
@@ -87,7 +88,7 @@ async fn converse(tcp: TcpStream, lets_in: bool, heard: &Mutex<String>) -> io::R
     }
 }
 
-/// Writes the secrets into files, and the sinks that use them into the configuration.
+/// Writes the secrets into files. Adds the sinks that read these files to the configuration.
 fn add_sinks(stage: &Stage, http: &str, mail: &str) {
     let file = |name: &str| {
         let (_, secret) = SECRETS.iter().find(|(of, _)| *of == name).expect("one of them");

@@ -1,4 +1,5 @@
-//! Tests an app secret where the app's id should be. Messages name the location and never the value.
+//! Tests the mistake that the source of the app's id contains an app secret. Messages name the location and never the
+//! value.
 
 use chrono::TimeDelta;
 use perennial::token::secret::{SecretAddress, SecretName};

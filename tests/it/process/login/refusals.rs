@@ -222,7 +222,7 @@ async fn a_code_that_comes_from_elsewhere_or_twice_does_not_count() {
     let astray = back.join("/callback").expect("a URL");
     assert_eq!(browser.get(astray.as_str()).await.status(), 404);
 
-    // The second request arrives while the program exchanges the first code.
+    // Both requests contain the same code. The second request arrives while the program exchanges the code.
     let (first, second) = tokio::join!(browser.get(back.as_str()), async {
         eventually("the exchange", || login.told().contains("state mismatch").then_some(())).await;
         browser.get(back.as_str()).await

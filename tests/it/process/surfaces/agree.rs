@@ -1,4 +1,4 @@
-//! Compares the reports of each surface on one situation with `/status`.
+//! Compares the report of each surface with `/status`, for one situation.
 
 use std::collections::BTreeSet;
 
@@ -57,7 +57,7 @@ impl<'a> Row<'a> {
         self.severity() == "critical"
     }
 
-    /// Returns who must act, as the page and a message name the person.
+    /// Returns who must act, in the words of the page and of messages.
     fn who(&self) -> &'static str {
         let remedies = [Remedy::Login, Remedy::Operator, Remedy::Retry];
         let told = self.gravest["remedy"].as_str();
@@ -147,8 +147,8 @@ impl<'a> Row<'a> {
                 && typed("code", Value::is_u64)
                 && typed("status", Value::is_u64);
             self.expect("log", fits, event);
-            // If Entra rejects an expired token, there is only one condition, about the expiry. The log event has
-            // another kind.
+            // If Entra rejects an expired token, there is only one condition, about the expiry. The log event of the
+            // rejection has another kind.
             let named = event["kind"].as_str().is_none_or(|kind| self.situation.kinds.contains(&kind));
             self.expect("log", named || self.situation.before == PastItsEnd, event);
         }
@@ -178,7 +178,7 @@ impl<'a> Row<'a> {
         let rotated = scene.ended(&["rotate", "one", "--json"]).await;
         let result = &results(&rotated)[0];
         let kind = result["kind"].as_str();
-        // `rotate` cannot report a deletion, because only a process that has seen the secret before can do so.
+        // `rotate` cannot report a deletion, because its process has never seen the secret.
         let is_unseen = self.situation.name == "secret deleted" && kind == Some("never_signed_in");
         let known = kind.is_none_or(|kind| self.situation.kinds.contains(&kind));
         self.expect("rotate", known || is_unseen, result);

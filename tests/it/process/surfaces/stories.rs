@@ -13,7 +13,8 @@ use crate::process::{Stage, is, results};
 use crate::support::child::{eventually, get};
 use crate::support::inbox::Inbox;
 
-/// Twenty tokens of one user and app, more than Entra's limit allows at once. The result is the last row of the table.
+/// Twenty tokens of one user and app, more than Entra's limit allows at once. The result is the last row of the table
+/// in docs/surfaces.md.
 #[tokio::test]
 async fn tokens_that_wait_for_their_turn_are_neither_overdue_nor_unready() {
     let stage = Stage::set(TimeDelta::days(2)).await;
@@ -115,7 +116,7 @@ async fn during_a_short_outage_the_last_proof_is_still_shown() {
     assert!(page.contains("<dt>Last proof</dt><dd><time "), "{page}");
 }
 
-/// A timer starts a daily pass, and no daemon runs. The problem must still be reported after weeks.
+/// A timer starts `rotate`, and no daemon runs. After weeks, the monitor must still report the expired app secret.
 #[tokio::test]
 async fn a_monitor_stays_critical_while_the_app_secret_is_expired() {
     let stage = Stage::set(TimeDelta::days(2)).await;
@@ -155,8 +156,8 @@ async fn every_json_says_summary_and_action() {
     }
 }
 
-/// The token was not rotated. So Perennial writes no version, counts and logs no rotation, and reports no foreign
-/// writer.
+/// The issuer returns the same token, so there is no rotation. Perennial writes no version, counts and logs no
+/// rotation, and reports no foreign writer.
 #[tokio::test]
 async fn an_issuer_that_returns_the_same_refresh_token_rotates_nothing() {
     let stage = Stage::set(TimeDelta::days(40)).await;

@@ -1,4 +1,5 @@
-//! Tests every order of the steps that change something, with two instances, a person, a crash and a lost answer.
+//! Tests every order of the steps that change the vault or the app, with two instances, a person, a crash and a lost
+//! answer.
 
 use chrono::TimeDelta;
 use perennial::renewal::certificate::schedule::{CertificateStep, next};
@@ -14,11 +15,11 @@ use super::{CertificateScene, WorldCertificateRenewer, certificate_policy, scene
 /// The state of the renewal at the beginning.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Stage {
-    /// The version in use is due.
+    /// The version in use is due for renewal.
     Due,
     /// The newest version is not registered. Key Vault or a person has created it.
     Unregistered,
-    /// The newest version was tried for long enough.
+    /// Entra has accepted the newest version's test requests for long enough.
     Tried,
     /// The newest version has been in use for longer than the grace period.
     Replaced,
@@ -28,7 +29,7 @@ enum Stage {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Other {
     Instance,
-    /// A person or Key Vault itself. This participant creates a version.
+    /// The creator of a version: a person or Key Vault itself.
     Creator,
 }
 
@@ -36,8 +37,8 @@ fn renewer(scene: &CertificateScene, actor: &str) -> WorldCertificateRenewer {
     scene.renewer(actor, policy(730, 45), true)
 }
 
-/// Carries out steps until the next step is a wait. Probes are not tested here. So an instance that would probe a
-/// version ends here, as in a crash.
+/// Carries out steps until the next step is a wait or a probe. These tests do not cover probes, so a probe stops the
+/// instance, as a crash would.
 async fn steps(renewer: WorldCertificateRenewer, mut state: CertificateState) {
     for _ in 0..8 {
         let step = next(&renewer.0.target, &state, renewer.0.clock.uptime());
@@ -48,13 +49,13 @@ async fn steps(renewer: WorldCertificateRenewer, mut state: CertificateState) {
     }
 }
 
-/// Runs the shipped steps of an instance that has probed the newest version for long enough. This instance marks the
-/// version.
+/// Runs the shipped steps of an instance that has probed the newest version for long enough. This instance adds the tag
+/// `accepted-at` to the version.
 fn settle(scene: &CertificateScene, actor: &str) {
     finished(steps(renewer(scene, actor), tried(scene)));
 }
 
-/// The state of an instance that has tried the newest version for long enough.
+/// The state of an instance that has tested the newest version for long enough.
 fn tried(scene: &CertificateScene) -> CertificateState {
     let up = scene.clock.uptime();
     let accepted = Accepted { first: up - TimeDelta::minutes(15), last: up, count: 16 };
@@ -126,7 +127,8 @@ fn finish(scene: &CertificateScene, told: &dyn std::fmt::Debug) {
         finished(steps(renewer(scene, "last"), CertificateState::default()));
     }
     scene.check_now(told);
-    // Three may be left: the certificate in use, the other deployment's certificate, and one of a newer version.
+    // Entra may still list three certificates: the certificate in use, the other deployment's certificate, and the
+    // certificate of a newer version.
     let left = scene.registered().len();
     assert!(left <= 3, "{left} certificates are left: {told:?}");
 }
@@ -149,7 +151,8 @@ fn a_person_who_goes_back_to_an_older_version_keeps_its_certificate() {
     let (renewer, mut state) = (renewer(&scene, "instance"), CertificateState::default());
     for _ in 0..8 {
         let step = next(&renewer.0.target, &state, renewer.0.clock.uptime());
-        // The person disables the newest version between the look and the removal.
+        // The person disables the newest version after the instance has read the vault and the app, but before the
+        // removal.
         if matches!(step, CertificateStep::Remove(_)) {
             scene.world.switch_version(&scene.at, Some(&VersionId(new.id.as_str().into())), false);
         }
@@ -177,14 +180,16 @@ fn every_order_of_two_participants_keeps_the_certificate_in_use() {
     let crashes = (1..12).map(Wrong::Crash);
     let mut wrongs: Vec<_> =
         [Wrong::Nothing].into_iter().chain(lost).chain(not_reached).chain(crashes).collect();
-    // Each signature takes half a millisecond. So the test plays all orders only if `PERENNIAL_ALL_ORDERS` is set.
+    // Each signature takes half a millisecond, so all orders together take too long for each test run. The test plays
+    // all orders only if `PERENNIAL_ALL_ORDERS` is set.
     let plays_all = std::env::var_os("PERENNIAL_ALL_ORDERS").is_some();
     if !plays_all {
         wrongs.retain(|wrong| matches!(wrong, Wrong::Nothing | Wrong::Lost(..) | Wrong::Crash(4 | 7)));
     }
     let mut orders = 0;
     for stage in [Stage::Due, Stage::Unregistered, Stage::Tried, Stage::Replaced] {
-        // Two instances have far more orders. So they are tested without failures, and only in the shorter stages.
+        // Two instances have far more orders than an instance and a creator. So the test plays two instances without
+        // failures, and only in the two stages with the fewest steps.
         let two = if plays_all && matches!(stage, Stage::Tried | Stage::Replaced) {
             walk(stage, Other::Instance, Wrong::Nothing)
         } else {

@@ -35,9 +35,10 @@ struct CertificateTotals {
     faults: usize,
     requests: usize,
     refused: usize,
-    /// The worlds in which Graph rejects every proof.
+    /// The number of worlds in which Graph rejects every signed proof for a change of certificates.
     worlds_without_proof: usize,
-    /// The rejected requests of another program, which uses the newest version and sends as many requests.
+    /// The rejected requests of another program. This program uses the newest version, and sends as many requests as
+    /// Perennial's token.
     refused_others: usize,
 }
 
@@ -75,8 +76,8 @@ fn keep_instance(
     });
 }
 
-/// Runs two readers: a token of Perennial, which uses the newest version with the mark, and another program, which uses
-/// the newest version. Both authenticate often while a version is new.
+/// Runs two readers. A token of Perennial uses the newest version that has the tag `accepted-at`. Another program uses
+/// the newest version, even without this tag. Both readers authenticate often while a version is new.
 fn keep_readers(scene: &Arc<CertificateScene>, seed: u64, totals: &Shared) {
     let (scene, totals) = (Arc::clone(scene), Rc::clone(totals));
     let mut rng = fastrand::Rng::with_seed(seed ^ 0x63);
@@ -133,7 +134,7 @@ fn keep_faults(scene: &Arc<CertificateScene>, seed: u64, renews_itself: bool, to
             let until = scene.world.now() + TimeDelta::minutes(rng.i64(1..300));
             scene.world.inject(any_fault(&mut rng).until(until));
             totals.borrow_mut().faults += 1;
-            // Key Vault can renew a certificate itself, after a part of its lifetime.
+            // In some worlds, Key Vault itself renews a certificate that is older than nine days.
             if renews_itself && scene.world.now() - scene.newest().created > TimeDelta::days(9) {
                 let policy = certificate_policy(LIFETIME);
                 scene.world.human_creates_certificate(&scene.at, policy).expect("created");
@@ -158,7 +159,8 @@ async fn run(seed: u64, totals: Shared) {
     }
     keep_readers(&scene, seed, &totals);
     keep_faults(&scene, seed, rng.bool(), &totals);
-    // In a quarter of the worlds, Graph rejects every proof, so each change replaces the list.
+    // In a quarter of the worlds, Graph rejects every signed proof for a change of certificates. So Perennial replaces
+    // the whole list of certificates with each change.
     if rng.u8(0..4) == 0 {
         let code = "Authentication_MissingOrMalformed".to_owned();
         let what = FaultEffect::Coded { status: 401, code, inner: None, retry_after: None };

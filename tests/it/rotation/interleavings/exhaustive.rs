@@ -1,14 +1,15 @@
-//! Tests the orders of the events of two instances, two people, two crashes and two lost answers on one secret.
+//! Tests the orders of events on one secret: the calls of two instances, the actions of two people, crashes and lost
+//! messages.
 //!
-//! A schedule is a list of choices: which process makes its next call, whose answer is lost, which process dies and
-//! restarts, and which person acts. Each schedule is replayed in a world of its own. If a schedule leads to a state
-//! that was reached before, the schedule is not continued. A state consists of all that the future depends on: the
-//! vault, the issuer, the answers that each instance has received, and the remaining events. With `strict`, the time is
-//! also a part of the state.
+//! A schedule is a list of events. In each event, a process makes its next call, a call's request or answer is lost, a
+//! process dies and restarts, or a person acts. Each schedule is replayed in a world of its own. If a schedule leads to
+//! a state that was reached before, the schedule is not continued. A state consists of all that the future depends on:
+//! the vault, the issuer, the answers that each instance has received, and the remaining events. With `strict`, the
+//! time is also a part of the state.
 //!
 //! By default, each test replays a random sample of its cast's schedules for some seconds. `ORDERS_LIMIT=0` replays all
 //! schedules, and `ORDERS_FAULTS` limits the faults. Each test prints the number of states and the number of schedules
-//! that were not continued.
+//! that were not replayed.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -37,7 +38,7 @@ struct Cast {
     faults: usize,
 }
 
-/// The maximum number of faults of each kind.
+/// The maximum number of crashes. The same maximum applies to lost requests and lost answers together.
 const FAULTS_OF_A_KIND: usize = 2;
 
 /// An action of a person.
@@ -85,7 +86,7 @@ struct Run<'a> {
     taken: Vec<Choice>,
 }
 
-/// Carries out the work of one process like the loop, but without waits. A failed step is tried once more.
+/// Carries out the work of one process as the daemon's loop does, but without waits. A failed step is tried once more.
 async fn live(mut rotator: Rotator<Instance, Instance, Instance>, force: bool) -> Option<Failure> {
     let mut state = State::unknown(rotator.clock.now());
     for _ in 0..2 {
@@ -104,7 +105,7 @@ async fn live(mut rotator: Rotator<Instance, Instance, Instance>, force: bool) -
 }
 
 impl<'a> Run<'a> {
-    /// Creates a world after one rotation, in which the processes of the cast have just started.
+    /// Creates a world in which one rotation has happened. The processes of the cast have just started.
     fn new(cast: Cast, runtime: &'a Runtime) -> Self {
         let speed = if cast.strict { 1.0 } else { 0.0 };
         let world = World::new(Clock::running(base(), 0.0), 7);
@@ -185,8 +186,8 @@ impl<'a> Run<'a> {
                 choices.push(Choice::Loses(index, Lost::Answer));
                 choices.push(Choice::Loses(index, Lost::Request));
             }
-            // A death after a read or before any call has the same result as a death after the previous effect, so it
-            // is left out.
+            // In the schedules, a process dies only directly after an effect. A death at another time would have the
+            // same result.
             if last == Call::Effect && may_fail && self.crashes < FAULTS_OF_A_KIND {
                 choices.push(Choice::Dies(index));
             }
@@ -301,7 +302,7 @@ struct Walked {
     replays: usize,
     deepest: usize,
     redemptions: usize,
-    /// Schedules that were not continued, because the limit was reached.
+    /// The number of schedules that were not replayed, because the limit was reached.
     left: usize,
 }
 
@@ -348,10 +349,10 @@ fn walk_all(cast: Cast, limit: usize) -> Walked {
 const TWO_SIGN_INS: &[Deed] = &[Deed::SignsIn, Deed::SignsIn];
 const RUBBISH_AND_SIGN_IN: &[Deed] = &[Deed::PastesRubbish, Deed::SignsIn];
 
-/// The number of replays for one cast in `cargo test` without further settings.
+/// The number of replays for one cast, unless `ORDERS_LIMIT` sets another number.
 const REPLAYS: usize = 3_000;
 
-/// Tests the orders of this cast, and prints the numbers.
+/// Tests the orders of this cast, and prints the result.
 fn walk_and_tell(cast: Cast) {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<usize>().ok());
     let cast = Cast { faults: number("ORDERS_FAULTS").unwrap_or(cast.faults), ..cast };

@@ -2,7 +2,8 @@
 //! that it has received so far.
 //!
 //! If an instance receives the same answers in two schedules, its state is the same in both schedules. For this
-//! comparison, the hash uses an author and a number instead of each random text of the world.
+//! comparison, the hash must not depend on the world's random texts, such as tokens and ids. So the hash uses a name
+//! for each text: the text's author and a number.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -27,7 +28,7 @@ use perennial::token::version::{NewVersion, Stored, Version, VersionId};
 use secrecy::SecretString;
 use uuid::Uuid;
 
-/// An instance's next call.
+/// The kind of an instance's next or last call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Call {
     /// No call: the instance waits for time to pass.
@@ -55,8 +56,8 @@ impl Names {
         lock(&self.0).entry(text.to_owned()).or_insert_with(|| number(name));
     }
 
-    /// Returns a hash of the tags, with only the values that affect a decision. Times are left out, because they depend
-    /// on the order.
+    /// Returns a hash of the names of the tags, and of the values that affect a decision. Times are left out, because
+    /// times depend on the order of the events.
     pub(super) fn of_tags(&self, tags: &Tags) -> u64 {
         let values = tags.iter().map(|(name, value)| match name {
             "redeemed-from" => (name, self.of(value)),
@@ -113,12 +114,12 @@ impl Instance {
         lock(&self.ear).heard
     }
 
-    /// Makes the instance's next call lose this part.
+    /// Causes the loss of this part of the instance's next call.
     pub(super) fn lose(&self, what: Lost) {
         lock(&self.ear).loses = Some(what);
     }
 
-    /// Makes a call, which takes effect at its second poll, and returns its answer. Returns `None` if the request is
+    /// Makes a call, and returns the answer. The call takes effect at the second poll. Returns `None` if the request is
     /// lost.
     async fn through<T>(&self, call: impl Future<Output = T>) -> Option<T> {
         let mut call = pin!(call);
@@ -133,7 +134,7 @@ impl Instance {
         lock(&self.ear).next = next;
     }
 
-    /// Ends a call, whose answer has arrived or is lost.
+    /// Records the end of a call. Returns the answer, or `lost` if the request or the answer is lost.
     fn end<T, E>(&self, answer: Option<Result<T, E>>, of: impl Fn(&T) -> u64, lost: E) -> Result<T, E>
     where
         E: std::fmt::Debug,
@@ -172,7 +173,8 @@ impl Issuer for Instance {
         if let Some(Ok(answer)) = &answer {
             self.draws(answer.refresh_token.expose());
         }
-        // The ids of a rejection are left out, because they depend on the order, and no decision depends on them.
+        // The trace ids of a rejection are left out, because the ids depend on the order of the calls. No decision
+        // depends on the ids.
         let answer = answer.map(|answer| {
             answer.map_err(|error| match error {
                 IssuerError::Refused(refused) => {

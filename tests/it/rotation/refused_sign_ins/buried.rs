@@ -1,6 +1,6 @@
-//! Tests a sign-in that is buried under a version of Perennial and that the issuer rejects. Perennial must try this
-//! sign-in once a day, even if attempts fail for other reasons. As soon as the sign-in works, Perennial must restore
-//! it.
+//! Tests a buried sign-in that the issuer rejects. Perennial has overwritten the sign-in with a newer version.
+//! Perennial must try this sign-in once a day, even if attempts fail for other reasons. As soon as the sign-in works,
+//! Perennial must restore it.
 
 use std::time::Duration;
 

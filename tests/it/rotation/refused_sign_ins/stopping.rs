@@ -1,5 +1,5 @@
-//! Tests a daemon that is stopped while it holds a successor. The newest version is then a sign-in of another writer,
-//! which the issuer rejects.
+//! Tests a daemon that is stopped while it holds a successor. The newest version is then a sign-in of another user, and
+//! the issuer rejects this sign-in.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 
 /// While the daemon holds a successor, a user signs in, Entra rejects this sign-in, and the daemon is stopped. Returns
-/// the number of redemptions.
+/// how often the daemon has tried to redeem this sign-in.
 async fn redemptions_while_stopping(error: &str, code: u32) -> usize {
     let world = World::new(Clock::running(harness::base(), 1.0), 7);
     let partner = world.add_partner("contoso", harness::VAULT, None);

@@ -12,7 +12,7 @@ use super::{Seen, Simulation};
 
 /// The limit of promise 6 for each token and day.
 const REDEMPTIONS_A_DAY: usize = 24;
-/// The limit for requests that try a version of the app's credential and redeem no refresh token.
+/// The limit for requests that test a version of the app's credential without a refresh token.
 const TRIALS_A_DAY: usize = 40;
 const QUESTIONS_A_DAY: usize = 12;
 const VAULT_CALLS_A_DAY: usize = 60;
@@ -25,8 +25,8 @@ pub(super) struct Checks {
     writes_seen: usize,
     /// The last sign-in that a person stored.
     last_sign_in: Option<RefreshToken>,
-    /// Since when the newest version does not descend from the last sign-in, or is dead, without a reason that allows
-    /// this.
+    /// Since when the newest version has been wrong: it is dead, or it does not descend from the last sign-in. `None`
+    /// while a fault or a person's action explains this.
     astray_since: Option<Timestamp>,
     starts: BTreeMap<String, Vec<(Timestamp, u64)>>,
 }
@@ -115,13 +115,14 @@ impl Simulation {
         trouble.off
             || trouble.deleted
             || trouble.revoked_at.is_some()
-            // The time limit above counts only hours without faults and without actions of people.
+            // The time limit in `alive_and_not_buried` counts only hours without faults and without actions of people.
             || trouble.busy_until + TimeDelta::hours(2) > now
             || trouble.person_at + TimeDelta::hours(1) > now
             || !self.world.faults().is_empty()
     }
 
-    /// Checks promise 6 for each instance and day. A new process has new counters.
+    /// Checks promise 6 for each instance and day. The limit applies to each process, because a new process has new
+    /// counters.
     fn polite(&mut self, hour: i64, now: Timestamp) -> Result<(), String> {
         if hour % 6 != 0 {
             return Ok(());
@@ -136,7 +137,7 @@ impl Simulation {
             let processes =
                 usize::try_from(1 + instance.starts - earlier.map_or(0, |(_, count)| *count)).unwrap_or(1);
             let seen = instance.seen.lock().expect("not poisoned").clone();
-            // At some time of the day, this process or an earlier one waited for a role or a person.
+            // At some time of the day, a process of this instance waited for a role or a person.
             let watched = seen.awaited_at.is_some_and(|at| at > since) || self.trouble.busy_until > since;
             let vault = if watched { WATCHED } else { VAULT_CALLS_A_DAY };
             for (peer, trials, most) in [

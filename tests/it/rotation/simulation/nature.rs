@@ -13,13 +13,13 @@ use super::Simulation;
 
 /// The current events, and people's actions that the checks must know.
 pub(super) struct Trouble {
-    /// The rate of events, in thousandths per hour.
+    /// The probability that an event happens in an hour, in thousandths.
     rate: u32,
-    /// Whether all services work only for one hour in twenty-nine days.
+    /// Whether Entra and the vault work only for one hour in every twenty-nine days.
     one_hour_a_month: bool,
-    /// When the last outage, role change or other problem for an operator ends.
+    /// When the last outage, role change or similar problem ends.
     pub(super) busy_until: Timestamp,
-    /// Later actions of people, with which they undo their earlier actions.
+    /// Planned actions that undo earlier actions, each with its time.
     later: Vec<(Timestamp, Deed)>,
     /// Whether a person has disabled the newest version.
     pub(super) off: bool,
@@ -29,9 +29,9 @@ pub(super) struct Trouble {
     pub(super) switched_on_below_at: Option<Timestamp>,
     /// Whether the secret is deleted.
     pub(super) deleted: bool,
-    /// When the user's sessions were revoked or the account was disabled, if there was no sign-in since.
+    /// When the user's sessions were revoked, or the user was disabled or blocked. `None` after a new sign-in.
     pub(super) revoked_at: Option<Timestamp>,
-    /// When a person last did something.
+    /// When a person last signed in or stored a value.
     pub(super) person_at: Timestamp,
     /// The events so far, for the analysis of a failure.
     pub(super) deeds: Vec<String>,

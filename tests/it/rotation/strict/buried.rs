@@ -1,10 +1,11 @@
-//! Tests a sign-in of a `strict` token that is buried under a version of Perennial.
+//! Tests a buried sign-in of a `strict` token. Perennial has overwritten the sign-in with a newer version.
 
 use perennial::rotation::state::State;
 
 use super::*;
 
-/// A mark on a buried sign-in shows only that a redemption has begun. `interleavings/exhaustive.rs` found this case.
+/// A mark on a buried sign-in shows only that a redemption has begun. So Perennial must still restore this sign-in.
+/// `interleavings/exhaustive.rs` found this case.
 #[test]
 fn a_buried_sign_in_is_restored_although_its_first_redemption_got_no_answer() {
     play(async |scene| {

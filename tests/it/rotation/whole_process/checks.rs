@@ -24,16 +24,17 @@ const WATCHED: usize = 1_500;
 
 /// What the checks remember about one token.
 pub(super) struct Of {
-    /// The sign-ins that people have stored in the token's secret, as the numbers of their grants.
+    /// The numbers of the sign-ins that people have stored in the token's secret (`sign_in` of a grant).
     roots: BTreeSet<usize>,
     last_sign_in: Option<RefreshToken>,
-    /// Since when the newest version has been dead or has buried a sign-in, without a reason that allows this.
+    /// Since when the newest version has been dead or has buried a sign-in. `None` while Perennial cannot or must not
+    /// change this.
     astray_since: Option<Timestamp>,
     truth: Truth,
     truth_since: Timestamp,
     /// Since when the token has not been usable, for any reason.
     bad_since: Option<Timestamp>,
-    /// The last hour in which the tags could not be written. Alerts of this hour may have no mark.
+    /// The last hour in which the tags could not be written. Alerts of this hour may have no mark in the tag `told`.
     unmarked_at: Timestamp,
     /// The last hour in which nothing blocked the token.
     fine_at: Timestamp,
@@ -45,7 +46,7 @@ pub(super) struct Checks {
     pub(super) of: Vec<Of>,
     /// The token about which a check has failed.
     pub(super) suspect: Option<String>,
-    /// When each process was started, and where.
+    /// The start of each process: the time, and the name of the instance.
     pub(super) starts: Vec<(Timestamp, String)>,
 }
 
@@ -208,23 +209,23 @@ impl Simulation {
         let good = stranger || (self.world.is_alive(value.expose()) && follows);
         // If the app's secret does not work or the vault denies access, Perennial can do nothing.
         let helpless = matches!(of.truth, Truth::App(_) | Truth::NoAppSecret | Truth::Unreadable);
-        // Perennial does not overwrite a foreign version that Entra rejects for a reason that may pass (promise 2). A
-        // user must sign in.
+        // Perennial does not overwrite a foreign version that Entra rejects for a reason that may pass (promise 2). So
+        // a user must sign in again.
         let is_theirs = newest.is_some_and(|version| !version.is_ours());
         let is_left = is_theirs && matches!(of.truth, Truth::Refused(code) if code != 9_002_313);
         if good || helpless || is_left {
             self.checks.of[nth].astray_since = None;
             return Ok(());
         }
-        // Perennial tries only two predecessors of an invalid value, since each try costs a redemption. If more of the
-        // older versions are invalid, a user must sign in.
+        // Perennial tests only two predecessors of an invalid value, since each test costs a redemption. If both
+        // predecessors are also invalid, a user must sign in.
         let versions = self.world.versions_of(secret);
         let is_rubbish = |version: &&SecretVersion| {
             self.world.grant(secrecy::ExposeSecret::expose_secret(&version.value)).is_none()
         };
         let buried = versions.iter().rev().take_while(is_rubbish).count() > 2;
-        // After an invalid value, Perennial does not restore an older sign-in if a newer sign-in may work again. For
-        // example, another user's sign-in may work after a change of the configuration. A user must sign in.
+        // Perennial does not replace an invalid value with an older sign-in if a newer sign-in may work again. For
+        // example, another user's sign-in may work after a change of the configuration. So a user must sign in.
         let below = versions.iter().rev().find(|version| !is_rubbish(version));
         let is_stranger = |version: &SecretVersion| {
             let grant = self.world.grant(secrecy::ExposeSecret::expose_secret(&version.value));
@@ -234,9 +235,9 @@ impl Simulation {
             self.checks.of[nth].astray_since = None;
             return Ok(());
         }
-        // Perennial does not replace an invalid value for a day. The next proof finds a buried sign-in. If an older
-        // version was enabled again, only the next rotation finds it. So the time limits are counted from people's
-        // actions.
+        // The time limit begins after the last event, and allows for three delays. Perennial does not replace an
+        // invalid value for a day. Only the next proof finds a buried sign-in. Only the next rotation finds an older
+        // version that was enabled again.
         let turn = TimeDelta::from_std(token.grant.policy.rotate_after.mul_f64(1.15)).unwrap_or_default();
         let most = TimeDelta::hours(32) + turn;
         let since = *self.checks.of[nth].astray_since.get_or_insert(now);
@@ -285,8 +286,8 @@ impl Simulation {
     }
 
     /// Checks the shared limits of promise 6: one process never exceeds Entra's loop rule or a vault's limits. The
-    /// check is skipped if there are several instances or if a process was started in this hour. A process does not
-    /// know the requests of another process.
+    /// check is skipped if there are several instances or if a process was started in this hour, because a process does
+    /// not know the requests of another process.
     fn keeps_the_limits(&self, now: Timestamp) -> Result<(), String> {
         let hour = now - TimeDelta::minutes(60);
         let fresh = self.checks.starts.iter().any(|(at, _)| *at > hour - TimeDelta::minutes(5));
@@ -301,12 +302,13 @@ impl Simulation {
         Ok(())
     }
 
-    /// Checks promise 6 for each token and day. Tokens of one app share the app's secret, so they are counted together.
+    /// Checks promise 6 for each token and day. Tokens of one app share the app's secret, so the check adds up their
+    /// calls.
     fn polite(&mut self, now: Timestamp) -> Result<(), String> {
         let since = now - TimeDelta::days(1);
         let counts: RefCell<BTreeMap<(String, Peer, String), usize>> = RefCell::default();
         self.world.count_calls_where(since, |call| {
-            // The other checks take some seconds. Calls in these seconds are counted for the next day.
+            // The checks before this one take some seconds. Calls in these seconds count toward the next day.
             if call.at < now && !matches!(call.operation, Operation::SignIn) {
                 let key = (call.actor.clone(), call.peer, call.subject.clone());
                 *counts.borrow_mut().entry(key).or_default() += 1;
@@ -329,8 +331,8 @@ impl Simulation {
                     .flat_map(|partner| [&partner.refresh_token, &partner.app_secret])
                     .map(|at| at.name.as_str())
                     .collect();
-                // While a person must act, the daemon checks the vault often. These calls still count for a day
-                // afterwards.
+                // While a person must act, the daemon checks the vault often. So the lower limit applies only if the
+                // tokens have had no problem for two days.
                 let calm = |nth: &usize| {
                     self.nature.calm_since(*nth) < since - TimeDelta::hours(26)
                         && self.checks.of[*nth].truth == Truth::Good

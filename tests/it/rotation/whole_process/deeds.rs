@@ -12,9 +12,9 @@ use super::setup::{APPS, Token, VAULTS};
 
 /// The current events, and what the checks must know about them.
 pub(super) struct Nature {
-    /// The rate of events, in thousandths per hour.
+    /// The probability that an event happens in an hour, in thousandths.
     rate: u32,
-    /// Later events that end earlier ones, such as a person who undoes an action.
+    /// The planned events that undo earlier events, each with its time. For example, a clock is set back.
     later: Vec<(Timestamp, Deed)>,
     /// For each token: when an event last changed the token or a service that the token needs.
     touched: Vec<Timestamp>,
@@ -174,7 +174,7 @@ impl Simulation {
         self.nature.later.push((at, deed));
     }
 
-    /// Records a change for all tokens for which `which` returns true.
+    /// Records a change for each token that `which` selects.
     pub(super) fn touch(&mut self, now: Timestamp, which: impl Fn(&Token) -> bool) {
         for (nth, token) in self.tokens.iter().enumerate() {
             if which(token) {
@@ -218,8 +218,8 @@ impl Simulation {
                 }
             }
             Deed::SetClockBack(nth, by) => {
-                // If the process has ended, there is no clock to set back. After a restart, the process has a new
-                // clock.
+                // If the process has ended, there is no clock to set back. If the process has restarted, this event
+                // moves the new clock.
                 if let Some(running) = &self.instances[nth].running {
                     running.clock.set_by(by);
                 }
@@ -259,14 +259,14 @@ impl Simulation {
 
     fn script_begins(&mut self, token: usize, now: Timestamp) {
         let every_minutes = [1, 5, 60][self.rng.usize(0..3)];
-        // A script that writes every minute runs only for some hours, because each version makes the lists longer.
+        // A script that writes every few minutes runs only for some hours, because each version makes the lists longer.
         let most = if every_minutes < 60 { 8 } else { 24 * 14 };
         let until = now + self.span(most);
         let signs_in = self.rng.bool();
         self.nature.writers.push(Writer { token, every_minutes, until, signs_in, count: 0 });
     }
 
-    /// Causes the events of one minute.
+    /// Makes each script write if its interval has passed. This function runs once a minute.
     pub(super) fn every_minute(&mut self) {
         if self.nature.writers.is_empty() {
             return;

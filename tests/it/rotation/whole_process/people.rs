@@ -1,4 +1,4 @@
-//! Simulates people who read alerts. After a while, they follow the action, or they do something else.
+//! Simulates people who read alerts. After a while, they do what the alert says, or something else.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use super::setup::{APPS, VAULTS};
 #[derive(Default)]
 pub(super) struct People {
     plans: BTreeMap<Uuid, Timestamp>,
-    /// An action that cannot be followed.
+    /// The action of an alert that the simulated people did not understand.
     pub(super) at_a_loss: Option<String>,
 }
 
@@ -162,7 +162,7 @@ impl Simulation {
 
     fn change_vaults(&mut self, change: impl Fn(&mut perennial::sandbox::world::VaultState)) {
         let now = self.world.now();
-        // Tokens whose roles were missing may work from now on, even if a later event in this hour breaks them again.
+        // A token that lacked a role may work from now on, even if a later event in this hour breaks the token again.
         for nth in 0..self.tokens.len() {
             if !self.has_all_roles(&self.tokens[nth]) {
                 self.checks.may_have_worked(nth, now);
@@ -181,8 +181,8 @@ impl Simulation {
     }
 }
 
-/// Whether the world causes this kind of condition by a fault. Such a fault ends by itself, and the action only says
-/// where to look.
+/// Whether the world causes this kind of condition by a fault. Such a fault ends by itself. The action then only names
+/// what to examine.
 fn is_answered_by_entra(kind: Kind) -> bool {
     matches!(
         kind,

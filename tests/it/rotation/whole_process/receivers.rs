@@ -45,16 +45,16 @@ impl Mood {
     }
 }
 
-/// An incident in a pager.
+/// An open incident at a pager or at a webhook's receiver.
 #[derive(Clone, Debug)]
 pub(super) struct Incident {
     pub(super) kind: String,
-    /// The tokens in the last message, if the message names all of them.
+    /// The names of tokens in the last message. A message about many tokens names only some of them.
     pub(super) tokens: Vec<String>,
-    /// The number of the start of the process that last reported the incident.
+    /// The process that last reported the incident, as the number of its start (`Running::start`).
     pub(super) told_by: u64,
     pub(super) told_at: Timestamp,
-    /// Whether that process has had time to mark the incident in the vault.
+    /// Whether the process in `told_by` must have marked the incident in the vault by now.
     pub(super) is_marked: bool,
     /// Whether the incident was reported as flapping. In that case, its end is reported an hour later.
     pub(super) is_flapping: bool,
@@ -153,8 +153,8 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Handles a message. A pager uses the fields for the action and the key (docs/azure-facts.md F503). A webhook's
-    /// receiver uses the incident in the event.
+    /// Handles a message. A pager reads the incident's id and its end from `dedup_key` and `event_action`
+    /// (docs/azure-facts.md F503). A webhook's receiver reads both from the event's `data`.
     fn take(&self, kind: &str, body: &Value) {
         let texts = |names: &Value| -> Vec<String> {
             names.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()

@@ -1,4 +1,5 @@
-//! Creates the world: one to forty tokens in two vaults, whose apps and users may be shared, and the processes.
+//! Creates the world and the processes. The world has one to forty tokens in two vaults. Tokens may share apps and
+//! users.
 
 use std::time::Duration;
 

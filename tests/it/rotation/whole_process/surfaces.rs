@@ -1,4 +1,4 @@
-//! Reads what each surface shows at one moment, in the same way as its users.
+//! Reads the document, the metrics and the page of one daemon, as their users see them.
 
 use perennial::net::calls::Calls;
 use perennial::serve::metrics::Scrape;
@@ -44,7 +44,7 @@ impl Surfaces {
                 return Err(format!("the metrics lack {line:?}, of {name}"));
             }
         }
-        // For the further conditions, the page shows only their number.
+        // The page shows at most `MOST_CONDITIONS` conditions, and the number of the others.
         for condition in self.status.conditions.iter().take(MOST_CONDITIONS) {
             let title = condition.kind.title();
             if !self.page.contains(title) {

@@ -41,7 +41,7 @@ impl Truth {
             Self::Refused(50057) => &[Kind::AccountDisabled],
             Self::Refused(53003) => &[Kind::PolicyBlocked],
             Self::Refused(50076) | Self::NoFactor => &[Kind::MfaRequired],
-            // For an expired token, the rejection is part of the same incident.
+            // The rejection of an expired token belongs to the incident of the expiry.
             Self::Refused(_) => &[Kind::LoginRequired, Kind::TokenExpired],
             Self::Stranger => &[Kind::WrongIdentity],
         }
@@ -60,8 +60,8 @@ impl Simulation {
         }
         let Some(value) = world.newest_value(secret) else { return Truth::NoSecret };
         let refused = world.refusal_of(value.expose());
-        // A token with a wrong form is rejected first: Entra checks the form before the client, and Perennial checks it
-        // before it reads the app's secret.
+        // Entra checks the form of the token before the app's secret. Perennial checks the form before it reads the
+        // app's secret. So a token with a wrong form is rejected even if the app's secret does not work.
         if refused == Some(9_002_313) {
             return Truth::Refused(9_002_313);
         }

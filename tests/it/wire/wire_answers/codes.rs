@@ -50,7 +50,7 @@ const TABLE: &[Codes] = &[
     (&[50005, 50097, 50131], ASKED, Remedy::Operator, Kind::PolicyBlocked),
     (&[53003, 530_032, 530_035, 530_034, 53011], BLOCKED, Remedy::Operator, Kind::PolicyBlocked),
     (&[500_212, 500_213, 500_021, 500_022], BLOCKED, Remedy::Operator, Kind::PolicyBlocked),
-    // These numbers are in the ranges of policies, but no list names them yet.
+    // These codes are in the ranges that Microsoft uses for policies, but the table of F124 does not list them.
     (&[53005, 53999, 530_003, 530_036, 530_084, 530_999], ANY_POLICY, Remedy::Operator, Kind::PolicyBlocked),
     // A consent or an assignment is missing.
     (&[50105], &["access_denied"], Remedy::Operator, Kind::PolicyBlocked),
@@ -134,7 +134,7 @@ const TABLE: &[Codes] = &[
     ),
 ];
 
-/// The expected results for unknown codes, for which only the error decides.
+/// The expected results for answers with no code or an unknown code. For such an answer, only the OAuth error decides.
 const BY_ERROR: &[(&str, Remedy, Kind)] = &[
     ("invalid_grant", Remedy::Login, Kind::LoginRequired),
     ("interaction_required", Remedy::Login, Kind::LoginRequired),
@@ -154,7 +154,8 @@ const BY_ERROR: &[(&str, Remedy, Kind)] = &[
     ("out_of_cheese", Remedy::Retry, Kind::UnknownCode),
 ];
 
-/// Returns rows for every code with each of its errors, and for every error without a code and with an unknown code.
+/// Returns a row for each code with each of its errors. Also returns two rows for each error: one without a code, and
+/// one with an unknown code.
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     for (codes, errors, remedy, kind) in TABLE {

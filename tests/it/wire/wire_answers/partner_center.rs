@@ -14,7 +14,8 @@ use perennial::status::snapshot::{Periods, Snapshot};
 use super::vault::page;
 use super::{Lab, Scene, restore, settle};
 
-/// What Perennial publishes: acceptance, MFA, and the condition.
+/// What Perennial publishes: whether Partner Center accepts the token, whether the user signed in with MFA, and the
+/// condition.
 type Published = (Option<bool>, Option<bool>, Option<(Kind, Remedy)>);
 
 const ACCEPTED: Published = (Some(true), Some(true), None);

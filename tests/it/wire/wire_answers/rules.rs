@@ -1,4 +1,5 @@
-//! Tests people's actions on users, apps, tenants and secrets. The simulated services decide by their own rules.
+//! Tests people's actions on users, apps, tenants and secrets. The tests inject no answers: the simulated services
+//! answer by their own rules.
 
 use chrono::TimeDelta;
 use perennial::ports::failure::{Kind, Remedy};

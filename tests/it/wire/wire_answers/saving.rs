@@ -22,7 +22,7 @@ struct Answer {
 impl Answer {
     fn new(name: &'static str, operation: Operation, what: FaultEffect, means: (Kind, Remedy)) -> Self {
         let fault = Fault::of(Peer::KeyVault, what).on(operation);
-        // Of these operations, only the list comes after the write.
+        // A save lists the versions after the write. So if the list fails, the vault already contains the successor.
         Self { name, fault, means: Some(means), there: operation == Operation::List }
     }
 

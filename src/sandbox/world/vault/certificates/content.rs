@@ -14,8 +14,8 @@ use super::super::super::certificate::PublicCertificate;
 use super::super::VaultRefusal;
 use super::{CertificatePolicy, ContentType, VersionKey};
 
-/// The number of rounds of the key derivation. More rounds would not protect the key better, since the password is
-/// empty.
+/// The number of rounds in which PKCS#12 derives keys from the password. More rounds would not protect the private key
+/// better, since the password is empty.
 const ROUNDS: u32 = 2_000;
 
 /// The start of a block in PEM.
@@ -63,7 +63,7 @@ pub(super) fn read(
     password: &SecretString,
 ) -> Result<(VersionKey, ContentType), VaultRefusal> {
     let text = value.expose_secret();
-    // Some clients encode PEM in base64 once more.
+    // Some clients send the whole PEM text in base64.
     let bytes = if text.contains(BEGIN) {
         text.as_bytes().to_vec()
     } else {

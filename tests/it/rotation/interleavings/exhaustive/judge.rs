@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The maximum number of redemptions of one process, regardless of what the others do.
+/// The maximum number of redemptions of one process, regardless of the actions of the other participants.
 const REDEMPTIONS_A_LIFE: usize = 5;
 
 impl Run<'_> {
@@ -47,8 +47,8 @@ impl Run<'_> {
         }
     }
 
-    /// Checks a `strict` token: it works, or it is reported as lost. It may be lost only after a crash or a lost
-    /// answer.
+    /// Checks that a `strict` token works, or that Perennial requests a sign-in. The token may stop working only after
+    /// a crash, a lost request or a lost answer.
     fn judge_strict_end(&self) {
         let mut told = None;
         for _ in 0..2 {
@@ -64,8 +64,8 @@ impl Run<'_> {
         };
         let last = last_sign_ins(&self.world, &self.partner);
         if !last.iter().any(|sign_in| follows(&newest, sign_in)) {
-            // If no token of the last sign-in works, all of them have been redeemed, and a fault has lost the last
-            // successor.
+            // The newest version may belong to another sign-in only if no stored token of the last sign-in works. This
+            // happens after a fault, if the last successor is lost.
             let versions = self.world.versions_of(&self.partner.refresh_token);
             let values = versions
                 .iter()

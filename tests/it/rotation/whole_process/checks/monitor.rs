@@ -31,7 +31,8 @@ impl Simulation {
             // be able to use the token.
             let refused = matches!(of.truth, Truth::App(_) | Truth::Refused(_) | Truth::NoFactor);
             let healthy = verdict == Monitored::Healthy || (refused && verdict == Monitored::Attention);
-            // A token whose newest version is disabled was switched off on purpose.
+            // If the newest version is disabled, a person has switched off the token on purpose. So the monitor need
+            // not report the token.
             if let Some(since) = bad.filter(|_| healthy && of.truth != Truth::Off) {
                 return Err(format!(
                     "{now}: {verdict:?} is monitored, and {} is {:?} since {since}",
@@ -73,7 +74,7 @@ impl Simulation {
         if lately.iter().any(|text| text.contains("see the status page")) {
             return Ok(());
         }
-        // The age of a condition depends on the process's own clock, which may be wrong until a vault corrects it.
+        // The process's own clock determines the age of a condition. This clock may be wrong until a vault corrects it.
         let held = self.running().flat_map(|(_, running)| {
             running.daemon.board().drawn(|_, held, now| {
                 let is_old = |told: &Condition| told.since + most < now && !told.is_of_sink("mailbox");

@@ -13,14 +13,15 @@ use perennial::token::version::tag;
 use super::super::receivers::{Incident, Receiver};
 use super::super::{Running, Simulation};
 
-/// The interval of this test's checks. After three checks, every receiver must be up to date. A new condition is
-/// reported after half a minute, conditions are evaluated at least every five minutes, and due messages are sent one
-/// after the other.
+/// The interval of this test's checks. At the third check, every receiver must be up to date. Until then, messages may
+/// be late. Perennial reports a new condition after half a minute, and evaluates conditions at least every five
+/// minutes. Perennial sends due messages one after the other.
 const LOOK_AGAIN: Duration = Duration::from_secs(10 * 60);
 const LOOKS: usize = 3;
 
 impl Simulation {
-    /// Checks that a receiver that keeps incidents has exactly the current conditions.
+    /// Checks that the open incidents at each receiver match the current conditions. A mailbox keeps no incidents, so
+    /// it is not checked.
     pub(super) async fn receivers_agree(&mut self) -> Result<(), String> {
         self.note_marks();
         let mut suspects: Option<BTreeSet<String>> = None;
@@ -44,12 +45,12 @@ impl Simulation {
         Ok(())
     }
 
-    /// Records which alerts the running processes must have marked in the vault by now. A mark must be written
-    /// immediately, or an hour after a failed update.
+    /// Records which alerts the running processes must have marked in the vault by now (tag `told`). A process must
+    /// write a mark immediately, or an hour after a failed update.
     ///
-    /// Two instances write the same tags, and Key Vault has no conditional write (docs/azure-facts.md F211): one
-    /// instance may overwrite the other's mark. The other instance writes its mark again only after its next proof. So
-    /// with two instances, the test reads the marks from the vault.
+    /// Two instances write the same tags, and Key Vault has no conditional write (docs/azure-facts.md F211). So one
+    /// instance may overwrite the mark of the other instance. The other instance writes the mark again only after its
+    /// next proof. So with two instances, the test reads the marks from the vault.
     pub(in super::super) fn note_marks(&self) {
         let now = self.world.now();
         let unmarked = |name: &String| {
@@ -59,7 +60,7 @@ impl Simulation {
                 self.checks.of[place].unmarked_at.max(touched) + TimeDelta::hours(2) > now
             })
         };
-        // For a condition without a token, the first tokens have the marks.
+        // If an alert names no token, the first tokens of the process have the mark of the alert.
         let first: Vec<String> = self.tokens.iter().take(MARKED).map(|token| token.name.clone()).collect();
         for receiver in &self.receivers {
             let sink = SinkState::new(receiver.sink(&self.secret), now);
@@ -95,11 +96,13 @@ impl Simulation {
         newest.is_some_and(|version| version.tags.get(tag::TOLD).is_some_and(|told| told.contains(mark)))
     }
 
-    /// Returns the current differences, each with the affected token.
+    /// Returns the differences between the incidents at the receivers and the current conditions, each with the
+    /// affected token.
     fn disagreements(&self) -> BTreeMap<String, Option<String>> {
         let mut found = BTreeMap::new();
         let now = self.world.now();
-        // A process that has just started has not checked all tokens yet, and a stopped process knows nothing.
+        // The comparison requires that all instances have run for 20 minutes. Before that, a process may not have
+        // checked all tokens.
         let settled = |running: &Running| running.started_at + TimeDelta::minutes(20) < now;
         if self.instances.iter().any(|instance| !instance.running.as_ref().is_some_and(settled)) {
             return found;
@@ -139,7 +142,7 @@ impl Simulation {
                 let Incident { kind, tokens, told_by, .. } = incident;
                 let what =
                     format!("{} holds {kind} of {tokens:?} open, told by start {told_by}", receiver.name);
-                // For a condition without a token, the first token has the mark.
+                // If an alert names no token, the first token of the process has the mark of the alert.
                 let keeper = tokens.first().or_else(|| self.tokens.first().map(|token| &token.name));
                 found.insert(what, keeper.cloned());
             }
@@ -148,10 +151,11 @@ impl Simulation {
     }
 
     /// Whether an incident may still be open although its condition has ended. This is allowed if an earlier process
-    /// has reported the incident, and this process has not seen the token work yet, because only a success ends an
-    /// incident. Other checks limit the time until this success.
+    /// reported the incident, and the current process has not seen the token work yet. Only a success of the token ends
+    /// such an incident. Other checks limit the time until this success.
     fn may_be_left(&self, _: &Receiver, incident: &Incident) -> bool {
-        // A flapping incident is closed after an hour without a change, and this test checks only once an hour.
+        // The end of a flapping incident is reported an hour late, and this test checks only once an hour. So up to
+        // three hours may pass.
         if incident.is_flapping && incident.held_at + TimeDelta::hours(3) > self.world.now() {
             return true;
         }
@@ -159,8 +163,9 @@ impl Simulation {
         if told_now {
             return false;
         }
-        // If a process may not update tags, or if the vault is unreachable, an alert gets no mark (promise 7). So the
-        // next process does not know of the alert. The ends of incidents of these kinds are sent at each start.
+        // If the vault denies updates of tags or is unreachable, an alert gets no mark (promise 7). So the next process
+        // does not know of the alert. For the kinds in `always`, Perennial sends the end of an incident after each
+        // start, even without a mark.
         let always = [
             "vault_unreachable",
             "vault_identity",

@@ -17,23 +17,23 @@ use super::VAULT_CALLS_A_DAY;
 
 /// How long tokens of one user and app may wait for their turn: with forty tokens, up to 15 minutes.
 const TURN: TimeDelta = TimeDelta::minutes(15);
-/// The time until a rejection that is not definite is confirmed. The second redemption follows after a minute, and a
-/// step takes some time.
+/// The longest time until a second redemption confirms a rejection that is not definite. The second redemption follows
+/// a minute after the first, and each redemption takes some time.
 const CONFIRMED: TimeDelta = TimeDelta::minutes(7);
 
-/// What one process shows about one token, and how long the facts have been unchanged.
+/// What one process shows about one token, and the token's true state.
 struct Shown<'a> {
     token: &'a TokenStatus,
     told: Vec<&'a Condition>,
     truth: Truth,
     now: Timestamp,
-    /// How long the true state and the process have been unchanged.
+    /// The time since the true state changed, the process started, or an event affected the token.
     steady: TimeDelta,
-    /// How long the token has not been usable.
+    /// How long the token has been unusable. `None` if the token is usable.
     bad: Option<TimeDelta>,
     prove_every: TimeDelta,
     up: TimeDelta,
-    /// Whether proofs and lists of the versions need more vault calls than the daily limit.
+    /// Whether proofs and lists of the versions need more vault calls than the daily limit allows.
     is_crowded: bool,
 }
 
@@ -59,8 +59,8 @@ impl Simulation {
         })
     }
 
-    /// A rotation lists the versions. Each other instance also lists them when it finds the new version. A sign-in on
-    /// this day causes the same lists again.
+    /// Whether the token may need more vault calls in a day than the limit allows. The estimate adds one rotation and
+    /// one sign-in to the day's proofs. Each of these two adds a version, and each instance then lists the versions.
     fn is_crowded(&self, token: &Token) -> bool {
         let pages = 1 + further_pages(self.world.versions_of(token.secret()).len());
         let proofs = usize::try_from(TimeDelta::days(1).num_minutes() / token.prove_every().num_minutes());
@@ -97,7 +97,8 @@ impl Shown<'_> {
         self.told.iter().any(|condition| kinds.contains(&condition.kind))
     }
 
-    /// Checks promise 9 without exceptions: an unknown state is shown as unknown.
+    /// Checks promise 9: a token that has been unusable for long, or has no recent proof, is not shown as `current`.
+    /// This check has no exceptions.
     fn is_green_only_when_usable(&self) -> Result<(), String> {
         let most = self.prove_every * 2 + TimeDelta::minutes(10);
         let green = self.token.state == TokenState::Current;
@@ -111,7 +112,8 @@ impl Shown<'_> {
         Ok(())
     }
 
-    /// Checks promises 4 and 10: the surfaces name the cause and who must act, and show that no time is left.
+    /// Checks promises 4 and 10: the surfaces name the cause and who must act. After a rejection of the token or its
+    /// app, they also show that no time is left.
     fn is_told_in_time(&self) -> Result<(), String> {
         let due = self.prove_every + TimeDelta::minutes(5) + CONFIRMED + TURN;
         if self.truth == Truth::Good || self.steady <= due {
@@ -125,23 +127,23 @@ impl Shown<'_> {
         if exhausted && self.steady < TimeDelta::hours(25) + due {
             return Ok(());
         }
-        // After a rejection, the token is redeemed again only a day later (promise 6). Until then, the earlier
-        // rejection is reported.
+        // After a rejection, the token is redeemed again only a day later (promise 6). Until then, the surfaces still
+        // report this rejection, even if the cause has changed.
         let by_entra =
             matches!(self.truth, Truth::App(_) | Truth::Refused(_) | Truth::NoFactor | Truth::Stranger);
         let refused = self.told.iter().any(|condition| condition.remedy != Remedy::Retry);
         if by_entra && refused && self.steady < TimeDelta::hours(25) + due {
             return Ok(());
         }
-        // The app's secret is read only for a redemption. While a rejection of the token is reported, the next
-        // redemption is a day later.
+        // While a token is rejected, Perennial reads the app's secret only for a redemption. The next redemption
+        // follows a day after the rejection. Until then, the surfaces do not show that the app's secret is unreadable.
         let of_token = |told: &Condition| told.remedy != Remedy::Retry && told.cause.starts_with("token:");
         let by_redeeming = self.truth == Truth::NoAppSecret && self.told.iter().any(|told| of_token(told));
         if by_redeeming && self.steady < TimeDelta::hours(25) + due {
             return Ok(());
         }
-        // A rejected or unreadable app credential is reported first. Problems with the token, which only a redemption
-        // shows, are reported later.
+        // The surfaces may report a rejected or unreadable app credential first. In that case, they report a problem
+        // with the token later.
         let of_app = [Kind::AppCredentialRefused, Kind::VaultRefused];
         let waits_for_app = !by_entra || self.truth == Truth::Refused(9_002_313);
         let is_of_app = |told: &&&Condition| of_app.contains(&told.kind) && !told.cause.starts_with("token:");
@@ -170,8 +172,8 @@ impl Shown<'_> {
     /// Checks the other direction of promises 4 and 9: a working token is shown as `current`, without a critical
     /// condition.
     fn raises_no_false_alarm(&self) -> Result<(), String> {
-        // A rejected token is redeemed again after a day, or three hours after an attempt without an answer. With some
-        // policies, proofs are rare.
+        // A rejected token is redeemed again after a day, or three hours after an attempt without an answer. If
+        // `prove_every` is long, the next proof may come even later.
         let most = TimeDelta::hours(28).max(self.prove_every * 2) + TURN;
         if self.truth != Truth::Good || self.steady <= most {
             return Ok(());
@@ -181,7 +183,7 @@ impl Shown<'_> {
         if self.is_crowded && self.token.state == TokenState::Unknown && self.tells(&[Kind::Overdue]) {
             return Ok(());
         }
-        // A rotation may be in progress at this moment. A successor that is held for longer is reported.
+        // A rotation may be in progress at this moment. If its successor stays unsaved, Perennial soon reports this.
         let is_saving = self.token.state == TokenState::Unsaved && !self.tells(&[Kind::Unsaved]);
         if self.token.state != TokenState::Current && !is_saving {
             return Err(format!(

@@ -12,7 +12,7 @@ use secrecy::ExposeSecret as _;
 use super::super::Simulation;
 use super::Deed;
 
-/// Entra's rejections of a redemption, each with error, number and suberror.
+/// Entra's rejections of a redemption, each with OAuth error, AADSTS code and suberror.
 const REFUSALS: [(&str, Option<u32>, Option<&str>); 9] = [
     ("invalid_grant", Some(530_003), Some("message_only")),
     ("invalid_grant", Some(53011), None),
