@@ -104,6 +104,7 @@ fn by_flag(mut refused: StepFailure, args: &AccessTokenArgs) -> StepFailure {
         name("the partner tenant", "the customer's tenant");
     }
     if let Some(scope) = &args.scope {
+        name(&format!("the scope of {}", args.name), "--scope");
         name(&format!("scope of {}", args.name), "--scope");
         name(&format!("scope {scope}"), &format!("--scope {scope}"));
     }

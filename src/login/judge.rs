@@ -110,7 +110,7 @@ fn not_for_us(mismatch: &Mismatch, grant: &ManagedToken, client_id: &str, name: 
         return StepFailure::new(
             Remedy::Operator,
             format!("Entra names the {what} in a form that cannot be compared with the configuration"),
-            "check that authority of [cloud] is Entra's address, since a server other than Entra may have answered",
+            "check the value of authority in [cloud], since a server other than Entra may have answered",
         );
     }
     wrong(mismatch.fact, grant, client_id, &person(&shown(mismatch.user_oid.as_deref()), name))

@@ -251,7 +251,7 @@ impl Subject<'_> {
             ),
             _ => {
                 format!(
-                    "correct the scope of {name} ({scope}): all scopes must be of one resource; the usual scope is {USUAL}"
+                    "correct the scope of {name} ({scope}): use only scopes that belong to one resource, such as {USUAL}"
                 )
             }
         }

@@ -163,5 +163,5 @@ async fn a_token_of_another_user_is_not_printed() {
     let ended = stage.access_token(&[]).await;
 
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(4), ""));
-    assert!(ended.stderr.contains("another user"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("not for the configured user"), "{}", ended.stderr);
 }

@@ -145,7 +145,7 @@ async fn without_its_own_daemon_status_reads_the_vault() {
         ("a redirect", stranger(to_daemon), "the server at "),
         ("an endless body", stranger(endless), "the server at "),
         ("another version", stranger(newer), "the server at "),
-        ("another deployment", address.clone(), "the daemon at "),
+        ("another deployment", address.clone(), "the tokens of the daemon at "),
     ] {
         let (json, table) = (status_at(&other, &at, &["--json"]).await, status_at(&other, &at, &[]).await);
         let monitor = status_at(&other, &at, &["--monitor"]).await;

@@ -198,7 +198,7 @@ async fn every_refusal_of_graph_is_told_with_its_action() {
         ("Authorization_RequestDenied", "az ad app owner add"),
         ("Request_ResourceNotFound", "compare client_id"),
         ("TooManyAppPasswords", "remove secrets that no program uses"),
-        ("Nobody_KnowsThis", "look the code Nobody_KnowsThis up"),
+        ("Nobody_KnowsThis", "look up code Nobody_KnowsThis"),
     ] {
         match case {
             "CredentialTypeNotAllowedAsPerAppPolicy" => stage.world().set_credential_policy(app, forbidden),

@@ -151,7 +151,10 @@ async fn every_refusal_of_a_registration_is_told_with_its_action() {
     stage.world().set_credential_policy(&stage.partner.client_id, trusted);
     let failure = renew_now(&renewer, &CancellationToken::new()).await.expect_err("self-signed");
     let told = failure.action.as_deref().unwrap_or_default();
-    assert!(told.contains("if it names trusted authorities, let one of them issue"), "{told}");
+    assert!(
+        told.contains("if the policy names trusted authorities, let one of these authorities issue"),
+        "{told}"
+    );
     stage.world().set_credential_policy(&stage.partner.client_id, capped);
     stage.makes_a_certificate(
         NAME,

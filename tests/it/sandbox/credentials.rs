@@ -84,10 +84,10 @@ async fn a_certificate_is_made_registered_and_removed_by_controls() {
         ),
         ("create-certificate", json!({"key_size": 512}), "2048"),
         ("create-certificate", json!({"lasts": -1}), "ten years"),
-        ("register-certificate", json!({"name": "none"}), "no such certificate"),
+        ("register-certificate", json!({"name": "none"}), "no certificate with this name"),
         ("register-certificate", json!({"cer": "-"}), "PEM, or DER"),
         ("register-certificate", json!({"cer": STANDARD.encode("text")}), "no RSA key"),
-        ("register-certificate", json!({"cer": der, "client_id": "none"}), "no such app"),
+        ("register-certificate", json!({"cer": der, "client_id": "none"}), "no app has this client id"),
         ("register-certificate", json!({"cer": der, "name": "x"}), "not both"),
     ] {
         let why = lab.wrong(what, body.clone()).await;
@@ -113,7 +113,7 @@ async fn a_token_of_another_issuer_is_issued_and_trusted_by_controls() {
     assert_eq!(lab.code_of(old["assertion"].as_str().expect("a token")).await, Some(700_024));
     assert!(lab.wrong("federate", json!({"issuer": ISSUER})).await.contains("subject"));
     let nobody = json!({"issuer": ISSUER, "subject": "x", "client_id": "none"});
-    assert!(lab.wrong("federate", nobody).await.contains("no such app"));
+    assert!(lab.wrong("federate", nobody).await.contains("no app has this client id"));
     let state = lab.state().await.to_string();
     assert!(state.contains(SUBJECT) && !state.contains(assertion), "{state}");
 }
@@ -129,7 +129,7 @@ async fn a_new_credential_spreads_if_a_control_says_so() {
     assert_eq!(lab.code_of(assertion).await, Some(70025));
     lab.control("clock", json!({"advance": "1h"})).await;
     assert_eq!(lab.code_of(assertion).await, None);
-    assert!(lab.wrong("propagation", json!({"most": "-1s"})).await.contains("not negative"));
+    assert!(lab.wrong("propagation", json!({"most": "-1s"})).await.contains("must not be negative"));
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ const REMARKS: [&str; 13] = [
     "keep this process running until the new token is saved",
     "Perennial keeps the stored token until then",
     "the user must have MFA registered",
-    "compare tenant_id, client_id and user_oid of one with the account whose token is in ",
+    "compare tenant_id, client_id and user_oid of one with the tenant, app and user of the token in ",
     "compare tenant_id of one (",
     "details: Entra admin center, Sign-in logs, ",
     "this can take ten minutes to take effect)",
@@ -105,9 +105,9 @@ impl<'a> Person<'a> {
             world.set_rules(tenant, Rules::default());
         } else if says(&consent)
             || (says("assign the user to the app") && says(&assign))
-            || (says("unblock the account or the IP address") && says(tenant))
+            || (says("remove the block") && says(tenant))
             || (says("dismiss or remediate it: Entra admin center, Risky users") && says(tenant))
-            || says(&format!("add offline_access to the consent of app {app}"))
+            || says(&format!("grant consent to offline_access for app {app}"))
         {
             world.clear_faults(Some(Peer::Entra));
         } else if says(&grant("Key Vault Secrets User", &partner.app_secret)) || says(&policy) {
@@ -130,8 +130,9 @@ impl<'a> Person<'a> {
                 text.lines().map(|line| if line.starts_with("client_secret_expires") { &end } else { line });
             std::fs::write(&self.stage.config, changed.collect::<Vec<_>>().join("\n")).expect("our own file");
             self.must_restart = true;
-        } else if says("correct scope of one (") {
-            let scope = between(clause, "one resource only, such as ", " ").ok_or("no scope is named")?;
+        } else if says("correct the scope of one (") {
+            let scope =
+                between(clause, "belong to one resource, such as ", " ").ok_or("no scope is named")?;
             let text = std::fs::read_to_string(&self.stage.config).expect("written");
             let wrong = between(clause, "scope of one (", ")").ok_or("no scope is named")?;
             std::fs::write(&self.stage.config, text.replace(wrong, scope)).expect("our own file");

@@ -126,11 +126,11 @@ fn distortions() -> Vec<Row> {
         bent("an empty one", Distortion::EmptyRefreshToken).means(Kind::NoRefreshToken, Remedy::Operator),
         bent("another tenant", Distortion::OtherTenant)
             .means(Kind::WrongIdentity, Remedy::Operator)
-            .saying("another tenant"),
+            .saying("not for the configured tenant"),
         bent("another app", Distortion::OtherApp)
             .means(Kind::WrongIdentity, Remedy::Operator)
-            .saying("another app"),
-        pinned.means(Kind::WrongIdentity, Remedy::Operator).saying("another user"),
+            .saying("not for the configured app"),
+        pinned.means(Kind::WrongIdentity, Remedy::Operator).saying("not for the configured user"),
         bent("another user where none is pinned", Distortion::OtherUser),
         bent("an access token that cannot be read", Distortion::OpaqueAccessToken),
         bent("nothing that says whose it is", Distortion::NoIdentity),
