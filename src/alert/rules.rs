@@ -283,7 +283,7 @@ impl SinkState {
     }
 
     /// Adopts an incident that the previous process reported to this sink, so that the incident is not reported again.
-    /// Does nothing if the sink keeps incidents, so such a sink gets the incident again.
+    /// Does nothing for a sink that recognizes a repeated incident by its id. Such a sink gets the incident again.
     fn adopt(&mut self, snapshots: &[Snapshot], condition: &Condition, now: Timestamp) {
         let id = condition.id;
         if self.sink.to.keeps_incidents() || self.known.contains(&id) || self.told.contains_key(&id) {

@@ -74,7 +74,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Returns the reason for people and logs, as in "removed: ...".
+    /// Returns the text that messages and logs show for the reason.
     pub fn text(self) -> &'static str {
         match self {
             Self::Superseded => "a newer client secret has been in the vault for a week",

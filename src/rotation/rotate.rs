@@ -4,7 +4,7 @@
 //! interprets a list of versions, and `azure` owns the protocols.
 //!
 //! Invariant: after a redemption whose successor must be saved, the successor is in `Phase::Unsaved` until the vault
-//! shows it. Only the end of the process can lose such a successor.
+//! shows it. The successor is lost only if the process exits before that.
 
 use std::sync::Arc;
 
