@@ -23,9 +23,9 @@ fn main() {
     for input in INPUTS {
         println!("cargo::rerun-if-changed={input}");
     }
-    // A new commit changes one of git's own files, and cargo then reruns this script. Git appends to the log of `HEAD`
-    // even if the branch has no file of its own yet. A missing file is left out, since cargo would rerun this script in
-    // every build.
+    // Cargo reruns this script after each commit, because each commit changes at least one of git's files below. If the
+    // branch has no file of its own yet, the commit still changes `logs/HEAD`. The loop skips missing files, because a
+    // missing file makes cargo rerun this script in every build.
     let branch = git(&["symbolic-ref", "--quiet", "HEAD"]);
     let names = ["HEAD", "logs/HEAD", "packed-refs"].into_iter().chain(branch.as_deref());
     for file in names.filter_map(|name| git(&["rev-parse", "--git-path", name])) {
@@ -35,8 +35,8 @@ fn main() {
     }
 }
 
-/// The commit, with the suffix `-dirty` if the inputs are modified. Returns `None` unless this directory is the top of
-/// its repository, because an archive may be unpacked inside another repository.
+/// The commit, with the suffix `-dirty` if the inputs are modified. Returns `None` if this directory is not the top of
+/// a repository: a source archive may have been unpacked inside the repository of another project.
 fn checked_out() -> Option<String> {
     let above = git(&["rev-parse", "--show-cdup"])?;
     let commit = git(&["rev-parse", "--short=12", "HEAD"]).filter(|_| above.is_empty())?;

@@ -1,8 +1,8 @@
 //! Properties of every parser of foreign data, for any input. The parser terminates and does not panic. No secret gets
 //! into a text that can be shown.
 //!
-//! There is one function for each kind of input. The fuzzer calls it with generated input.
-//! `tests/it/wire/hostile_input.rs` calls it with the saved corpus and with nearly valid answers.
+//! There is one function for each kind of input. The fuzzer calls these functions with generated input.
+//! `tests/it/wire/hostile_input.rs` calls them with the saved corpus and with nearly valid answers.
 
 use std::fmt::Debug;
 use std::path::Path;
@@ -21,11 +21,11 @@ use perennial::token::version::{NewVersion, Provenance, Stored, Version};
 use perennial::token::{AccessToken, RefreshToken};
 use secrecy::ExposeSecret as _;
 
-/// Stands for a secret that Perennial sent, or that must stay where it is stored. The saved corpus contains this text
+/// Stands for a secret. The checks fail if a displayed text contains this secret. The saved corpus contains this secret
 /// at every place where a peer could put a secret.
 pub const CANARY: &str = "0.AXcanary-0123456789_abcdefghij.klmno~pqrst";
 
-/// An app secret that looks like a GUID, so a check for the form of an id accepts it.
+/// Stands for an app secret that has the form of a GUID. Code that checks only the form of an id accepts this secret.
 pub const GUID_CANARY: &str = "c0ffee00-cafe-4bad-8bad-0ddba11feed5";
 
 /// The length of the shortest secret that the checks search for in displayed texts.
@@ -67,7 +67,7 @@ pub fn entra_error(input: &[u8]) {
     fails_silently(&error.failure(), &error.to_string());
 }
 
-/// Checks an access token, which an attacker may have made up.
+/// Checks an access token, which an attacker may have forged.
 pub fn access_token(text: &[u8]) {
     let Ok(text) = std::str::from_utf8(text) else { return };
     let token = AccessToken::new(text);
@@ -150,7 +150,8 @@ pub fn configuration(input: &[u8]) {
     let (text, env) = input.split_once('\0').unwrap_or((input, ""));
     let env = env.lines().filter_map(|line| line.split_once('='));
     let env: Vec<(String, String)> = env.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    // Error texts show the names of keys and variables on purpose. So a name may contain the canary.
+    // Error texts show the names of keys and variables on purpose. If the input has the canary in a name, the error
+    // text may contain the canary.
     let named = env.iter().any(|(name, _)| name.contains(CANARY)) || names_a_key(text);
     match Config::parse(Path::new("perennial.toml"), text, env.into_iter()) {
         Ok(config) => assert!(!config.tokens.is_empty()),
@@ -164,7 +165,7 @@ pub fn configuration(input: &[u8]) {
     }
 }
 
-/// Whether a key of the text contains the beginning of the canary.
+/// Whether the name of any key in the TOML text contains the beginning of the canary.
 fn names_a_key(text: &str) -> bool {
     fn within(value: &toml::Value) -> bool {
         match value {

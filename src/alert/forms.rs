@@ -34,8 +34,8 @@ const fn size(incidents: usize, chars: usize) -> Size {
     Size { incidents, chars }
 }
 
-/// The possible sizes of a message, from the largest to the smallest. Perennial uses the first size that fits into the
-/// receiver's limit. The first size shows every action in full.
+/// The possible sizes of a message, from the largest to the smallest. Perennial uses the largest size that fits into
+/// the receiver's limit. `SIZES[0]` shows every action in full.
 const SIZES: [Size; 6] =
     [size(10, 600), size(10, 300), size(10, 150), size(5, 150), size(3, 100), size(1, 60)];
 /// The maximum number of token names shown for one incident.
@@ -268,7 +268,7 @@ pub struct Mail {
     pub thread: Option<Uuid>,
 }
 
-/// Formats a mail about all changes of a message.
+/// Formats one mail about all `changes`. The mail describes the first ten changes and counts the others.
 pub fn mail(changes: &[Notification], here: &Deployment, now: Timestamp) -> Mail {
     let size = SIZES[0];
     let mut text = String::new();

@@ -3,8 +3,8 @@
 //! This module owns one task per sink. In a loop, the task finds the due notifications and sends them. A failed message
 //! stays due. A retry follows after a wait that doubles each time, or at the time that the receiver requested.
 //!
-//! Invariants: URLs and keys are read for each use and never shown. Messages are sent only over TLS, except to
-//! loopback. Redirects are not followed.
+//! Invariants: Perennial reads a sink's URL and key anew for each message, and never shows them. Messages are sent only
+//! over TLS, except to loopback. Redirects are not followed.
 
 mod answer;
 mod heartbeat;
@@ -53,12 +53,13 @@ const PACE: Duration = Duration::from_secs(5);
 /// The first wait after a failure.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
 const LONGEST_WAIT: Duration = Duration::from_secs(10 * 60);
-/// The maximum time between two checks of the board. These checks find conditions that begin only because time passes.
+/// The maximum time between two reads of the status board. The notifier also reads the board without an event, because
+/// time alone can start a condition.
 const LOOK_EVERY: Duration = Duration::from_secs(5 * 60);
 /// The maximum number of times that one delivery splits a rejected message.
 const MOST_SPLITS: usize = 8;
-/// At start-up, Perennial tries all tokens before it sends alerts, so that one message can contain all alerts. This is
-/// the maximum wait.
+/// At start-up, alerts wait until the board is ready, but at most this long. So the first message can contain the
+/// alerts of all tokens.
 const ALL_TRIED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Sends formatted messages to their receivers.
@@ -150,7 +151,7 @@ impl<C: Carrier> Notifier<C> {
     }
 
     /// Sends a message of at most `most_bytes`. If the receiver rejects the message, sends a shorter message of at most
-    /// a quarter of that size.
+    /// `most_bytes / 4`.
     async fn post_within(
         &self,
         most_bytes: usize,
@@ -274,7 +275,7 @@ pub async fn keep_told_by<S>(
         }
     };
     let _late = tokio::time::timeout(ALL_TRIED_WITHIN, all_tried).await;
-    // The state is created only here, because the vault's time is unknown until the tokens have been tried.
+    // `SinkState::new` needs the vault's time, which is unknown until Perennial has tried the tokens.
     let mut ledger = SinkState::new(sink.clone(), board.clock().now()).beside(board.deliveries().names());
     let mut retries = Retries::new();
     loop {
@@ -379,8 +380,8 @@ fn inherit_trouble(board: &StatusBoard) {
     troubled.for_each(|place| board.inherit_trouble(place));
 }
 
-/// Creates a message for a sink with failed deliveries. The conditions of the undelivered messages have ended, but only
-/// a delivery shows that the sink works again.
+/// Creates a resolved notification about the sink's own failed deliveries. No other notification is due, because the
+/// conditions of the undelivered messages have ended. Only a successful delivery shows that the sink works again.
 fn works_again(sink: &Sink, here: &Deployment, since: Timestamp) -> Notification {
     let why = "the undelivered messages were about problems that have ended";
     let condition = undeliverable(&sink.name, here, why, (Severity::Warning, since));

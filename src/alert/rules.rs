@@ -1,16 +1,16 @@
 //! Alert rules: decides which notifications are due at each sink.
 //!
 //! This module owns the rules for opened, changed, reminder, flapping and resolved notifications. There is no queue: a
-//! sink's `SinkState` compares delivered notifications with the current conditions. So a failed delivery stays due. A
-//! condition that begins and ends between two deliveries is never reported. This module is pure: `forms` formats the
-//! messages, and `notifier` delivers them.
+//! sink's `SinkState` compares delivered notifications with the current conditions. So a notification stays due if its
+//! delivery fails. A condition that begins and ends between two deliveries is never reported. This module is pure:
+//! `forms` formats the messages, and `notifier` delivers them.
 //!
 //! Perennial records each delivered incident as a mark in the tags of a few tokens (`rotation::told`). Some sinks
 //! (`PagerDuty`, `webhook`) keep incidents: they track each incident by its id. After a start, these sinks get all
 //! current incidents again under the same ids. The other sinks then get only incidents without a mark, and the daily
 //! reminders. The marks also show which incidents ended while no process was running. While a vault denies access,
-//! Perennial cannot write a mark, so incidents from that time have no mark. At each start, as soon as a token works,
-//! sinks that keep incidents also get the ends of such incidents.
+//! Perennial cannot write a mark. So after each start, as soon as a token works, sinks that keep incidents also get a
+//! resolved notification for each ended incident that may have had no mark.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -128,10 +128,9 @@ pub struct SinkState {
     pending: BTreeMap<Uuid, Timestamp>,
     /// Incidents that this process has already reported.
     known: BTreeSet<Uuid>,
-    /// The recent ends of each incident that was reported or has ended recently. An incident can begin and end
-    /// repeatedly.
+    /// The times at which each incident has recently ended. An incident that ends often is flapping.
     flaps: BTreeMap<Uuid, Flaps>,
-    /// The indices of the tokens that have no more open incidents of the previous process.
+    /// The indices of the tokens for which no incident of the previous process is still open at this sink.
     settled: BTreeSet<usize>,
 }
 
@@ -162,7 +161,7 @@ impl SinkState {
         }
     }
 
-    /// Sets the names of all sinks, so that this sink can report the end of their delivery failures.
+    /// Sets the names of all sinks, so that this sink can report that deliveries to another sink succeed again.
     #[must_use]
     pub fn beside(self, sinks: Vec<Arc<str>>) -> Self {
         Self { others: sinks, ..self }
@@ -208,7 +207,8 @@ impl SinkState {
         due
     }
 
-    /// Limits each time to the latest possible value, because a wrong clock may have set a later time.
+    /// Corrects the times that were set while the clock was ahead. Each time is limited to the latest value that is
+    /// possible at `now`.
     fn correct(&mut self, now: Timestamp) {
         self.started = self.started.min(now);
         for since in self.pending.values_mut() {
@@ -283,7 +283,7 @@ impl SinkState {
     }
 
     /// Adopts an incident that the previous process reported to this sink, so that the incident is not reported again.
-    /// Does nothing for a sink that recognizes a repeated incident by its id. Such a sink gets the incident again.
+    /// Only for sinks that do not track incidents by id. The other sinks get the incident again and recognize its id.
     fn adopt(&mut self, snapshots: &[Snapshot], condition: &Condition, now: Timestamp) {
         let id = condition.id;
         if self.sink.to.keeps_incidents() || self.known.contains(&id) || self.told.contains_key(&id) {
@@ -330,7 +330,7 @@ fn day(now: Timestamp) -> i64 {
     now.timestamp().div_euclid(REMIND_EVERY.num_seconds())
 }
 
-/// The next time that is a whole number of days after `since`.
+/// The first time after `now` that is a whole number of days after `since`.
 fn next_reminder(since: Timestamp, now: Timestamp) -> Timestamp {
     let days = (now - since).num_days() + 1;
     since + REMIND_EVERY * i32::try_from(days).unwrap_or(i32::MAX)

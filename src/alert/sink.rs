@@ -1,6 +1,7 @@
 //! Configuration of the alert sinks and the heartbeat.
 //!
-//! This module contains only data. URLs and keys are secrets, so these types contain only their sources.
+//! This module contains only data. URLs and keys are secrets. The types here name only the places where the secrets are
+//! stored (`Source`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ pub struct Sink {
     pub tokens: Vec<String>,
 }
 
-/// Where alerts are sent. URLs and keys are secrets, so this type contains only their sources.
+/// Where alerts are sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// A webhook that receives one `CloudEvents` event for each change.
@@ -100,8 +101,8 @@ impl Destination {
         }
     }
 
-    /// Whether the receiver identifies incidents by their id. Such a receiver gets one message per incident and
-    /// tolerates duplicates.
+    /// Whether the receiver tracks incidents by their id. Such a receiver recognizes duplicates, and gets a separate
+    /// message about each incident.
     pub fn keeps_incidents(&self) -> bool {
         matches!(self, Self::Webhook { .. } | Self::PagerDuty { .. })
     }

@@ -49,8 +49,8 @@ impl CloudName {
         })
     }
 
-    /// Returns the required audience of a managed identity's token, if an app uses this token as its credential
-    /// (docs/azure-facts.md F141).
+    /// Returns the audience that a managed identity's token must have. With such a token, an app can authenticate to
+    /// Entra (docs/azure-facts.md F141).
     pub fn assertion_audience(self) -> &'static str {
         match self {
             Self::Public => "api://AzureADTokenExchange",

@@ -73,7 +73,7 @@ pub fn make(
             asserting(tenant_id, client_id, assertion, authority, http, calls)
         }
         Identity::ClientCertificate { tenant_id, client_id, certificate } => {
-            // If the certificate cannot be used, the error says so before any request is sent.
+            // An error about an unusable certificate appears here, before any request is sent.
             let action = "correct client_certificate of [vault]";
             let readable = read_certificate(certificate).map_err(|why| advised(why, action))?;
             if !readable.public.is_valid_at(Clock::host().now()) {
@@ -119,7 +119,7 @@ fn asserting(
 /// credential is not used, because it needs OpenSSL.
 #[derive(Debug)]
 enum VaultAssertion {
-    /// A token from this source. Another issuer has issued this token, and the app trusts this issuer.
+    /// A stored token of another issuer, which the app trusts. Perennial reads the token from this source.
     Stored(Source),
     /// An assertion that Perennial signs with this certificate.
     Signed { certificate: Source, audience: String, client_id: String },
@@ -365,7 +365,7 @@ fn subject<'a>(identity: &'a Identity, authority: &'a BaseUrl, trace: &'a Trace)
         tenant: tenant.unwrap_or_default(),
         client_id: client_id.unwrap_or("CLIENT_ID"),
         authority: authority.as_str(),
-        // Later, the caller replaces this word with this deployment's command (`Deployment::typed`).
+        // In the finished text, `Deployment::typed` replaces "perennial" with this deployment's command.
         command: "perennial",
         scope: "https://vault.azure.net/.default",
         way: LoginMethod::Stored,

@@ -4,7 +4,7 @@
 //! This module defines which parts of a secret count as the secret, and finds them in O(n log n). A peer can choose
 //! both the text and the secret. With a slower search, a peer could keep this process busy.
 
-/// A text that is shorter than this does not count as a secret. A shorter text may occur in an ordinary word.
+/// The search skips secrets that are shorter than this, because they may occur in an ordinary word.
 pub(crate) const LEAST_SECRET_BYTES: usize = 8;
 
 /// The length of a piece, which is a part of a secret. A text that contains a piece counts as containing the secret.
@@ -18,12 +18,12 @@ pub(crate) fn echoes(texts: &[&str], secrets: &[&str]) -> bool {
 /// Whether one of the texts contains one of the secrets. Outside tests, the type `Piece` is `u128`, whose 16 bytes hold
 /// one piece.
 ///
-/// The search copies and sorts the pieces of the texts, because texts are short. The search does not copy the pieces of
-/// the secrets. So a secret is copied only if a peer has sent the secret back in a text. The search uses no hash table,
+/// The search copies and sorts the pieces of the texts, which are short. The search stores no pieces of the secrets. So
+/// the search makes a copy of a secret only if one of the texts contains the secret. The search uses no hash table,
 /// since a peer could choose texts with colliding hashes.
 fn holds_one_of<Piece: Ord + From<u128>>(texts: &[&str], secrets: &[&str]) -> bool {
     let mut told: Vec<Piece> = Vec::new();
-    // Only a few pieces of a secret have the same ending as a piece of a text. Only these few pieces are searched for.
+    // Few pieces of a secret have the same ending as a piece of a text. The search looks up only these few pieces.
     let mut ends = [false; ENDS];
     for piece in texts.iter().flat_map(|text| pieces(text.as_bytes())) {
         ends[end(piece)] = true;
@@ -170,8 +170,8 @@ mod tests {
 
     #[test]
     fn the_search_is_not_quadratic_in_a_peers_text() {
-        // An answer has at most 2^16 bytes, so one binary search makes about 16 comparisons. Each byte may need one
-        // search for each of the two secrets. The sort may make 32 comparisons per byte.
+        // An answer has at most 2^16 bytes, so one binary search makes about 16 comparisons. For each byte, the bound
+        // allows two searches (the test has two secrets), and 32 comparisons for the sort.
         const BOUND: u64 = 4 * 16;
         let compared = |search: fn(&[&str], &[&str]) -> bool, (text, secret): (String, String)| {
             COMPARED.set(0);

@@ -6,7 +6,7 @@
 //! description.
 //!
 //! Invariant: the parts of an error body that are kept contain no token and no secret. Each part is a GUID, a number, a
-//! short lower-case word, or a text in which no sent value was found.
+//! short lower-case word, or a text that contains no secret of the request.
 
 mod refusal;
 mod sign_in;
@@ -146,7 +146,7 @@ impl Issuer for Entra {
     }
 }
 
-/// Returns the body of a successful answer, or the error. `secrets` are the values that were sent.
+/// Returns the body of a successful answer, or the error. `secrets` are the secrets of the request.
 fn success<'a>(answer: &'a Answer, secrets: &[&str]) -> Result<&'a [u8], IssuerError> {
     let body = answer.body.as_deref().map(Vec::as_slice);
     match answer.status {
@@ -164,8 +164,8 @@ fn success<'a>(answer: &'a Answer, secrets: &[&str]) -> Result<&'a [u8], IssuerE
     }
 }
 
-/// Whether a body can be an error that a gateway sent with the status 200. A token response is not parsed here, because
-/// the parser would leave copies of the tokens in memory.
+/// Whether a body can be an error that a gateway sent with the status 200. The body may also be a token response. So
+/// the body is not parsed here: the parser would leave copies of the tokens in memory.
 fn has_error(body: &[u8]) -> bool {
     body.windows(7).any(|seven| seven == b"\"error\"" || seven.starts_with(b"AADSTS"))
 }
@@ -188,8 +188,8 @@ fn token_body(body: &[u8]) -> Result<TokenBody, IssuerError> {
     serde_json::from_slice(body).map_err(|_| IssuerError::NotUnderstood("it is not a token response"))
 }
 
-/// Returns the access token if it is printable and contains none of `secrets`, the values that were sent. This check is
-/// needed because the command `access-token` prints the token, and because a resource receives the token.
+/// Checks that the access token is printable, because the command `access-token` prints the token. Checks that the
+/// token contains none of `secrets` (the secrets of the request), because a resource receives the token.
 fn usable(token: Option<AccessToken>, secrets: &[&str]) -> Result<AccessToken, IssuerError> {
     token
         .filter(|token| !token.expose().is_empty() && printable_token(token.expose()))
@@ -199,8 +199,8 @@ fn usable(token: Option<AccessToken>, secrets: &[&str]) -> Result<AccessToken, I
         .ok_or(IssuerError::NotUnderstood("it has no access token"))
 }
 
-/// Parses the body of a successful answer. `secrets` are the values that were sent, which no displayed text may
-/// contain.
+/// Parses the body of a successful answer. `secrets` are the secrets of the request. Texts that Perennial displays must
+/// not contain these secrets.
 ///
 /// # Errors
 /// The error has the remedy `Retry` if the body is not a token response, and the remedy `Operator` if only the refresh

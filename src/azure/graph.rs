@@ -114,9 +114,9 @@ impl Graph {
                 let token = self.token_of(&self.credential()?).await?;
                 self.send(token, &[], request, id).await
             }
-            // An access token contains the permissions that the caller had when the token was issued
-            // (docs/azure-facts.md F603). An administrator may grant the missing permission later. So the next call
-            // uses a new token.
+            // The identity lacks a permission. An administrator may grant the permission later, but an old access
+            // token never gets the permission (docs/azure-facts.md F603). So `renew` drops the credential, which
+            // caches the old token.
             Err(DirectoryError::Refused { status: 403, .. }) => {
                 self.renew(&used);
                 first
@@ -125,7 +125,7 @@ impl Graph {
         }
     }
 
-    /// Sends a request once. `secrets` are the values, besides the access token, that the answer must not repeat.
+    /// Sends a request once. A returned error never contains a value of `secrets` or the access token.
     async fn send(
         &self,
         token: SecretString,
@@ -365,8 +365,8 @@ fn dated(time: Timestamp) -> String {
 }
 
 impl Answered {
-    /// Returns the values that the answer must not repeat: the access token, and the secret that the caller sent to
-    /// Entra.
+    /// Returns the secret values that Perennial has sent: the access token and the app's credential. Perennial drops
+    /// each text in the answer that contains one of these values.
     fn secrets<'a>(&'a self, caller: &Caller<'a>) -> Vec<&'a str> {
         let token = self.token.expose_secret();
         match caller {

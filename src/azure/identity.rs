@@ -34,7 +34,7 @@ pub enum Identity {
         client_id: String,
         /// The source of the app's secret. This source is never in Key Vault.
         client_secret: Source,
-        /// When the secret expires, if the configuration says so.
+        /// When the secret expires, if the configuration contains this time.
         expires: Option<Timestamp>,
     },
     /// An app with a certificate.
@@ -46,7 +46,7 @@ pub enum Identity {
         /// The source of the certificate and its private key. This source is never in Key Vault.
         certificate: Source,
     },
-    /// An app that authenticates with a token of an issuer that the app trusts.
+    /// An app with a federated credential: the app authenticates with a token from another issuer.
     ClientAssertion {
         /// The vault's tenant: a GUID or a domain.
         tenant_id: String,
@@ -57,8 +57,8 @@ pub enum Identity {
     },
     /// The user who is signed in to the Azure CLI.
     AzureCli,
-    /// The configuration and the environment name no identity. On a virtual machine in Azure, Perennial uses a managed
-    /// identity of the machine. On any other machine, an interactive command uses the Azure CLI.
+    /// Neither the configuration nor the environment names an identity. On a virtual machine in Azure, Perennial uses a
+    /// managed identity of the machine. On any other machine, an interactive command uses the Azure CLI.
     Unnamed {
         /// The client id of a user-assigned identity. `None` means the host's default identity.
         client_id: Option<String>,

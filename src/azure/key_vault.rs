@@ -73,7 +73,8 @@ pub struct KeyVault {
     http: Arc<Http>,
     calls: Arc<Calls>,
     made: Mutex<Made>,
-    /// When Perennial last read the expiry of the identity's secret or certificate, and the expiry, if it is known.
+    /// The cached expiry of the identity's secret or certificate, and when Perennial read the expiry. The inner `None`
+    /// means that no expiry is known.
     expiry: Mutex<Option<(Instant, Option<Arc<IdentityExpiry>>)>>,
 }
 
@@ -281,7 +282,7 @@ impl fmt::Debug for VaultConnection {
 }
 
 /// Creates the client of one vault. The client sends this process's access token only to hosts in the domain of the
-/// vaults, or to an emulator on this machine. For an emulator, the client does not check the audience.
+/// vaults, or to an emulator on this machine. An emulator may request an access token for any audience.
 pub(super) fn client(
     vault: &str,
     credential: Arc<dyn TokenCredential>,
@@ -294,7 +295,8 @@ pub(super) fn client(
     let options = SecretClientOptions {
         client_options: ClientOptions {
             transport: Some(transport),
-            // The loop of each token does all retries. The SDK would repeat even a PUT, which is not idempotent here.
+            // The SDK must not retry, because each repeated PUT would create another version of the secret. Perennial
+            // does all retries in the loop of each token.
             retry: RetryOptions::none(),
             ..ClientOptions::default()
         },
@@ -321,8 +323,8 @@ async fn list(client: &SecretClient, at: &SecretAddress, id: Uuid) -> Result<Vec
         let Some(page) = bounded(pages.try_next()).await? else { return Ok(versions) };
         let (on_it, next) = vault_answers::listed(at, &page.into_body())?;
         versions.extend(on_it);
-        // Without this check, a repeated link would cause `MAX_PAGES` requests. This code does not check the server of
-        // a link, because the transport rejects a link to another server.
+        // If the server repeats a link, stop. Otherwise the loop would send `MAX_PAGES` requests. The transport rejects
+        // a link to another server, so this code does not check the link's server.
         if next.is_some_and(|link| !links.insert(link)) {
             break;
         }

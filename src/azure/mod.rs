@@ -1,7 +1,7 @@
 //! The adapters for Entra, Key Vault, Partner Center and Microsoft Graph over HTTPS, and the identity for Key Vault.
 //!
-//! The adapters do not decide what happens to a token. `ports` owns the meaning of the errors. Each text from a peer is
-//! checked before it is kept.
+//! The adapters do not decide what happens to a token. `ports` decides what each error means. The adapters check each
+//! text from a server before they keep the text.
 
 pub mod cloud;
 pub mod identity;

@@ -1,6 +1,6 @@
-//! An adapter for Partner Center, the resource for which an access token is valid.
+//! An adapter for Partner Center. The adapter checks whether Partner Center accepts an access token.
 //!
-//! This module owns one request and the parsing of its answer. The request has the header `ValidateMfa`, and reads the
+//! This module sends one request and parses the answer. The request has the header `ValidateMfa`, and reads the
 //! organization's profile. The profile contains personal data, so only the tenant and the company's name are kept.
 
 use std::sync::Arc;
@@ -104,7 +104,7 @@ fn verdict(answer: &Answer, token: &AccessToken) -> Result<Acceptance, ResourceE
 }
 
 /// Reads the MFA result from the header `isMfaCompliant`. Without this header, reads the JSON member `isMfaCompliant`,
-/// which some clients also read (docs/azure-facts.md F305). Header and member may both be missing.
+/// which some clients also read (docs/azure-facts.md F305). Returns `None` if neither contains a result.
 fn mfa_compliant(answer: &Answer, json: &Value) -> Option<bool> {
     let member = json.get("isMfaCompliant");
     let text = answer.header("ismfacompliant").or_else(|| member?.as_str());

@@ -50,11 +50,12 @@ pub(super) enum SdkError {
     /// The vault asked for a token whose audience is not the audience of this cloud's vaults.
     #[error("the vault requests an access token for a cloud that [cloud] does not name")]
     OtherAudience,
-    /// Entra rejected the token request. The variant contains the parsed error, because the SDK loses the codes if the
-    /// error's JSON text has escapes.
+    /// Entra rejected the token request. Perennial parses the error itself, because the SDK loses the error's codes if
+    /// the JSON body has escapes.
     #[error("{0}")]
     NoToken(IssuerError),
-    /// The host's identity service rejected the token request. The fields are the HTTP status and what the body says.
+    /// The host's identity service rejected the token request. The fields are the HTTP status and the reason in the
+    /// body.
     #[error("{}", said_by_host(*.0, *.1))]
     NoTokenOfHost(u16, HostReason),
     /// The host's identity service did not answer.
@@ -195,7 +196,7 @@ impl CountingTransport {
             return Err(SdkError::NoToken(refused));
         }
         if self.peer == CallTarget::IdentityHost && !status.is_success() {
-            // The host's identity service may pass on Entra's error about the identity.
+            // An error with an AADSTS number comes from Entra. The host's identity service only forwards this error.
             return Err(match entra::refused(u16::from(status), &body, None, &[]) {
                 refused @ IssuerError::Refused(_) if has_number(&refused) => SdkError::NoToken(refused),
                 _ => SdkError::NoTokenOfHost(u16::from(status), HostReason::of(&body)),
@@ -237,9 +238,9 @@ impl HttpClient for CountingTransport {
         if matches!(answer, Err(SdkError::Unreachable(NoResponse::Tls(_)))) {
             self.http.distrust();
         }
-        // After an error of the kind `Io`, the SDK repeats a request for a managed identity's token for more than a
-        // minute. No setting turns off these retries. In Perennial, only the loop of each token retries. So the error
-        // gets a kind after which the SDK does not retry.
+        // After an error of the kind `Io`, the SDK retries a request for a managed identity's token for more than a
+        // minute. No setting turns off these retries, but the SDK does not retry after the kind `Credential`. In
+        // Perennial, only the loop of each token retries.
         let kind = if self.peer == CallTarget::IdentityHost { ErrorKind::Credential } else { ErrorKind::Io };
         answer.map_err(|error| error.into_sdk(kind))
     }
@@ -288,7 +289,7 @@ fn outcome(answer: &Result<AsyncRawResponse, SdkError>) -> Result<u16, NoRespons
             | SdkError::TooLong(status)
             | SdkError::NoTokenOfHost(status, _),
         ) => Ok(*status),
-        // In these cases, no request was sent, or the error contains neither a status nor a `NoResponse`.
+        // `exchange` returns none of these errors. The label is only a fallback.
         Err(SdkError::Astray | SdkError::OtherAudience | SdkError::NoAssertion(_) | SdkError::NoToken(_)) => {
             Err(NoResponse::Cut)
         }

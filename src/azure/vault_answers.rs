@@ -61,8 +61,8 @@ pub(super) fn failed(error: &azure_core::Error) -> VaultError {
     match SdkError::in_error(error) {
         Some(SdkError::Unreachable(why)) => VaultError::Unreachable(*why),
         Some(_) => VaultError::NotUnderstood,
-        // If the check of the challenge fails, the SDK's error has no kind of its own. Only the error's text shows the
-        // reason.
+        // The SDK rejects a challenge for a domain that is not the vault's. The SDK has no error kind for this
+        // rejection, so this code searches the error's text.
         None if error.to_string().contains("challenge resource") => VaultError::no_identity(
             "the vault requests an access token for a domain that is not the vault's",
             false,
@@ -102,8 +102,8 @@ pub fn refused(answer: &RefusedCall<'_>) -> VaultError {
     let &RefusedCall { status, retry_after, .. } = answer;
     let body: Body = serde_json::from_slice(answer.body).unwrap_or_default();
     let Some(error) = body.error else {
-        // The answer has no error of Key Vault, so it comes from a gateway or a captive portal. Then the status says
-        // nothing about the secret.
+        // The body contains no error object of Key Vault. Such an answer comes from a gateway or a captive portal, and
+        // its status says nothing about the secret.
         return if status >= 300 {
             VaultError::Unavailable { status, retry_after }
         } else {
@@ -238,10 +238,10 @@ pub fn stored(at: &SecretAddress, date: Option<&str>, body: &[u8]) -> Result<Sto
 /// Parses the body of the answer to a write.
 ///
 /// # Errors
-/// Returns `NotUnderstood` for an invalid body. In that case, the version may have been written nevertheless.
+/// Returns `NotUnderstood` for an invalid body. Despite this error, Key Vault may have stored the new version.
 pub fn written(at: &SecretAddress, body: &[u8]) -> Result<Version, VaultError> {
     let secret: Secret = serde_json::from_slice(body).map_err(|_| VaultError::NotUnderstood)?;
-    // The answer repeats the written value. Wrapping and dropping this value wipes it from memory.
+    // The answer repeats the written value. `SecretString` wipes its memory on drop.
     drop(secret.value.map(SecretString::from));
     version(at, secret.id.as_deref(), secret.attributes, secret.tags)
 }
@@ -249,7 +249,8 @@ pub fn written(at: &SecretAddress, body: &[u8]) -> Result<Version, VaultError> {
 /// Parses a page of a list. Returns its versions and the link to the next page.
 ///
 /// # Errors
-/// Returns `NotUnderstood` if any version cannot be read, because a sign-in could have written this version.
+/// Returns `NotUnderstood` if the page or one of its versions is invalid. A skipped version could be a new
+/// sign-in.
 pub fn listed(at: &SecretAddress, body: &[u8]) -> Result<(Vec<Version>, Option<String>), VaultError> {
     let page: ListSecretPropertiesResult =
         serde_json::from_slice(body).map_err(|_| VaultError::NotUnderstood)?;

@@ -67,7 +67,7 @@ struct Printed<'a> {
 /// Redeems the stored token and prints the access token.
 ///
 /// # Errors
-/// Returns an error for a wrong configuration, an unknown name and each failure of a step. The error of a failed step
+/// Returns an error if the configuration is wrong, the name is unknown, or a step fails. The error of a failed step
 /// says what to do.
 pub async fn run(args: AccessTokenArgs, global: &Global) -> Result<ExitCode, Stop> {
     let config = load(global)?;
@@ -95,8 +95,7 @@ pub async fn run(args: AccessTokenArgs, global: &Global) -> Result<ExitCode, Sto
     Ok(ExitCode::Done)
 }
 
-/// Returns the failure with an action that names the command-line flag, not the configuration key that the flag
-/// overrides.
+/// Replaces the configuration keys in the failure's action with the command-line flags that override these keys.
 fn by_flag(mut refused: StepFailure, args: &AccessTokenArgs) -> StepFailure {
     let mut name = |key: &str, flag: &str| refused.action = refused.action.replace(key, flag);
     if args.tenant.is_some() {

@@ -48,7 +48,7 @@ pub struct AzureClients {
     /// The counts of calls, for the metrics.
     pub calls: Arc<Calls>,
     http: Arc<Http>,
-    /// The name of the identity for Key Vault.
+    /// The kind of identity that authenticates to Key Vault, such as `managed_identity`.
     pub identity: &'static str,
     clock: Clock,
     turns: Turns,

@@ -1,9 +1,9 @@
 //! `check`: tests the setup step by step, and names an action for each failure.
 //!
-//! This module owns the steps and their order. Without `--write`, the command writes nothing to the vault. So the
-//! command skips the step that tests the right to write, because only a write can test this right. With `--write`, the
-//! command rotates each token once. The command uses the daemon's own steps, so that the rules for saving a token are
-//! not implemented twice. A `strict` token is redeemed only with `--write`.
+//! This module owns the steps and their order. Without `--write`, the command writes nothing to the vault, and does not
+//! test the right to write. With `--write`, the command rotates each token once. The command uses the daemon's own
+//! steps, so that the rules for saving a token are not implemented twice. A `strict` token is redeemed only with
+//! `--write`.
 
 mod report;
 mod token;
@@ -82,8 +82,8 @@ pub struct CheckArgs {
     pub report: Option<PathBuf>,
 }
 
-/// The wait between two attempts of `--wait`. The wait keeps the redemptions below Entra's limit: each attempt may
-/// redeem twice, and Entra treats 15 redemptions in five minutes as a loop (docs/azure-facts.md F126).
+/// The pause between two attempts, if `--wait` is set. Each attempt may redeem a token twice, and Entra treats 15
+/// redemptions in five minutes as a loop (docs/azure-facts.md F126). The pause keeps the attempts below this limit.
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// The result of a step.
@@ -111,7 +111,7 @@ struct CheckStep {
     remedy: Option<Remedy>,
     #[serde(skip)]
     code: ExitCode,
-    /// The company's name, if the summary contains it.
+    /// The company's name from Partner Center, if the summary contains this name.
     #[serde(skip)]
     company: Option<String>,
 }
@@ -154,8 +154,7 @@ impl CheckStep {
 /// Runs the steps of `check`.
 ///
 /// # Errors
-/// Returns an error for a wrong configuration or an unknown name. Other failures are in the result and in the exit
-/// code.
+/// Returns an error for a wrong configuration or an unknown name. The output and the exit code report a failed step.
 pub async fn run(args: CheckArgs, global: &Global) -> Result<ExitCode, Stop> {
     let config = match (load(global), &args.report) {
         (Err(Stop::Configuration(problems)), Some(path)) => {

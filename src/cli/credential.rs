@@ -109,8 +109,7 @@ struct ListedReport {
 /// Shows the credentials of the selected apps. With `--renew`, renews the credentials first.
 ///
 /// # Errors
-/// Returns an error for a wrong configuration or an unknown name. An app's problems are in the result and in the exit
-/// code.
+/// Returns an error for a wrong configuration or an unknown name. The output and the exit code report an app's problem.
 pub async fn run(args: CredentialArgs, global: &Global) -> Result<ExitCode, Stop> {
     let config = load(global)?;
     let apps = select(&config, &args.names)?;
@@ -286,7 +285,6 @@ async fn with_renewal(grant: &ManagedToken, renewer: &AzureRenewer, forced: bool
     report
 }
 
-/// Describes the next step.
 fn next(step: &RenewalStep, look: &CredentialLook, target: &Target) -> String {
     match step {
         RenewalStep::Create => "creates a new client secret".to_owned(),

@@ -1,5 +1,5 @@
-//! `init`: writes a first configuration. Each value has a flag. Without the flag, the command proposes a value from the
-//! vault's content, and at a terminal the user confirms or changes this value.
+//! `init`: writes a first configuration. Each value has a flag. If the flag is missing, the command proposes a value
+//! from the vault's content. At a terminal, the user confirms or changes the proposal.
 //!
 //! Invariant: only `--force` replaces an existing file. A configuration is parsed before it is written.
 
@@ -95,7 +95,7 @@ pub struct InitArgs {
 /// Collects the values, writes the file and prints the next steps.
 ///
 /// # Errors
-/// Returns an error for an existing file without `--force`, a missing value or an invalid value.
+/// Returns an error if a value is missing or invalid, or if the file exists and `--force` is not set.
 pub async fn run(args: InitArgs, global: &Global) -> Result<ExitCode, Stop> {
     let path = &global.config;
     if path.exists() && !args.force {
@@ -144,8 +144,8 @@ fn parse(path: &Path, text: &str) -> Result<Config, Stop> {
     Ok(Config::parse(path, text, text_only)?)
 }
 
-/// Lists the vault's secrets and proposes values. If the vault cannot be listed, proposes nothing, and the command asks
-/// the user. If the command cannot ask because there is no terminal, returns an error for a missing value.
+/// Lists the vault's secrets and proposes values. If the list fails at a terminal, returns an empty proposal, and the
+/// command asks the user for the values. Without a terminal, a failed list is an error if a value is missing.
 async fn look(path: &Path, given: &Draft, layout: Option<Layout>) -> Result<Proposal, Stop> {
     let config = parse(path, &given.text())?;
     let shipped = AzureClients::for_person(&config, Clock::host()).await?;
@@ -177,8 +177,8 @@ async fn look(path: &Path, given: &Draft, layout: Option<Layout>) -> Result<Prop
     Ok(found)
 }
 
-/// Returns the error for a failed list. To list a whole vault, Perennial needs a permission that it does not need
-/// otherwise. Instead of granting this permission, the user can give the missing values by flags.
+/// Returns the error if the vault's secrets cannot be listed. Only `init` lists all secrets of a vault. Instead of
+/// granting the permission for this list, the user can pass the missing values as flags.
 fn unlisted(error: &VaultError, vault: Arc<str>, summary: String, missing: &[&str]) -> StepFailure {
     let name = SecretName::parse("any").expect("letters");
     let failure = error.failure(SecretRole::Own, &SecretAddress { vault, name });

@@ -1,9 +1,9 @@
 //! What one command knows about a token's state, from its own steps and from the tags that earlier processes wrote.
 //!
 //! `rotate`, `rotate --dry-run` and `status` use the same rule for the exit code. Each failure and each critical
-//! condition leads to an exit code other than 0. If there are several, the one with the gravest remedy sets the exit
-//! code. Under the default policy, `rotate` also ends with exit code 1 if Entra redeemed the token but Partner Center
-//! has given no verdict for 36 hours.
+//! condition leads to an exit code other than 0, unless the newest version is disabled. If there are several,
+//! `ExitCode::gravest` chooses the exit code. Under the default policy, `rotate` also ends with exit code 1 if Entra
+//! redeemed the token but Partner Center has given no verdict for 36 hours.
 
 use chrono::TimeDelta;
 
@@ -30,8 +30,9 @@ pub(super) fn draw<I, V, R>(rotator: &Rotator<I, V, R>, state: State) -> Snapsho
         state.outage = Some(Box::new(Outage { failure, since, attempts: 1, retry_at: now }));
     }
     let mut periods = Periods::of(&rotator.timing);
-    // A tag records a proof at most daily. So the last proof may be up to a day later than the record says. The state
-    // becomes `unknown` after twice `prove_every`. So half a day more of `prove_every` extends this limit by one day.
+    // The tags record at most one proof a day, so the last proof may be up to one day newer than the recorded proof. A
+    // proof expires after twice `prove_every`. The next line adds half a day to `prove_every`, which adds one day to
+    // this limit.
     periods.prove_every += (MARK_EVERY / 2).to_std().unwrap_or_default();
     // The next step is `None`, because only a daemon has a next step.
     Snapshot::of(&rotator.grant, periods, &state, None, now)
@@ -98,9 +99,8 @@ fn obstacle(newest: &Version) -> Option<(Failure, Option<Timestamp>)> {
     Some((Failure::new(kind, Remedy::Operator, about, summary), Some(noted.at)))
 }
 
-/// Returns the problem that blocks a token, and the exit code for it. Failures and critical conditions are problems. If
-/// there are several, returns the problem with the gravest remedy. If the token's newest version is disabled, the exit
-/// code is 0.
+/// Returns a token's exit code, and the failure or critical condition that causes this code. If there are several,
+/// `ExitCode::gravest` chooses. If the token's newest version is disabled, the exit code is 0 in any case.
 pub(super) fn in_the_way(of: &Snapshot, now: Timestamp) -> (ExitCode, Option<Condition>) {
     let failed = of.failure().map(|failure| failure.kind);
     let all = conditions(std::slice::from_ref(of), TimeDelta::zero(), now);

@@ -95,8 +95,8 @@ pub struct LoginArgs {
 /// Signs a user in and stores the token.
 ///
 /// # Errors
-/// Returns an error for a wrong configuration, for an unknown name, and for each reason not to store the token. If a
-/// step fails, the error says what to do.
+/// Returns an error if the configuration is wrong, if no token has this name, or if a step fails. If a step fails, the
+/// error says what to do.
 pub async fn run(args: LoginArgs, global: &Global) -> Result<ExitCode, Stop> {
     let config = load(global)?;
     let grants = select(&config, std::slice::from_ref(&args.name))?;

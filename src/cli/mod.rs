@@ -155,20 +155,20 @@ pub enum ExitCode {
     Operator,
     /// The configuration is wrong. A supervisor must not start the program again before the configuration is corrected.
     Configuration,
-    /// The result of `status --monitor`. This result has the exit codes of monitoring plugins.
+    /// The result of `status --monitor`, with the exit code of a monitoring plugin.
     Monitored(Monitored),
 }
 
 /// The result of `status --monitor`. The variants are the four results that a monitoring plugin can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Monitored {
-    /// The plugin's OK: no action is needed.
+    /// OK (exit code 0): no action is needed.
     Healthy,
-    /// The plugin's WARNING: a condition is open, but there is time to act.
+    /// WARNING (exit code 1): a condition is open, but there is time to act.
     Attention,
-    /// The plugin's CRITICAL: a critical condition needs an action.
+    /// CRITICAL (exit code 2): a critical condition needs an action.
     ActionNeeded,
-    /// The plugin's UNKNOWN: the state cannot be determined.
+    /// UNKNOWN (exit code 3): the state cannot be determined.
     CannotTell,
 }
 
@@ -266,8 +266,8 @@ pub fn main() -> process::ExitCode {
     if !matches!(cli.verb, Verb::Sandbox(_)) {
         harden();
     }
-    // The log of `login` has the format for people even if stderr is not a terminal, because the user who signs in
-    // reads it.
+    // `login` writes its log as text, not as JSON, even if stderr is not a terminal, because the user who signs in
+    // reads the log.
     let usual = if matches!(cli.verb, Verb::Login(_)) { LogFormat::Pretty } else { LogFormat::usual() };
     let format = cli.global.log_format.unwrap_or(usual);
     // The demo sets up its own logging, because it keeps the log in memory.

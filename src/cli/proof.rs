@@ -39,8 +39,8 @@ pub(super) struct ProvenToken {
     pub(super) proved_at: Timestamp,
 }
 
-/// The facts that may be shown about an access token. Each fact has the expected form and contains no secret that was
-/// sent or received.
+/// The facts about an access token that a command may print. A fact is `None` if it is malformed, or if it contains a
+/// secret that was sent or received.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct TokenFacts {
     pub(super) tenant_id: Option<String>,
@@ -147,7 +147,6 @@ async fn exchange_once(
     Ok((rotator.exchange(token, &credential.client_id, &proof, id).await, proof))
 }
 
-/// Redeems the stored token.
 pub(super) async fn redeem(
     rotator: &AzureRotator,
     stored: Stored,
@@ -172,8 +171,8 @@ pub(super) async fn redeem(
         let trace = Trace::default();
         let subject = Subject::of(grant, &credential.client_id, &trace, rotator.clock.now());
         let explained = login::explain::of(&error, &subject);
-        // This module classifies a rejection as the daemon does. So the same rejection leads to the same exit code in
-        // every command.
+        // Entra may not know a new app credential yet. If Entra rejects such a credential, `refused` makes the remedy a
+        // retry.
         StepFailure::new(
             rotator.refused(&error, credential, None).remedy,
             explained.summary,
@@ -218,8 +217,10 @@ pub(super) async fn ask(
     Ok(Some(said))
 }
 
-/// Returns a failure if the token cannot be used, according to Partner Center's answer. A wrong tenant or missing MFA
-/// requires a sign-in. After any other rejection, an operator must find the reason. The daemon uses the same rules.
+/// Returns a failure if Partner Center's answer means that the token cannot be used. If MFA is missing, the user must
+/// sign in with MFA. If Partner Center rejects the token, an operator must find the reason. If Partner Center accepts
+/// the token but names a wrong tenant, a user of the right tenant must sign in. The daemon uses the same rules, except
+/// that the daemon does not check the tenant in this answer.
 pub(super) fn objection(grant: &ManagedToken, said: &Acceptance) -> Option<StepFailure> {
     let refused = judge::judge_acceptance(grant, said).err()?;
     if said.objection() == Some(Kind::PartnerCenterRefused) {

@@ -61,11 +61,12 @@ struct Report {
     expires_at: Option<String>,
     rotate_at: Option<String>,
     partner_center_accepts: Option<bool>,
-    /// The kind of the condition. Null if there is no condition. A missing answer of Partner Center is not a condition.
+    /// The kind of the condition. Null if there is no condition, for example if only Partner Center's answer is
+    /// missing.
     kind: Option<&'static str>,
     remedy: Option<Remedy>,
-    /// Whether the rejection is confirmed. For an unconfirmed rejection, the daemon would redeem the token again before
-    /// it sends an alert. Null if there is no rejection.
+    /// Whether the rejection is confirmed. The daemon sends no alert for an unconfirmed rejection: it redeems the token
+    /// again first. Null if there is no rejection.
     confirmed: Option<bool>,
     summary: Option<String>,
     action: Option<String>,
@@ -98,7 +99,7 @@ pub async fn run(args: RotateArgs, global: &Global) -> Result<ExitCode, Stop> {
         }
     });
     // The passes of all tokens run concurrently, but each step waits for its permits (`wait_turn`). After a stop
-    // request, no further pass begins, but passes that hold a successor continue.
+    // request, no further pass begins. A pass that could lose a successor continues.
     let begun = stream::iter(passes).take_until(stop.cancelled());
     let outcomes: Vec<_> = begun.buffered(all.max(1)).filter_map(future::ready).collect().await;
     report(&outcomes, args.json).map_err(|error| Stop::Failed(error.into()))?;
@@ -146,8 +147,8 @@ async fn pass(mut rotator: AzureRotator, args: &RotateArgs, stop: &CancellationT
     summarise(&rotator, state, done, false)
 }
 
-/// Returns the token's result after the pass. A dry run (`rehearsal`) calls only the vault, so its exit code is 0 even
-/// if the token's state is unknown.
+/// Returns the token's result after the pass. A dry run (`rehearsal`) does not ask Entra or Partner Center whether the
+/// token works. A dry run therefore does not fail if the token's state is unknown.
 fn summarise(rotator: &AzureRotator, state: State, done: &'static str, rehearsal: bool) -> Report {
     let failed = state.failure().is_some();
     let refused = state.newest.as_ref().is_some_and(Version::is_refused);
@@ -191,8 +192,8 @@ fn summarise(rotator: &AzureRotator, state: State, done: &'static str, rehearsal
     }
 }
 
-/// Returns kind, remedy, summary and action for a token without a recent verdict by Partner Center. Entra redeems this
-/// token.
+/// Returns kind, remedy, summary and action for a token that Entra redeems but that Partner Center has not judged
+/// recently.
 fn unheard(name: &str) -> (Option<&'static str>, Remedy, String, String) {
     let summary =
         "Entra redeems the token, but Partner Center does not say whether it accepts the access token";

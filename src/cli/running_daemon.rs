@@ -31,8 +31,8 @@ pub(super) enum NoDaemonView {
     /// No program listens at this address, or the program did not answer in time.
     #[error("no daemon answers at {0}")]
     Silent(SocketAddr),
-    /// The server does not serve `/status`. A daemon that listens beyond loopback serves `/status` only if the
-    /// configuration says so.
+    /// The server does not serve `/status`. If a daemon does not listen on a loopback address, it serves `/status` only
+    /// if `status` of `[http]` is true.
     #[error("the server at {0} serves no status: set status of [http] to true")]
     NotServed(SocketAddr),
     /// Another program or another version of Perennial answered.

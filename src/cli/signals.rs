@@ -1,4 +1,4 @@
-//! The signals that stop a command, and the signal that makes `run` reload its configuration.
+//! Listens for signals. SIGTERM and SIGINT stop a command. SIGHUP makes `run` prove every token now.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;

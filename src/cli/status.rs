@@ -1,9 +1,9 @@
 //! `status`: shows the tokens' status. The source is the running daemon or, without a daemon, the vault. The command
 //! redeems nothing.
 //!
-//! This module owns the choice of the source, and the document that is built from the vault. That document has the same
-//! form as the daemon's document. This module builds the document from each token's newest version and this version's
-//! tags. Values that only a daemon knows are null.
+//! This module chooses the source. From the vault, this module reads each token's newest version and its tags, and
+//! builds a status document. This document has the same form as the daemon's document. Values that only a daemon knows
+//! are null.
 
 mod table;
 
@@ -100,7 +100,7 @@ pub async fn run(args: StatusArgs, global: &Global) -> Result<ExitCode, Stop> {
     Ok(codes.fold(ExitCode::Done, ExitCode::gravest))
 }
 
-/// The largest number of token names in the line of `--monitor`.
+/// The line that `--monitor` prints shows at most this many token names.
 const MOST_NAMES: usize = 3;
 
 /// A status document with its source.

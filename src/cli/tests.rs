@@ -47,8 +47,7 @@ fn every_command_has_examples() {
     }
 }
 
-/// The help of all commands and topics fits the narrowest usual terminal. The help also fits if the output is not a
-/// terminal.
+/// 80 columns is the usual minimum width of a terminal. The help also keeps this limit if the output is not a terminal.
 #[test]
 fn help_fits_80_columns() {
     let mut texts: Vec<String> = help::TOPICS.iter().map(|(_, text)| text()).collect();

@@ -43,7 +43,7 @@ struct Verified {
     company: Option<String>,
     client_id: Option<String>,
     user_oid: Option<String>,
-    /// The values that could not be compared with the configuration.
+    /// The facts that Entra's answer does not confirm: the tenant, the app or the user.
     unverified: Option<String>,
     scopes: Option<String>,
     /// Whether the sign-in used MFA, according to the claims of the access token. If these claims do not mention MFA,

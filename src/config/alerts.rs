@@ -34,7 +34,7 @@ pub(super) const ALERT: &[&str] = &[
 /// The keys of `[[alert]]` that are valid only for some kinds of sink.
 const OF_A_KIND: [&str; 9] =
     ["url", "signing_key", "routing_key", "endpoint", "server", "from", "to", "username", "password"];
-/// The keys whose value is a secret's source.
+/// The keys whose value says where a secret is stored.
 const SECRETS: [&str; 4] = ["url", "signing_key", "routing_key", "password"];
 /// The keys of `[heartbeat]`.
 pub(super) const HEARTBEAT: &[&str] = &["url", "every"];
@@ -91,8 +91,8 @@ fn sink(path: &str, value: Value, problems: &Problems) -> Checked<Sink> {
     let tokens = section.list("tokens", TOKENS, |text| Ok(text.to_owned()));
     let url = |key| local_source(&section, key, NO_VAULT);
     if kind.is_err() {
-        // The keys in `SECRETS` are parsed even if `kind` is not valid. So the problems also include a secret that is
-        // written in place of its source.
+        // An invalid `kind` must not hide a second mistake: a key in `SECRETS` that contains the secret itself instead
+        // of its source.
         section.present(&SECRETS).into_iter().map(url).for_each(drop);
     }
     let kind = kind?;

@@ -38,7 +38,7 @@ pub(super) const CREDENTIALS: [&str; 3] = ["client_secret", "client_certificate"
 pub(super) struct Apps {
     /// The apps by name in lower case. Each entry also has the app's key path, and whether a token uses the app.
     by_name: HashMap<String, NamedApp>,
-    /// Each `[[app]]`, and each app that the keys of a token describe.
+    /// Each `[[app]]`, and the app of each `[[token]]` without the key `app`.
     all: Vec<KeyedApp>,
 }
 
@@ -48,7 +48,7 @@ struct NamedApp {
     used: bool,
 }
 
-/// The values that apps inherit from other sections. `vault` is an error if the section `[vault]` has a mistake.
+/// The values that apps inherit from other sections. `vault` is `Err` if the section `[vault]` has a mistake.
 #[derive(Clone, Copy)]
 pub(super) struct AppDefaults<'a> {
     pub(super) vault: &'a Checked<Option<Arc<str>>>,
@@ -141,7 +141,7 @@ impl Apps {
         if own.is_empty() { named.app.clone() } else { Err(Reported) }
     }
 
-    /// Reports apps whose client secret or certificate Perennial renews for another app.
+    /// Reports apps that share a client secret or certificate, if Perennial renews it (`renewal::collisions`).
     pub(super) fn collisions(&self, problems: &Problems) {
         renewal::collisions(&self.all, problems);
     }
@@ -226,7 +226,7 @@ fn assertion(section: &Section<'_>, defaults: AppDefaults<'_>) -> Checked<Creden
     }
 }
 
-/// Returns the text for a host on which a managed identity cannot be used.
+/// Returns the error message for a host on which a managed identity cannot be used.
 pub(super) fn no_host(host: &str) -> String {
     format!(
         "cannot be the managed identity of {host}: the environment points to {host}, but Azure's library does not support {host}"

@@ -1,6 +1,6 @@
-//! Checks whether Entra's limits allow a redemption of every token as often as the key `prove_every` requires.
+//! Checks whether Entra's limits allow Perennial to redeem every token once in each `prove_every`.
 //!
-//! The result is a warning and not an error, because each token is still proved, but later than configured.
+//! If not, the result is a warning, not an error: Perennial still proves each token, but later than configured.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +17,8 @@ pub struct ConfigWarning {
     pub action: String,
 }
 
-/// Returns one warning for each pair of user and app that has too many tokens. Tokens without `user_oid` count as
-/// tokens of one user for each app.
+/// Returns one warning for each pair of user and app that has too many tokens. For each app, all tokens without
+/// `user_oid` count as tokens of one user.
 pub(super) fn crowded(tokens: &[ManagedToken], policy: &Policy) -> Vec<ConfigWarning> {
     let mut crowds: BTreeMap<Redeemer, (usize, &ManagedToken)> = BTreeMap::new();
     for token in tokens {

@@ -1,8 +1,8 @@
-//! The forms of values that a person types. The rules are the same as for the configuration.
+//! Checks the values that a person types for `init`. The rules are the same as for the configuration.
 
 use super::rules;
 
-/// The required form of a value that a person types.
+/// The kind of value that a person types. Each kind has its own rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// The address of a vault.

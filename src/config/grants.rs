@@ -34,7 +34,7 @@ pub(super) const TOKEN: &[&str] = &[
 /// The keys of a secret's source.
 pub(super) const SOURCE: &[&str] = &["secret", "vault", "file", "env", "credential"];
 
-/// The values that tokens inherit from other sections. A value is an error if its section has a mistake.
+/// The values that tokens inherit from other sections. A value is `Err` if its section has a mistake.
 pub(super) struct Defaults<'a> {
     pub(super) vault: &'a Checked<Option<Arc<str>>>,
     pub(super) cloud: &'a Checked<Cloud>,
@@ -205,7 +205,7 @@ pub(super) fn source(section: &Section<'_>, key: &str, vault: &Checked<Arc<str>>
     read_source(section, key, &source_table(section, key, SOURCE)?, vault)
 }
 
-/// Returns the table that names the source of a secret. The table may contain only `keys`.
+/// Returns the table that names the source of a secret. Reports a key of this table that is not in `keys`.
 pub(super) fn source_table<'a>(
     section: &Section<'a>,
     key: &str,

@@ -1,11 +1,10 @@
 //! Parses the identity with which this process authenticates to Key Vault. `[vault] credential` chooses the identity.
 //! For `credential = "auto"`, the environment chooses it.
 //!
-//! This module owns the choice of the identity. The choice is made once, when the configuration is read. It depends on
-//! `[vault]` and on environment variables, and needs no request. If `[vault]` and the variables name no identity, `run`
-//! uses the managed identity of an Azure virtual machine. Any other command first checks whether the metadata service
-//! of such a machine responds within a second. If the service does not respond, the command uses the Azure CLI
-//! (`cli::azure_clients`).
+//! This module reads `[vault]` and the environment variables once, and sends no request. If `[vault]` and the variables
+//! name no identity, this module returns `Identity::Unnamed`. In that case, `run` uses the managed identity of an Azure
+//! virtual machine. Any other command first checks whether the metadata service of such a machine responds within a
+//! second (`cli::azure_clients`). If the service does not respond, the command uses the Azure CLI.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -43,7 +43,7 @@ pub use sections::SHORTEST_SPAN;
 pub use walk::{ConfigProblems, Problem};
 use walk::{Problems, Reported, Section, printable};
 
-/// Every key, by section. `config/perennial.toml` shows each key, and a test checks that no key is missing.
+/// Every key, by section. A test checks that `config/perennial.toml` shows every key.
 pub const KEYS: [(&str, &[&str]); 13] = [
     ("vault", sections::VAULT),
     ("cloud", sections::CLOUD),
@@ -104,8 +104,8 @@ pub struct VaultSettings {
 pub struct HttpSection {
     /// The address on which the endpoints listen.
     pub listen: SocketAddr,
-    /// Whether the server has the endpoints that name tokens, such as `/status`. An operator can turn these endpoints
-    /// off, because token names may reveal customers.
+    /// Whether the server has the endpoints whose answers contain token names, such as `/status`. An operator can turn
+    /// these endpoints off, because token names may reveal customers.
     pub status: bool,
 }
 
@@ -133,7 +133,8 @@ impl Config {
         })?;
         let text =
             text::decoded(&bytes).ok_or_else(|| ConfigProblems::one(path, &shown, "is not text in UTF-8"))?;
-        // Bytes that are not UTF-8 become a replacement character. Keys and values with this character are rejected.
+        // In a variable, bytes that are not UTF-8 become a replacement character. `overrides` rejects names and values
+        // with this character.
         let lossy = |text: OsString| text.to_string_lossy().into_owned();
         Self::parse(path, &text, env.map(|(name, value)| (lossy(name), lossy(value))))
     }
@@ -147,7 +148,8 @@ impl Config {
         let all = of_tokens.chain(of_alerts).chain(of_heartbeat).chain(self.vault.identity.local_source());
         let named =
             all.filter_map(|source| if let Source::Env(name) = source { Some(name.as_str()) } else { None });
-        // These variables contain secrets of the Azure SDK and of an identity endpoint (docs/azure-facts.md F402).
+        // The Azure SDK and Azure's identity endpoints define these variables. Their values are secrets
+        // (docs/azure-facts.md F402).
         named
             .chain([
                 "AZURE_CLIENT_SECRET",
@@ -238,8 +240,8 @@ impl Config {
     }
 }
 
-/// Returns the file's sections, or a problem that names the line of a TOML error. The problem contains only the short
-/// message of the parser's error, since the full text quotes the line.
+/// Returns the file's sections, or a problem that names the line of a TOML error. The problem contains only the
+/// parser's short message. The parser's full message quotes a line of the file, which may contain a secret.
 fn read(path: &Path, text: &str) -> Result<toml::Table, ConfigProblems> {
     let shown = path.display().to_string();
     let table = toml::from_str::<toml::Table>(text).map_err(|error| {
@@ -289,7 +291,7 @@ fn merge(
         .into_iter()
         .try_fold(config::Config::builder(), |all, (name, section)| all.set_default(name, plain(section)))
         .and_then(|all| all.add_source(environment).build());
-    // The merge cannot fail, because the keys were checked and the variables are text.
+    // No error is expected here: `read` has rejected unusual keys, and the values of variables are not parsed.
     merged.map(|merged| merged.cache).map_err(|_| {
         ConfigProblems::one(
             path,

@@ -45,8 +45,8 @@ pub(super) fn policy(
             "lifetime",
             "is only for client secrets: the policy of the certificate in the vault sets the validity of new versions",
         )),
-        // The certificate's policy in the vault sets the validity, which the configuration does not contain. So `MOST`
-        // limits `before`.
+        // The configuration does not know how long a certificate is valid: the certificate's policy in the vault sets
+        // this time. So `MOST`, the longest lifetime of a secret, limits `before`.
         None if is_certificate => Ok(MOST),
         lifetime => match lifetime.unwrap_or(default.lifetime) {
             lifetime if (LEAST..=MOST).contains(&lifetime) => Ok(lifetime),
@@ -135,8 +135,8 @@ pub(super) fn not_in_token(path: &str, mut value: Value, problems: &Problems) ->
 pub(super) type KeyedApp = (String, Arc<ManagedApp>);
 
 /// Reports a credential that Perennial renews for one app, if a second app with a different client id uses the same
-/// credential. A renewal would also replace the credential of the second app. Also reports a credential that Perennial
-/// renews for two apps.
+/// credential. A renewal would also replace the credential of the second app. Also reports two apps with the same
+/// client id that both renew the same credential.
 pub(super) fn collisions(apps: &[KeyedApp], problems: &Problems) {
     let mut renewed: HashMap<(&str, String), &KeyedApp> = HashMap::new();
     let renewable = || apps.iter().filter_map(|keyed| Some((keyed, renewable_object(&keyed.1)?)));

@@ -86,8 +86,8 @@ pub(super) fn vault_url(text: &str) -> Result<Arc<str>, Wanted> {
     if url.has_path() {
         return Err("must be the vault's address without a path, such as https://NAME.vault.azure.net");
     }
-    // A host name with `vaultcore` belongs to the private DNS zone. Clients use the public name even if the vault has a
-    // private endpoint.
+    // A host name with `vaultcore` belongs to the DNS zone of private endpoints. Clients must not use this name: they
+    // use the public name even if the vault has a private endpoint.
     if url.host().contains(".vaultcore.") {
         return Err(
             "must be a name without `vaultcore`, such as https://NAME.vault.azure.net: DNS resolves this name to the private endpoint",

@@ -38,8 +38,8 @@ const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464
 /// The shortest interval in `[policy]`. A shorter interval would keep the process busy.
 pub const SHORTEST_SPAN: Duration = Duration::from_secs(10);
 
-/// The longest interval in `[policy]`: ten years. No issuer's tokens have a longer lifetime, and adding ten years to a
-/// date cannot overflow.
+/// The longest interval in `[policy]`: ten years. No issuer gives tokens a longer lifetime. A date plus ten years is
+/// always a valid date.
 const LONGEST: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 
 /// Parses the address of the default vault, and the identity that authenticates to Key Vault. If both have a mistake,
@@ -71,8 +71,8 @@ pub(super) fn cloud(root: &Section<'_>) -> Checked<Cloud> {
     })
 }
 
-/// Parses the settings that all tokens share: `[alerts]` and Entra's address. The address of the first token's vault
-/// secret is added later, when all tokens are parsed.
+/// Parses the settings that all tokens share: `[alerts]` and Entra's address. The field `first_secret` stays empty
+/// here, and is set after all tokens are parsed.
 pub(super) fn deployment(root: &Section<'_>, cloud: &Checked<Cloud>) -> Checked<Arc<Deployment>> {
     let section = root.section("alerts", ALERTS)?;
     let command = section.optional("command", rules::command);

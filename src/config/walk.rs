@@ -145,7 +145,7 @@ impl<'a> Section<'a> {
         self.table.keys().any(|key| !self.known.contains(&key.as_str()))
     }
 
-    /// Returns the keys among `keys` that are set.
+    /// Returns those of `keys` that the table contains.
     pub(super) fn present<'k>(&self, keys: &[&'k str]) -> Vec<&'k str> {
         keys.iter().copied().filter(|key| self.table.contains_key(*key)).collect()
     }

@@ -49,8 +49,8 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts a task for the token of each rotator. All rotators share one clock. The function `board` completes the
-    /// status board, for example with the alert sinks.
+    /// Starts a task for the token of each rotator. All rotators share one clock. The function `board` receives the new
+    /// status board, and adds further parts to it, such as the alert sinks.
     pub fn new<I, V, R>(
         rotators: Vec<Rotator<I, V, R>>,
         clock: &Clock,
@@ -61,7 +61,7 @@ impl Daemon {
         V: Vault + Send + Sync + 'static,
         R: Resource + Send + Sync + 'static,
     {
-        // The tasks of all tokens start at once. Only the shared limits delay their requests.
+        // All token tasks start at the same time. The limits in `turns` spread the requests that these tasks send.
         let turns = Turns::new(clock.clone());
         let grants = rotators.iter().map(|rotator| (&rotator.grant, &rotator.timing));
         let mut daemon = Self {
@@ -183,7 +183,7 @@ impl Daemon {
     }
 
     /// Whether the task of a token or of a renewal has ended without a stop request. Such an end is always a bug. Each
-    /// running task holds one receiver of `reloads`, so this function counts the receivers.
+    /// running task holds one receiver of `reloads`. If there are fewer receivers than tasks, a task has ended.
     pub fn has_ended(&self) -> bool {
         self.reloads.receiver_count() < self.tokens.len() + self.renewals.len()
     }

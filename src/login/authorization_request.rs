@@ -13,7 +13,8 @@ use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 
 /// The number of random bytes: 32 each for the verifier, `state` and `nonce`. With 32 bytes, the verifier has 43
-/// characters, the minimum of RFC 7636 (4.1). More bytes would not help, because a SHA-256 hash has only 256 bits.
+/// characters, the minimum of RFC 7636 (4.1). A longer verifier would not be safer, because the request contains a
+/// SHA-256 hash of the verifier, which has only 256 bits.
 pub const RANDOM_BYTES: usize = 96;
 
 /// The verifier, `state` and `nonce` of one authorization request. Each request has new values.
@@ -72,8 +73,8 @@ impl AuthorizationRequest {
         constant_time::verify_slices_are_equal(state.as_bytes(), self.state.as_bytes()).is_ok()
     }
 
-    /// Whether `state` is this request's `state` with the end missing. The message about an incomplete pasted address
-    /// uses this check.
+    /// Whether `state` is only the beginning of this request's `state`, as in an address that was pasted without its
+    /// end.
     pub fn begins_with(&self, state: &str) -> bool {
         state.len() < self.state.len() && self.state.starts_with(state)
     }
@@ -87,8 +88,8 @@ impl AuthorizationRequest {
     /// The URL of the sign-in page (docs/azure-facts.md F131). The URL contains a hash of the verifier, but not the
     /// verifier itself.
     ///
-    /// The page always asks for an account or, with a `login_hint`, for credentials. So the browser cannot silently use
-    /// a remembered account.
+    /// The page always asks the user to choose an account or, with a `login_hint`, to enter the credentials. So the
+    /// browser cannot silently use a remembered account.
     pub fn url(&self, mut endpoint: Url, request: &Request<'_>) -> Url {
         let mode = match request.mode {
             ResponseMode::FormPost => "form_post",

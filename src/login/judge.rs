@@ -1,9 +1,9 @@
 //! Decides whether the token from a sign-in may be stored. Checks tenant, app, user, scopes, MFA, the token's lifetime,
 //! and Partner Center's verdict.
 //!
-//! This module owns the order of the checks and the text of each rejection. The user must be the user in the tags of
-//! the stored token, so that a sign-in does not replace this user by accident. The option `--replace-user` skips this
-//! comparison.
+//! This module owns the order of the checks and the text of each rejection. This module compares the user who signs in
+//! with the user in the tags of the stored token, so that a sign-in does not replace this user by accident. The option
+//! `--replace-user` skips this comparison.
 
 use std::time::Duration;
 
@@ -15,8 +15,9 @@ use crate::process::text;
 use crate::token::claims::Claims;
 use crate::token::managed::{ManagedToken, Verify};
 
-/// The minimum lifetime of an acceptable refresh token. Tokens from a redirect URI of the platform `spa`, and their
-/// successors, expire 24 hours after the sign-in (docs/azure-facts.md F108). All other tokens are valid for weeks.
+/// The minimum lifetime of an acceptable refresh token. If the redirect URI is registered under the platform `spa`, the
+/// refresh token and all its successors expire 24 hours after the sign-in (docs/azure-facts.md F108). All other refresh
+/// tokens are valid for weeks.
 const SHORT_LIVED: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 
 /// The values that a response must match.
@@ -150,8 +151,8 @@ fn shown(oid: Option<&str>) -> String {
     answer::object_id(oid).unwrap_or_else(|| "(unknown)".to_owned())
 }
 
-/// Checks that the user who signed in is the user in the tags of the stored token. If the tags or the configuration
-/// name a user, the response must also name a user.
+/// Checks that the user who signed in is the user in the tags of the stored token, unless the operator wants to replace
+/// this user. If the configuration requires a user, the response must name a user.
 fn same_user(expected: &Expected<'_>, whose: &Whose, sign_in_name: Option<&str>) -> Result<(), StepFailure> {
     let name = &expected.grant.name;
     let now = whose.user_oid.as_deref();

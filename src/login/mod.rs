@@ -68,12 +68,12 @@ impl fmt::Display for StepFailure {
 
 impl std::error::Error for StepFailure {}
 
-/// The scopes of each sign-in and redemption. The result contains the token's own scopes, and the scopes for a refresh
-/// token and an ID token. Microsoft's libraries request the same scopes.
+/// The scopes of each sign-in and redemption. The result contains the configured scopes of the token, `offline_access`
+/// for a refresh token, and `openid` for an ID token. Microsoft's libraries request the same scopes.
 ///
 /// Entra names the user only if `profile` is requested (id-token-claims-reference). If the configured scope contains
-/// `openid`, only `offline_access` is added. An issuer other than Entra may reject a further scope that was not granted
-/// (RFC 6749, 6).
+/// `openid`, this function does not add `profile`, because an issuer other than Entra may reject a scope that was not
+/// granted (RFC 6749, 6).
 pub fn scopes(of_grant: &str) -> String {
     let mut words: Vec<&str> = of_grant.split_ascii_whitespace().collect();
     let more = if words.contains(&"openid") { &[][..] } else { &["openid", "profile"] };

@@ -34,8 +34,8 @@ pub struct Polling {
 pub enum PollingTurn {
     /// Poll again after this duration.
     Again(Duration),
-    /// Stop polling and report this response, because a further poll would not help. The response may also be a
-    /// temporary failure, if the device code would expire before the next poll.
+    /// Stop polling and report this response. Either the response is final, or the response is a temporary failure and
+    /// the device code would expire before the next poll.
     Over,
     /// Stop polling, because the device code has expired or would expire before the next poll.
     Expired,

@@ -91,8 +91,8 @@ pub fn read(
 /// Reads a pasted line, which is the whole address or its part after `?`.
 ///
 /// # Errors
-/// The line is not a response to `attempt`. Entra puts `state` after the code. So an address that ends within `state`
-/// is reported as incomplete, and not as a response to another sign-in.
+/// The line is not a response to `attempt`. Entra puts `state` after the code. If the line has a code, but `state` is
+/// incomplete or missing, the end of the address was not pasted. The error is then `NotOurs::Cut`.
 pub fn read_pasted(attempt: &AuthorizationRequest, line: &str) -> Result<AuthorizationResponse, NotOurs> {
     let parameters = pasted(line);
     let value = |name: &str| parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
@@ -114,7 +114,7 @@ pub fn parameters(encoded: &str) -> Vec<(String, String)> {
     url.query_pairs().into_owned().collect()
 }
 
-/// Parses the parameters of a pasted line.
+/// Parses a pasted line: a whole address, or only its query.
 fn pasted(line: &str) -> Vec<(String, String)> {
     let line = text::bare(line);
     let query = line.split_once('?').map_or(line, |(_, query)| query);
@@ -148,7 +148,8 @@ mod tests {
         }
     }
 
-    /// A terminal may cut the address off, or a user may not select the whole address.
+    /// A pasted address may be incomplete, because the terminal truncates the line or the user does not select
+    /// everything.
     #[test]
     fn an_address_that_is_cut_short_is_told_from_another_sign_ins() {
         let attempt = AuthorizationRequest::new(&[0; RANDOM_BYTES]);

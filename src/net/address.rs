@@ -96,7 +96,7 @@ impl BaseUrl {
 pub struct TargetUrl(Url);
 
 impl TargetUrl {
-    /// Parses a URL. Accepts the URL only if others on the network cannot read the requests to this URL.
+    /// Parses a URL. Accepts HTTPS, and plain HTTP to loopback, so that other machines cannot read the requests.
     ///
     /// # Errors
     /// Returns the rule that the text breaks.
@@ -127,7 +127,7 @@ impl TargetUrl {
 /// Why the URL of an alert receiver is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetUrlError {
-    /// The text is not a URL, or others on the network could read the requests to the URL.
+    /// The text is not a URL, or the URL is neither HTTPS nor plain HTTP to loopback.
     NotPrivate,
     /// The URL contains a user name or a password.
     UserInfo,

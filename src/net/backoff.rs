@@ -17,8 +17,8 @@ pub fn doubled(first: Duration, longest: Duration, attempts: usize) -> Duration 
     spans.nth(attempts).unwrap_or(longest)
 }
 
-/// Returns a wait between zero and `span`. Because the wait is random, clients retry at different times after a common
-/// failure. `sample` is in `[0, 1)`.
+/// Returns a wait between zero and `span`. The wait is random, so that clients of a failed service do not all retry at
+/// the same time. `sample` is in `[0, 1)`.
 pub fn full_jitter(span: Duration, sample: f64) -> Duration {
     span.mul_f64(sample)
 }

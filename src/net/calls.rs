@@ -117,8 +117,8 @@ impl Running<'_> {
 }
 
 impl Drop for Running<'_> {
-    /// Counts the call as timed out, unless `end` has counted it. Only a timeout or a stop of the process drops a
-    /// running call.
+    /// Counts the call as timed out, unless `end` has counted it. A running call is dropped only if the call times out
+    /// or the process stops.
     fn drop(&mut self) {
         if !self.ended {
             let took = self.since.elapsed();

@@ -154,8 +154,8 @@ mod tests {
         classify(&error)
     }
 
-    /// `openssl req -x509` creates a CA certificate. If this certificate is trusted, curl accepts it from a server, but
-    /// rustls rejects it.
+    /// `openssl req -x509` creates a CA certificate. If a server uses such a certificate for TLS and the client trusts
+    /// it, curl connects, but rustls reports an error.
     #[tokio::test]
     async fn a_server_with_an_authoritys_own_certificate_is_told_as_that() {
         let key = rcgen::KeyPair::generate().expect("a key");

@@ -29,7 +29,7 @@ use crate::process::clock::Timestamp;
 use crate::process::file;
 use crate::process::file::FileError;
 
-/// The maximum time for connecting. A service that needs longer would also respond too slowly.
+/// The maximum time for connecting. Normally connecting takes much less than a second.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The maximum time of one request, including the response's body.
@@ -45,7 +45,8 @@ const CLIENT_FRESH_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 /// The minimum age of an HTTP client. A younger client is not rebuilt, even if TLS fails often.
 const CLIENT_KEPT_FOR: Duration = Duration::from_secs(60);
 
-/// The maximum `Retry-After`. Longer values are reduced to this maximum. The rotation loop limits the wait further.
+/// The maximum `Retry-After`. If a peer asks for a longer wait, this maximum is used instead. Callers limit the wait
+/// further (`backoff::heed`).
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The maximum size of a CA file. All public root certificates together are a tenth of this size.
@@ -77,7 +78,7 @@ pub fn http_client(ca_pem: Option<&[u8]>, proxy: bool) -> Result<reqwest::Client
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(TOTAL_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none())
-        // A small compressed body could expand to a large body before the size limit applies.
+        // Compression is off, because the client would decompress a body before this module checks the size.
         .no_gzip()
         .no_deflate();
     if let Some(pem) = ca_pem {
@@ -105,14 +106,14 @@ pub struct Http {
 #[derive(Debug)]
 struct Held {
     client: reqwest::Client,
-    /// A client without a proxy, for loopback. The client is created at its first use.
+    /// A client that bypasses the proxy, for requests to loopback. This client is created for the first such request.
     direct: Option<reqwest::Client>,
     built_at: Instant,
     distrusted: bool,
 }
 
 impl Http {
-    /// Creates the first client.
+    /// Creates the HTTP client. The method `client` rebuilds it later.
     ///
     /// # Errors
     /// The client cannot be created (see `HttpError`), and an operator must fix the cause.

@@ -21,7 +21,7 @@ use crate::net::http::Http;
 use crate::net::server;
 use crate::net::server::ClientLimits;
 
-/// These limits are higher than any test needs.
+/// No test reaches these limits.
 const LIMITS: ClientLimits = ClientLimits {
     connections: 128,
     head_within: Duration::from_secs(60),

@@ -1,6 +1,6 @@
 //! Reasons why a request got no response.
 //!
-//! This module owns the cases that callers distinguish. Error texts are not kept, because they may contain a URL.
+//! Callers get one of these reasons, not the HTTP client's error text, because that text may contain a URL.
 
 use thiserror::Error;
 
@@ -13,7 +13,7 @@ pub enum NoResponse {
     /// The DNS resolver failed or did not respond.
     #[error("the host name could not be resolved")]
     Lookup,
-    /// The peer refused the connection, or no connection could be made.
+    /// The peer refused the connection, or connecting failed for another reason.
     #[error("the connection was refused or failed")]
     Connect,
     /// The TLS connection failed.
@@ -43,8 +43,8 @@ pub enum TlsFault {
     /// The certificate is for other host names.
     #[error("the TLS certificate is for another host name")]
     OtherName,
-    /// The server uses the certificate of a certificate authority. curl accepts such a certificate if it is trusted,
-    /// but rustls always rejects it.
+    /// The server uses a CA certificate as its TLS certificate. curl accepts such a certificate if it is trusted, but
+    /// rustls always rejects it.
     #[error("the server uses a CA certificate as its TLS certificate, which is not allowed")]
     Authority,
     /// According to this host's clock, the certificate has expired or is not valid yet. The clock may be wrong.

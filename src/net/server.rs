@@ -43,13 +43,14 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// The maximum time for a TLS handshake. Normally a handshake takes milliseconds.
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
 
-/// The wait after a failed accept, unless closing another connection frees a file descriptor.
+/// The wait after a failed accept. There is no wait if the server can close another connection to free a file
+/// descriptor.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// Client connections may use one fourth of the process's file descriptors. The process itself needs the rest.
 const SHARE_OF_DESCRIPTORS: u64 = 4;
 
-/// The minimum number of connections, even if the process may open very few files.
+/// The server does not reduce the limit on connections below this number, even if the process may open very few files.
 const FEWEST: usize = 2;
 
 /// The limits on HTTP clients.

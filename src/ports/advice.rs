@@ -1,8 +1,8 @@
-//! Defines the advice that helps against a failure. `diagnosis` chooses the advice and owns its texts.
+//! Lists the actions that Perennial can advise after a failure. `diagnosis` chooses the action and owns the texts.
 
 use crate::net::no_response::NoResponse;
 
-/// The advice that helps against a failure. The text of the advice can depend on the sign-in method.
+/// What an operator should do about a failure. The text of the advice can depend on the sign-in method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Advice {
     /// Sign in again.
@@ -15,7 +15,7 @@ pub enum Advice {
     NewPassword,
     /// Start the sign-in again, because the authorization code was already used, is invalid, or is too old.
     StartAgain,
-    /// Sign in again and accept the consent that was declined.
+    /// Sign in again, and consent to the app's permissions, because the user declined before.
     AcceptConsent,
     /// Sign in from a device that the tenant accepts.
     Device,
@@ -75,7 +75,7 @@ pub enum Advice {
     BlockedTenant,
     /// Allow work accounts in the app registration.
     AccountTypes,
-    /// Allow the mapping of claims, or remove it.
+    /// Remove the app's claims mapping, or accept mapped claims in the app's manifest.
     ClaimsMapping,
     /// Correct the scope in the configuration.
     Scope,
@@ -99,9 +99,9 @@ pub enum Advice {
     Outage,
     /// Look up the error number.
     LookUp,
-    /// Fix the network, because the service did not respond. The field says why.
+    /// Fix the network, because the service did not respond. The field names the cause.
     Network(NoResponse),
-    /// Exempt the service from interception, because a server on the way responded in the service's place.
+    /// Exempt the service from interception by a proxy, because another server responded in the service's place.
     Intercepted,
 }
 

@@ -1,8 +1,8 @@
 //! Checks whether the issuer's response is for the configured tenant, app and user. This module is pure.
 //!
-//! Both the ID token and the access token are checked. Microsoft may make access tokens unreadable, because an access
-//! token is only for the resource. So each redemption also requests an ID token (`login::scopes`). The following rules
-//! apply to each of three facts: tenant, app and user:
+//! Both the ID token and the access token are checked. Only the resource needs to read an access token, so Microsoft
+//! may make access tokens unreadable for Perennial. Therefore each redemption also requests an ID token
+//! (`login::scopes`). The following rules apply to each of three facts: tenant, app and user:
 //!
 //! - If a token names a value that differs from the configured value, the response is rejected. Saving a token of
 //!   another tenant, app or user is worse than stopping with an alert.
@@ -61,7 +61,7 @@ pub struct Whose {
     pub tenant_id: Option<String>,
     /// The user's object id, if the claim is a GUID.
     pub user_oid: Option<String>,
-    /// The facts that could not be compared.
+    /// The facts that the response does not confirm.
     pub unverified: Unverified,
 }
 
@@ -187,8 +187,8 @@ fn tenant(grant: &ManagedToken) -> Option<&str> {
     Some(grant.tenant_id.as_str()).filter(|tenant| uuid::Uuid::try_parse(tenant).is_ok())
 }
 
-/// Returns a user's object id if it is a GUID. A text of any other form could be a secret, and Perennial shows the id
-/// and writes the id into a tag.
+/// Returns an object id, or `None` if the text is not a GUID. Perennial shows the id and writes the id into a tag.
+/// Text that is not a GUID could be a secret.
 pub fn object_id(claimed: Option<&str>) -> Option<String> {
     claimed.and_then(text::guid)
 }

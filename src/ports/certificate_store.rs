@@ -20,7 +20,7 @@ pub struct ListedCertificate {
 /// The result of a request for a new version of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CertificateCreation {
-    /// The vault creates the version now. It may take a minute until the version can be read.
+    /// The vault is creating the version. The creation may take a minute.
     Begun,
     /// The certificate's policy names an issuer that is not the vault itself. Nothing was created.
     OtherIssuer,

@@ -36,8 +36,8 @@ impl fmt::Debug for ClientProof {
 }
 
 impl ClientProof {
-    /// Returns the text of the client secret or assertion. A request sends this text. Perennial also searches each
-    /// answer for this text, because an answer may repeat a secret.
+    /// Returns the client secret or assertion as text, for a request. Perennial also searches each answer for this
+    /// text, because Perennial must not show a secret that an answer repeats.
     pub fn expose(&self) -> &str {
         match self {
             Self::Secret(text) | Self::Assertion(text) => text.expose_secret(),

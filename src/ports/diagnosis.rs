@@ -4,10 +4,10 @@
 //! and suberrors. The daemon, the commands, the status page, the alerts and the runbook all use `table`. Only the
 //! simulated world has a separate table, so that tests can detect errors in `table`. This module is pure.
 //!
-//! Microsoft asks programs to act on `error` and may change the numbers without notice (docs/azure-facts.md F122).
-//! Perennial uses a known number first, because the number is more specific than `error`. If the number is unknown,
-//! Perennial reports the number as unknown. Perennial then uses the suberror, the first five digits of the number, or
-//! `error`.
+//! Microsoft asks programs to decide by the OAuth field `error`, because the AADSTS numbers may change without notice
+//! (docs/azure-facts.md F122). Perennial nevertheless uses a known number first, because the number is more specific
+//! than `error`. If the number is unknown, Perennial reports the number as unknown. Perennial then uses the suberror,
+//! the first five digits of the number, or `error`.
 
 mod end_of_grant;
 mod graph;
@@ -74,9 +74,9 @@ fn diagnose_content(refusal: &OAuthError) -> Diagnosis {
         .unwrap_or_else(|| by_error(&refusal.error, refusal.status))
 }
 
-/// Diagnoses an unknown number with six or seven digits like the number that its first five digits form. Microsoft
-/// appends digits to name a more specific cause (docs/azure-facts.md F143). This rule does not apply to the numbers in
-/// `GENERAL` and `VAGUE`, because the longer numbers that begin with them have other causes.
+/// Diagnoses an unknown number of six or seven digits by the table row of its first five digits. Microsoft appends
+/// digits to a number to name a more specific cause (docs/azure-facts.md F143). The numbers in `GENERAL` and `VAGUE`
+/// are excluded: a longer number that begins with one of these numbers has another cause.
 fn by_family(code: u32) -> Option<Diagnosis> {
     let parent = match code {
         100_000..=999_999 => code / 10,

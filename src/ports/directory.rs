@@ -26,7 +26,7 @@ pub enum Caller<'a> {
         tenant: &'a str,
         /// The app's id.
         client_id: &'a str,
-        /// The client secret or assertion that authenticates the app. Entra accepts this credential at present.
+        /// The client secret or assertion that authenticates the app. Entra must still accept this credential.
         proof: &'a ClientProof,
     },
 }
@@ -103,10 +103,10 @@ pub struct NewKey<'a> {
     pub ends: Timestamp,
 }
 
-/// What allows a change of an app's certificates.
+/// The authorization to change an app's certificates.
 #[derive(Clone, Copy, Debug)]
 pub enum KeyChange<'a> {
-    /// A proof (`certificate::KeyProof`). The private key of a registered certificate of the app has signed the proof.
+    /// A proof (`certificate::KeyProof`), signed with the private key of a certificate that is registered for the app.
     /// According to Microsoft's documentation, an app that sends a proof needs no permission.
     Proof(&'a SecretString),
     /// The caller's permission. With this permission, Perennial reads the whole list of certificates and then replaces
@@ -118,7 +118,7 @@ pub enum KeyChange<'a> {
     },
 }
 
-/// The credentials of app registrations. Each `id` is sent as the client request id.
+/// The credentials of app registrations. Each request carries the argument `id` as its client request id.
 pub trait Directory {
     /// Finds an app registration by the app's client id, and lists the registration's client secrets. Idempotent.
     ///

@@ -32,7 +32,7 @@ impl Remedy {
         }
     }
 
-    /// Who must act on a condition of this kind, as worded in messages and on the status page.
+    /// The words that name who must act on a condition of this kind, for messages and the status page.
     pub fn who(self, kind: Kind) -> &'static str {
         match self {
             Self::Login => "anyone who can sign in as the integration user",
@@ -72,7 +72,7 @@ pub enum Kind {
     Unsaved,
     /// A rotation or a proof is overdue.
     Overdue,
-    /// Entra's response was for another tenant, app or user.
+    /// The token belongs to a tenant, app or user that differs from the configuration.
     WrongIdentity,
     /// Entra's response does not confirm the tenant, the app or the user.
     IdentityUnverified,
@@ -225,7 +225,7 @@ impl Kind {
         }
     }
 
-    /// The kind's title for people.
+    /// The kind's title in alerts and on the status page.
     pub fn title(self) -> &'static str {
         match self {
             Self::NeverSignedIn => "No sign-in yet",
@@ -277,7 +277,7 @@ pub enum FailureSubject {
     Token,
     /// The list of versions of the token's secret.
     History,
-    /// The write of a version or a tag. For a `strict` token, Perennial tests the write before each redemption.
+    /// The write of a version or a tag. Before each redemption of a `strict` token, Perennial tests this write.
     Saving,
     /// The app's id or credential, which Entra rejected or Perennial cannot use.
     AppCredential,
@@ -331,17 +331,17 @@ pub struct Failure {
     pub summary: String,
     /// What to do about a failed request to Entra. `diagnosis` owns the texts.
     pub advice: Option<Advice>,
-    /// What to do, as text, if the general text for this kind does not fit this failure.
+    /// A special text that says what to do. `None` if the general text for this kind fits this failure.
     pub action: Option<Box<str>>,
     /// Whether one rejection is enough to open a condition. Otherwise a second rejection must confirm the first.
     pub is_definite: bool,
-    /// The vault that was called, if any. The app's secret and the token may be in different vaults.
+    /// The vault that was called, if any. Not always the token's vault: the app's secret may be in another vault.
     pub vault: Option<Arc<str>>,
     /// The wait that the service requested in `Retry-After`.
     pub retry_after: Option<Duration>,
     /// Identifiers of this failure in the service's logs.
     pub trace: Trace,
-    /// Whether the stored token can never be redeemed again, so that a proven token may replace it.
+    /// Whether the stored token can never be redeemed again. If so, a proven token may replace the stored token.
     pub token_condemned: bool,
     /// Whether the stored value was never a token. In that case, Perennial may redeem an older version that is enabled.
     pub never_was_a_token: bool,

@@ -43,7 +43,7 @@ fn unavailable_text(status: u16) -> String {
     format!("Entra answered with status {status}")
 }
 
-/// Describes a rejection by its OAuth error and number, with the meaning in a few words.
+/// The text for a rejection: the OAuth error, the number, and the meaning of the number in a few words.
 fn refusal_text(refusal: &OAuthError) -> String {
     let meaning = diagnose(refusal).meaning;
     match refusal.trace.code {

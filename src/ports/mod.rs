@@ -2,8 +2,8 @@
 //! interface has two implementations in this program: one for Azure and one for the simulated world.
 //!
 //! This module owns the traits. The errors of Entra are in `issuer_error`, and the errors of Key Vault are in `vault`.
-//! Errors that need different reactions from the caller are different variants. Errors never contain a secret or a
-//! body.
+//! If a caller must treat two errors differently, these errors are separate variants. Errors never contain a secret or
+//! a body.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,8 +65,8 @@ pub struct RefreshResponse {
     pub expires_in: Duration,
     /// The granted scopes, as named in the response.
     pub scope: Option<String>,
-    /// The refresh token's lifetime, if the response names it. Entra usually does not name it (docs/azure-facts.md
-    /// F107).
+    /// The refresh token's lifetime, if the response contains this lifetime. Entra's responses usually do not
+    /// (docs/azure-facts.md F107).
     pub refresh_expires_in: Option<Duration>,
     /// The claims of the ID token, if the response has an ID token that can be parsed.
     pub id_claims: Option<Claims>,
@@ -125,7 +125,7 @@ pub struct IdentityExpiry {
     pub action: Arc<str>,
 }
 
-/// The secrets of Key Vault. Each request sends `id` as the client request id.
+/// The secrets of Key Vault. The argument `id` of a method becomes the client request id of each request.
 pub trait Vault: Certificates {
     /// Returns the expiry of the secret or certificate of this process's own identity. Returns `None` if the identity
     /// has neither, or if the expiry is unknown.
@@ -187,7 +187,8 @@ pub trait Vault: Certificates {
     ) -> impl Future<Output = Result<(), VaultError>> + Send;
 }
 
-/// Key Vault's certificates, for apps whose private key stays in the vault. `id` is sent as the client request id.
+/// Key Vault's certificates, for apps whose private key stays in the vault. The argument `id` of a method becomes the
+/// client request id of each request.
 pub trait Certificates {
     /// Reads the public part of a certificate's version. Without a version id, reads the newest version.
     ///
@@ -224,8 +225,8 @@ pub trait Certificates {
     ) -> impl Future<Output = Result<Vec<u8>, VaultError>> + Send;
 }
 
-/// The role of a secret, key or certificate in a vault call. The role decides what an error means. For example, only
-/// the token's own secret may be missing before the first sign-in.
+/// The role of a secret, key or certificate in a vault call. The role decides what an error means. For example, if the
+/// token's own secret is missing, a user must sign in. If another secret is missing, an operator must act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecretRole {
     /// The secret in which Perennial stores the token.
@@ -241,7 +242,8 @@ pub enum SecretRole {
 }
 
 impl SecretRole {
-    /// Whether the vault object in this role is a certificate with its key. Otherwise it is a secret.
+    /// Whether the vault object in this role is a certificate with its key. In all other roles, Perennial treats the
+    /// object as a secret.
     pub(crate) fn is_certificate(self) -> bool {
         matches!(self, Self::SigningKey | Self::RenewedCertificate)
     }
@@ -258,15 +260,15 @@ pub struct Acceptance {
     pub tenant_id: Option<String>,
     /// The company's name, which is only displayed.
     pub company: Option<String>,
-    /// Whether the resource rejected the audience of the access token. If so, the action is to correct the configured
-    /// scope, which sets the audience.
+    /// Whether the resource rejected the audience of the access token. The configured scope sets the audience, so an
+    /// operator must correct the scope.
     pub is_audience: bool,
     /// The HTTP status of the response.
     pub status: u16,
 }
 
-/// The text for `Kind::MfaRequired`. Partner Center can require a new sign-in even if the last sign-in used MFA. So the
-/// text names two causes.
+/// The text for `Kind::MfaRequired`. The text names two causes, because Partner Center can require a new sign-in even
+/// after a sign-in with MFA.
 pub const SECOND_FACTOR: &str =
     "Partner Center requires a new sign-in with MFA: the last sign-in had no second factor, or is too old";
 

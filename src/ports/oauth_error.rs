@@ -1,8 +1,8 @@
 //! An error response of Entra's token endpoint. This module defines which parts of the response may be kept and how
 //! these parts are parsed.
 //!
-//! This module also owns the format of errors, suberrors and AADSTS numbers. `diagnosis` explains the numbers. The
-//! module is pure.
+//! This module also checks the form of errors and suberrors, and extracts AADSTS numbers from texts. `diagnosis`
+//! explains the numbers. The module is pure.
 
 use std::time::Duration;
 
@@ -20,8 +20,8 @@ pub struct OAuthError {
     pub trace: Trace,
     /// The other AADSTS numbers in the response.
     pub further_codes: Vec<u32>,
-    /// The newer AADSTS number for the same cause, if Entra sent an older, more general number. The number in `trace`
-    /// and the description determine the newer number.
+    /// The newer AADSTS number for the same cause, if Entra sent an older, more general number. Perennial derives
+    /// the newer number from the number in `trace` and from the description.
     pub newer_code: Option<u32>,
     /// Whether a gateway or a proxy has changed the response. Such a response does not have the form of Entra's errors,
     /// or has a status below 400.

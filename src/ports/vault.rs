@@ -39,13 +39,13 @@ pub enum Forbidden {
     ReadOnly,
     /// The vault's network security perimeter blocks this host.
     Perimeter,
-    /// A deny assignment forbids the access. No role assignment can allow the access.
+    /// A deny assignment forbids the access. A role assignment cannot override a deny assignment.
     Denied,
     /// The secret belongs to a certificate of the vault, so the secret cannot be written.
     OfCertificate,
     /// Key Vault denied access for another reason.
     Other {
-        /// Key Vault's code, reduced to letters.
+        /// Key Vault's error code, which consists of letters. `no code` replaces any other text.
         code: String,
     },
 }
@@ -102,7 +102,7 @@ pub enum VaultError {
     Rejected {
         /// The HTTP status.
         status: u16,
-        /// Key Vault's error code, reduced to letters and digits.
+        /// Key Vault's error code, which consists of letters. `no code` replaces any other text.
         code: String,
         /// Whether Key Vault rejected the name of the vault or of the secret.
         is_about_name: bool,
@@ -129,8 +129,8 @@ fn unavailable_text(status: u16) -> String {
     }
 }
 
-/// Key Vault's error number for this case: the server does not know the signing key of the access token yet. A moment
-/// later, Key Vault accepts the same token (docs/azure-facts.md F214).
+/// Key Vault returns this error number if it does not yet know the key that signed the access token. A moment later,
+/// Key Vault accepts the same token (docs/azure-facts.md F214).
 const NO_SIGNING_KEY: u32 = 10046;
 
 /// Describes Key Vault's error numbers for HTTP status 401 (docs/azure-facts.md F214).
@@ -204,8 +204,8 @@ impl VaultError {
             Self::NoIdentity { refused: Some(refused), .. } => {
                 let found = refused.failure();
                 // An outage of Entra is always reported as an outage of Entra, even if the requested token was for Key
-                // Vault. An app cannot sign in like a user. So a failure with the remedy `Login` gets the remedy
-                // `Operator` here.
+                // Vault. A user's sign-in does not help here, because Perennial's own identity requested the token. So
+                // the remedy `Operator` replaces the remedy `Login`.
                 let (kind, remedy) = match found.remedy {
                     Remedy::Retry => (found.kind, Remedy::Retry),
                     Remedy::Login | Remedy::Operator => (Kind::VaultIdentity, Remedy::Operator),

@@ -2,8 +2,8 @@
 //!
 //! This module owns the meaning of "now". Until the first response of a vault, "now" is the time of the host's clock.
 //! After that, "now" is the vault's time, advanced by a monotonic clock. So setting the host's clock does not change
-//! "now". After a change of the host's clock, the task of each token reads the vault once (`Jumps::host`). All other
-//! code takes `now` as an argument.
+//! "now". After a change of the host's clock, the task of each token reads the vault once, to get the vault's time
+//! again (`Jumps::host`). All other code takes `now` as an argument.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,8 +12,8 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
-/// The largest difference from the vault's time that the clock ignores, in real time. Latency and the whole seconds of
-/// a `Date` header cause such differences.
+/// The clock ignores a difference of at most this limit from the vault's time. Latency and the whole seconds of a
+/// `Date` header cause such differences. `Clock::unnoticed` raises the limit for a clock that runs fast.
 const UNNOTICED: Duration = Duration::from_secs(2);
 
 /// The clock reports a jump of more than this limit, so that a wait can end early. A smaller jump delays nothing
@@ -37,10 +37,10 @@ struct ClockState {
 /// The jumps of the clock until now. A wait that began before a jump may be too long or too short.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Jumps {
-    /// The sum of all corrections of the current time to the vault's time.
+    /// The sum of all corrections that `Clock::observe` has made to the current time.
     pub corrected: TimeDelta,
-    /// The number of times that the host's clock was set or the host slept. After such an event, only a vault knows the
-    /// correct time.
+    /// The number of times that the host's clock moved by more than `JUMP`, because the clock was set or the host
+    /// slept. After such an event, only a vault knows the correct time.
     pub host: u32,
 }
 
@@ -50,12 +50,12 @@ enum TimeSource {
     Running(Mutex<Run>),
 }
 
-/// One reading of a time source: of its wall clock and of its monotonic clock.
+/// The wall clock and the monotonic clock of a time source, read at the same moment.
 #[derive(Clone, Copy, Debug)]
 struct Reading {
     /// The time of day, which can be set.
     wall: Timestamp,
-    /// How long the time source has run. This time cannot be set. It stops while the host sleeps.
+    /// How long the time source has run. This time cannot be set, and does not advance while the host sleeps.
     run: TimeDelta,
 }
 
@@ -119,8 +119,8 @@ impl Clock {
     }
 
     /// Sets the speed of a simulated clock. The clock stops unless this function is called again within `leash` of real
-    /// time. So a busy machine slows the clock down instead of making every task late. This function has no effect on
-    /// the host's clock, which has no speed.
+    /// time. If the caller is late on a busy machine, the clock waits, and the tasks do not become late. This function
+    /// has no effect on the host's clock, which has no speed.
     pub fn pace(&self, speed: f64, leash: Duration) {
         if let TimeSource::Running(run) = &self.0.source {
             let mut run = lock(run);
@@ -226,7 +226,7 @@ fn host_times() -> (Timestamp, std::time::Instant) {
 }
 
 fn lock<T>(kept: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A thread that panics leaves no half-changed value, so this code ignores that the lock is poisoned.
+    // A panic cannot leave a half-changed value in the mutex. So this code also uses the value of a poisoned mutex.
     kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -30,7 +30,7 @@ pub enum FileError {
 /// Opens a regular file.
 ///
 /// # Errors
-/// The file is missing or is not a regular file.
+/// The file cannot be opened or is not a regular file.
 pub fn open(path: &Path) -> Result<File, FileError> {
     // Opening a device can have an effect, so this code checks the file type first.
     if !path.metadata().map_err(FileError::Unreadable)?.is_file() {
@@ -57,7 +57,7 @@ pub fn read_into(content: &mut Vec<u8>, path: &Path, most_bytes: usize) -> Resul
     if content.len() > most_bytes { Err(FileError::TooLong(most_bytes)) } else { Ok(()) }
 }
 
-/// Reads a regular file that contains no secret.
+/// Reads a regular file. Not for secrets: this function does not erase the content from memory.
 ///
 /// # Errors
 /// The file cannot be read, is not regular, or is too long. The error contains no content.

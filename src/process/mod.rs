@@ -1,6 +1,6 @@
 //! Basics of a long-running program: time, log, hardening, and build information.
 //!
-//! These modules use no type of another room, so every room can use these modules.
+//! These modules use no other room (top-level module), so every room can use these modules.
 
 /// Whether output to a stream may have colors. The stream must be a terminal that supports colors, and `NO_COLOR` must
 /// not be set.

@@ -1,4 +1,4 @@
-//! The log on stderr: one line per event, readable on a terminal and flat JSON elsewhere.
+//! The log on stderr. By default, the log is readable text on a terminal, and flat JSON (one line per event) elsewhere.
 //!
 //! This module owns the log format, the filter and the in-memory log of `demo`. The log's events are defined elsewhere.
 //!
@@ -22,7 +22,6 @@ use people::ForPeople;
 
 mod people;
 
-/// The default log filter.
 const USUAL: &str = "warn,perennial=info";
 
 /// The filter of the in-memory log.
@@ -63,7 +62,7 @@ pub fn capture(shown: Option<LogFormat>) -> Captured {
     let captured = Captured::default();
     let kept = layer(LogFormat::Json, false, targets(EVERYTHING), captured.clone());
     let shown = shown.map(|format| layer(format, colour(), filter().0, io::stderr));
-    // If the process already has a log, this call fails and `captured` stays empty.
+    // If logging has already started, `set_global_default` fails and `captured` stays empty.
     let _started =
         tracing::subscriber::set_global_default(tracing_subscriber::registry().with(kept).with(shown));
     captured
@@ -117,7 +116,7 @@ fn colour() -> bool {
     super::may_have_colors(io::stderr().is_terminal())
 }
 
-/// Creates a layer that writes each event as a line to `writer`.
+/// Creates a layer that writes each event to `writer`.
 fn layer<S, W>(format: LogFormat, colour: bool, filter: Targets, writer: W) -> impl Layer<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,

@@ -67,7 +67,8 @@ fn trimmed(text: &str) -> &str {
     text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')
 }
 
-/// Parses a GUID in its usual form and returns it in lower case. Rejects any other text, because it could be a secret.
+/// Parses a GUID in its usual form and returns it in lower case. Returns `None` for any other text, so that no caller
+/// displays a secret as an id.
 pub fn guid(text: &str) -> Option<String> {
     (text.len() == GUID_CHARS).then(|| Uuid::try_parse(text).ok())?.map(|id| id.to_string())
 }

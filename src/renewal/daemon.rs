@@ -1,8 +1,8 @@
 //! The loop of one app's renewal. Each pass decides the next step, publishes the state, and carries out the step or
 //! waits.
 //!
-//! A stop request ends the loop at once, because the old secret still works. If a new secret is not saved yet,
-//! Perennial then removes this secret at Entra. Perennial waits at most `REMOVED_WITHIN` for this removal.
+//! A stop request ends the loop at once, because the old secret still works. At this time, Entra may list a new secret
+//! that is not in the vault yet. Perennial then tries for at most `REMOVED_WITHIN` to remove this secret at Entra.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use crate::renewal::state::{RenewalAttempt, RenewalState};
 /// The longest wait of the loop. Since the longest wait is short, the loop soon notices that the host was suspended.
 const WAKE_EVERY: TimeDelta = TimeDelta::minutes(4);
 
-/// The longest time that a stop waits for the removal of a new secret.
+/// The longest time for the removal of a new secret after a stop request.
 const REMOVED_WITHIN: Duration = Duration::from_secs(5);
 
 /// The operations with which the loop renews one credential.
@@ -46,7 +46,7 @@ pub trait Renewal {
     /// Carries out one step. A failure is recorded in the state.
     fn carry_out(&self, state: &mut Self::State, step: &Self::Step) -> impl Future<Output = ()> + Send;
 
-    /// Ends the wait and makes the next step a look.
+    /// Ends the wait after a failure, and makes the next step a look.
     fn hurry(state: &mut Self::State);
 
     /// When the renewal stops, removes a new credential that must not stay at Entra. Gives up if Entra does not answer

@@ -19,7 +19,7 @@ use crate::token::version::{Version, tag};
 /// What the vault and Entra showed at one time.
 #[derive(Clone, Debug)]
 pub struct CredentialLook {
-    /// The clock's uptime when the look began.
+    /// `Clock::uptime` when the look began.
     pub up: TimeDelta,
     /// The time of the look: the time in the vault's response or the time of this process's clock, whichever is
     /// earlier.
@@ -28,7 +28,7 @@ pub struct CredentialLook {
     pub newest: Version,
     /// The versions that carry a secret, by Entra's id of this secret.
     pub(super) carried: BTreeMap<Uuid, Version>,
-    /// Entra's ids of the older secrets that newer versions replaced (tag `replaces`).
+    /// Entra's ids of earlier held secrets, from the tag `replaces` of the versions that replaced these secrets.
     pub(super) replaced: BTreeSet<Uuid>,
     /// When the vault stored the first version with a secret that Perennial created.
     pub(super) watched_since: Option<Timestamp>,
@@ -36,11 +36,12 @@ pub struct CredentialLook {
     pub object_id: Uuid,
     /// The secrets that Entra lists, by Entra's id.
     pub listed: BTreeMap<Uuid, ListedSecret>,
-    /// The ids of the listed secrets that may be the held secret. Either Entra gives no hint (the secret's first
-    /// characters), or the hint fits the value in the newest version. If none of these secrets is the held secret,
-    /// Entra does not list the held secret.
+    /// The ids of the listed secrets that may be the held secret. Entra can give a hint: the secret's first characters.
+    /// A listed secret may be the held secret if it has no hint, or if the value in the newest version begins with the
+    /// hint. All other listed secrets are certainly not the held secret.
     pub may_be_held: BTreeSet<Uuid>,
-    /// Whether Entra accepted the held secret in the trial after this look. `None` before this trial.
+    /// Whether Entra accepted the held secret when Perennial tried this secret after the look. `None` if Perennial has
+    /// not tried this secret since the look.
     pub held_is_accepted: Option<bool>,
 }
 
@@ -87,7 +88,8 @@ impl Reason {
         }
     }
 
-    /// Whether the secret was never in the vault, as far as this process knows.
+    /// Whether this reason applies to a new secret of this process. As far as this process knows, such a secret was
+    /// never in the vault.
     pub fn is_of_attempt(self) -> bool {
         !matches!(self, Self::Superseded | Self::Orphaned)
     }
@@ -183,9 +185,9 @@ impl CredentialLook {
         self.carried.contains_key(&key_id)
     }
 
-    /// Returns an older version that carries a secret whose renewal is not due yet. The result matters only if the
-    /// renewal of the held secret is due. In this case, another writer has replaced Perennial's version, and one more
-    /// secret would not help.
+    /// Returns an older version that carries a secret whose renewal is not due yet. The caller uses the result only if
+    /// the renewal of the held secret is due. Such an older version then shows that another writer has replaced
+    /// Perennial's version. A further new secret would be replaced too.
     ///
     /// If the newest version also carries a secret, a person may have deliberately restored an older secret. In this
     /// case, a version is returned only if there are at least `ATTEMPTS_A_DAY` such older versions. That many versions
@@ -287,7 +289,7 @@ fn begins_with(one: &ListedSecret, prefix: &str) -> bool {
     one.name.as_deref().is_some_and(|name| name.starts_with(prefix))
 }
 
-/// Returns the beginning of the display names of all secrets that Perennial creates for a vault secret.
+/// Returns the prefix of the display name of each secret or certificate that Perennial adds at Entra for `at`.
 pub fn prefix(at: &SecretAddress) -> String {
     format!("perennial {}/{} ", at.vault_name(), at.name.as_str())
 }

@@ -126,9 +126,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         Ok((held, look))
     }
 
-    /// Reads the vault and the app registration. If `writes` is set, writes the tags of the newest version again,
-    /// unchanged. Then requests the removal of a secret that does not exist. Microsoft Graph's error shows whether this
-    /// caller may manage the app's secrets, and the request changes nothing.
+    /// Tests whether a renewal could succeed, and changes no secret. Reads the vault and the app registration. If
+    /// `writes` is set, also writes the newest version's tags again, unchanged. At the end, asks Microsoft Graph to
+    /// remove a secret that does not exist. Graph's error shows whether the caller may manage the app's secrets.
     ///
     /// # Errors
     /// Returns why a renewal would fail.
@@ -203,8 +203,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         }
     }
 
-    /// Tries a credential with a request for an access token of the app itself. The request redeems no refresh token.
-    /// Also returns the failure if the request failed.
+    /// Tries a credential: requests an access token for the app itself, without a user's refresh token. Returns the
+    /// verdict, and the failure if the request failed.
     pub(super) async fn verdict(
         &self,
         client_id: &str,
@@ -255,8 +255,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         let was_sent = std::mem::replace(&mut new.was_sent, true);
         state.must_look = true;
         let saved = self.vaults().write(at, &version, id).await;
-        // After a rejection, the vault does not carry out this save later. But the vault may still carry out an earlier
-        // save whose answer was lost. So `was_sent` gets the value from before this save.
+        // After one of these errors, this save cannot store the secret. But an earlier save may still store the secret
+        // if the vault's answer to the earlier save was lost. So `was_sent` gets its earlier value back.
         let is_rejected = matches!(
             saved,
             Err(VaultError::Forbidden(_)
@@ -297,8 +297,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         }
         let held = self.held(id).await?;
         let Some(look) = &state.look else { return Ok(()) };
-        // Since the look, a person may have stored this secret again. The secret is then in use and must not be
-        // removed.
+        // If the vault has a newer version than at the last look, a person may have stored this secret again in the
+        // newer version. The secret is then in use, so Perennial does not remove it before another look.
         if !reason.is_of_attempt() && held.stored.version.id != look.newest.id {
             state.must_look = true;
             return Ok(());

@@ -20,7 +20,7 @@ use crate::renewal::state::{RenewalAttempt, RenewalState};
 use crate::renewal::times::REPORTED_AFTER;
 use crate::token::version::VersionId;
 
-/// A failure that may be temporary is reported if it lasts longer than this.
+/// Perennial reports a failure that may be temporary only after the failure has lasted this long.
 const TOLD_AFTER: TimeDelta = TimeDelta::hours(24);
 
 /// The current stage of a renewal.
@@ -59,8 +59,8 @@ pub struct RenewalReport {
     pub unaccepted: Option<UnacceptedVersion>,
 }
 
-/// The newest version of a certificate, if Entra does not accept this version yet. Programs that read the newest
-/// version fail.
+/// A new version of a certificate that Entra does not accept yet. Until Entra accepts the new version, programs that
+/// use it cannot authenticate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnacceptedVersion {
     pub newest: VersionId,
@@ -174,12 +174,12 @@ pub enum Standing {
     MayBeHeld,
     /// An older version contains the secret. Perennial removes the secret at Entra after the grace period (`GRACE`).
     Superseded,
-    /// Perennial created the secret, but no version contains it. An instance may still be testing the secret. Otherwise
-    /// Perennial removes the secret a day after its creation.
+    /// Perennial created the secret, but no version contains it. An instance may still be testing the secret. If no
+    /// version contains the secret a day after its creation, Perennial removes the secret.
     NotSaved,
     /// The newest version of the certificate. Perennial tests this version until Entra accepts it reliably.
     Trying,
-    /// The secret appeared on the app, and its origin is unknown.
+    /// The secret or certificate is new on the app, and its origin is unknown.
     Unknown,
     /// The secret belongs to other programs or people. Perennial does not change it.
     Other,

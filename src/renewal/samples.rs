@@ -59,7 +59,7 @@ pub(crate) fn version(id: &str, key_id: Option<Uuid>, day: i64) -> Version {
 }
 
 /// Returns a look at the fixed moment (`at(0)`). The first of `versions` is the newest version. `fits` contains the
-/// numbers of the listed secrets whose values the newest version may contain.
+/// numbers (`nth` of `listed`) of the secrets that may be in the newest version.
 pub(crate) fn look(versions: Vec<Version>, listed: Vec<ListedSecret>, fits: &[u8]) -> CredentialLook {
     let newest = versions[0].clone();
     let registration = Registration { object_id: Uuid::nil(), secrets: listed };

@@ -54,8 +54,8 @@ impl Target {
         self.is_forced || look.is_due(&self.policy, now)
     }
 
-    /// If another writer has replaced a version that Perennial renewed, returns the replaced version
-    /// (`CredentialLook::overwritten`). Returns `None` if a person has requested the renewal.
+    /// If another writer has replaced Perennial's version, returns Perennial's version (`CredentialLook::overwritten`).
+    /// If a person has requested the renewal, returns `None`, because other writers do not stop such a renewal.
     fn overwritten<'a>(&self, look: &'a CredentialLook, now: Timestamp) -> Option<&'a Version> {
         look.overwritten(&self.policy, now).filter(|_| !self.is_forced)
     }
@@ -167,8 +167,9 @@ impl RenewalState {
                 self.health.failed(Part::Renewing, failure(Remedy::Operator, summary), look.at, look.up);
                 None
             }
-            // The vault's answer to the save may have been lost, and the vault may still carry out the save. So the
-            // secret is not removed now. If no version carries the secret a day later, it is treated as an orphan.
+            // If the vault's answer was lost, the vault may still save the secret. So this attempt may end, but
+            // Perennial does not remove the secret yet. If no version carries the secret a day after its creation,
+            // Perennial removes the secret as an orphan.
             Some(RenewalAttempt::New(new)) if new.was_sent => {
                 let is_late = look.at - new.since >= SAVED_WITHIN;
                 (target.is_due(&look, look.at) && !is_late).then_some(RenewalAttempt::New(new))

@@ -66,7 +66,8 @@ pub struct NewSecret {
     pub since: Timestamp,
     /// The probes of this secret.
     pub trial: Trial,
-    /// Whether the secret was sent to the vault. A sent secret stays in this state if the vault's answer was lost.
+    /// Whether the vault may have saved the secret without Perennial's knowledge. For example, the vault's answer to a
+    /// save was lost.
     pub was_sent: bool,
 }
 

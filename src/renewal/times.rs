@@ -1,5 +1,5 @@
-//! All times and limits of a renewal. Perennial measures these times by the clock's uptime, or compares the times of
-//! looks. A *look* is what the vault and Entra showed at one time (`CredentialLook`).
+//! All times and limits of a renewal. Perennial measures most of these times by the clock's uptime, and some by the
+//! time of a look. A *look* is what the vault and Entra showed at one time (`CredentialLook`).
 
 use chrono::TimeDelta;
 
@@ -32,13 +32,15 @@ pub const GRACE: TimeDelta = TimeDelta::days(7);
 pub const LOOK_EVERY: TimeDelta = TimeDelta::hours(6);
 
 /// The time between two looks at a certificate. This time is shorter than `LOOK_EVERY`, because Key Vault may create a
-/// version by itself. Until Perennial has registered this version, programs that read the newest version fail.
+/// new version without Perennial. Until Perennial has registered the new version at Entra, programs that use it cannot
+/// authenticate.
 pub const CERTIFICATE_LOOK_EVERY: TimeDelta = TimeDelta::hours(1);
 
 /// If a new version of a certificate is not in use this long after its creation, Perennial reports the version.
 pub const REPORTED_AFTER: TimeDelta = TimeDelta::hours(2);
 
-/// Before Perennial changes anything at Entra or in the vault, the last look must be at most this old.
+/// Perennial changes Entra or the vault only if the last look is at most this old. An older look is enough only to
+/// remove a new secret that Perennial has not saved.
 pub const LOOK_IS_FRESH: TimeDelta = TimeDelta::minutes(5);
 
 /// The maximum number of secrets or certificate versions that all instances together create in a day. A restart does

@@ -21,8 +21,8 @@ use crate::rotation::strict;
 use crate::rotation::told::Told;
 
 /// The longest wait of the loop. After each wait, the loop reads the clock. So the loop soon notices that the host
-/// slept or that its clock was set. A wake-up is cheap, so the limit can be short. This limit is a part of promise 4
-/// (docs/promises.md).
+/// slept or that its clock was set. A wake-up is cheap, so the limit can be short. Promise 4 (docs/promises.md) depends
+/// on this limit.
 const LOOK_EVERY: Duration = Duration::from_secs(4 * 60);
 
 /// The signals to a token's task. They request a stop or a check of the token, and tell the task which alerts were
@@ -39,8 +39,8 @@ pub struct Signals {
 
 /// Runs the loop of one token until a stop request. After the stop request, the task continues only while a successor
 /// is unsaved. The stop request cancels a running step, unless the step holds a successor. If the step waits for the
-/// answer to a redemption, the stop request cancels the step a second later (`Hold::may_end`). So a stop does not wait
-/// for a service that hangs.
+/// answer to a redemption, the answer has one more second to arrive (`Hold::may_end`). So a service that does not
+/// answer cannot delay the stop for long.
 ///
 /// The loop calls `publish` with each new state, the next step, and the events since the last call. The loop calls
 /// `pulse` before each step. During a wait, it calls `pulse` at least once in `LOOK_EVERY`. Returns the last state, or
@@ -80,7 +80,7 @@ where
                 state = rotator.reload(state);
             }
             // If the newest version is a sign-in, the marks of delivered alerts are on an older version. So the task
-            // copies these marks later, after a list of the versions (`Inherited::SignIn`).
+            // copies these marks only after it has listed the versions (`Inherited::SignIn`).
             if !has_inherited && state.newest.is_some() && state.inherited != Some(Inherited::SignIn) {
                 has_inherited = true;
                 if let Some(Inherited::Told(found)) = &state.inherited {
@@ -116,8 +116,8 @@ where
                     if !Box::pin(in_turn(&mut rotator, &mut state, &step, &stop, &pulse, &publish)).await {
                         continue;
                     }
-                    // The wait for the turn may have been long. The step that follows also serves the reload requests
-                    // that arrived during this wait.
+                    // Reload requests may have arrived during the wait for the turn. So the loop decides again, and its
+                    // next step also serves these requests.
                     if reload.has_changed().unwrap_or_default() {
                         reload.mark_unchanged();
                         state = rotator.reload(state);
@@ -144,9 +144,9 @@ where
     }
 }
 
-/// Waits for the token's turn and records signs of life meanwhile. Publishes the state of a waiting token, but only
-/// once. Returns false if a stop request ended the wait. A stop request ends the wait only if the task holds no
-/// successor.
+/// Waits for the token's turn. If the step cannot begin at once, publishes the token's state once, and records signs of
+/// life during the wait. Returns false if a stop request ended the wait. A stop request ends the wait only if the task
+/// holds no successor.
 async fn in_turn<I, V, R>(
     rotator: &mut Rotator<I, V, R>,
     state: &mut State,
@@ -179,8 +179,8 @@ where
     }
 }
 
-/// Proves a token for a command. If a transient failure prevented the redemption of a `strict` token, tries again
-/// within the grace period. For example, another process redeems the token, or the vault is unreachable.
+/// Proves a token for a command. If a transient failure prevents the redemption of a `strict` token, tries again within
+/// the grace period. Examples of such failures are an unreachable vault and another process that redeems the token.
 pub async fn prove_within_grace<I, V, R>(
     rotator: &mut Rotator<I, V, R>,
     mut state: State,

@@ -23,7 +23,8 @@ pub struct Stepped {
 }
 
 impl Stepped {
-    /// Logs the events and returns the state. Only commands use this function, because commands count no events.
+    /// Logs the events and returns the state. Only commands use this function. The daemon needs the events for its
+    /// counters too.
     pub fn logged(self, token: &TokenName) -> State {
         for event in &self.events {
             event.log(token);
@@ -70,7 +71,8 @@ pub enum Event {
     /// The first version is a sign-in. Just after the sign-in, a rotation wrote the second version, which buries the
     /// sign-in. The sign-in works, so Perennial writes the sign-in's successor as the newest version.
     BuriedSignIn(VersionId, VersionId),
-    /// A rotation buried a sign-in, as in `BuriedSignIn`. For now, the issuer rejects the sign-in.
+    /// A rotation buried a sign-in, as in `BuriedSignIn`. The issuer rejects the sign-in now, but may accept it later.
+    /// So Perennial tries the sign-in again in a day.
     BuriedSignInRefused(VersionId, VersionId),
     /// The second version is not a usable token. The first version is older and works. So Perennial writes the
     /// successor of the first version as the newest version.
@@ -79,7 +81,7 @@ pub enum Event {
     HistoryUnread(String),
     /// The tags of a version could not be updated. The text is the reason.
     TagsNotUpdated(VersionId, String),
-    /// A new version has no room for these tags of other programs.
+    /// These tags of other programs were not copied to the new version, because there was no room for them.
     TagsDropped(String),
     /// A replaced version could not be disabled. The text is the reason.
     RetireFailed(VersionId, String),

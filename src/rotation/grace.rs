@@ -1,4 +1,4 @@
-//! The grace period: how long a stopping process or a command tries to save a successor.
+//! The grace period: how long the daemon tries to save a successor during a shutdown. Commands use the same period.
 //!
 //! A monotonic clock measures the period, since the vault's time and the host's time may jump.
 
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long a stopping process tries to save a successor. A supervisor, such as systemd, must wait longer than this
-/// before it kills the process.
+/// The length of the grace period. A supervisor, such as systemd, must wait longer than this before it kills the
+/// process.
 pub const GRACE: Duration = Duration::from_secs(25);
 
 /// The wait between two attempts within the grace period.

@@ -95,8 +95,8 @@ impl Hold {
         stop.cancelled().await;
         let answered_by = Instant::now() + ANSWER_WITHIN;
         loop {
-            // The registration for changes comes before the check of the stake. So no change between the check and the
-            // wait is missed.
+            // Register for changes before the check of the stake. Otherwise, a change between the check and the wait
+            // would be missed.
             let changed = self.all.0.changed.notified();
             if self.is(Stake::Nothing) {
                 return;

@@ -1,7 +1,7 @@
 //! Tells whether every token's task makes progress.
 //!
-//! This module owns only the time of the last sign of life of each task. If a task stalls, the health check fails, and
-//! a supervisor can restart the process. Each task needs eight bytes of memory.
+//! For each task, this module stores only the time of the last sign of life. If a task stalls, the health check fails,
+//! and a supervisor can restart the process. Each task needs eight bytes of memory.
 //!
 //! This module uses tokio's clock. That clock stops while the host is suspended. So the tasks do not look stalled when
 //! the host wakes up.
@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A task is stalled if its last sign of life is older than this. Each wait of a task ends within four minutes. The
-/// longest step ends within twelve minutes. This step is a save that yields to other writers several times while each
-/// service answers just before its timeout.
+/// A task is stalled if its last sign of life is older than this. Each wait of a task ends within four minutes, and
+/// each step within twelve. The longest step is a save that yields to other writers several times, while each service
+/// answers just before its timeout.
 pub const STUCK_AFTER: Duration = Duration::from_secs(15 * 60);
 
 /// The signs of life of all tasks. Cloning is cheap.

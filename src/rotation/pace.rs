@@ -1,12 +1,12 @@
 //! The limits that all tokens of a process share: the limits of Entra and of the vaults. This module decides whether
 //! one more request is allowed now. If not, this module decides when the request is allowed.
 //!
-//! This module is pure. It owns the limits of promise 6 (docs/promises.md) that tokens share. `state` owns the limits
-//! of one token. Each time is a `Duration` since an arbitrary fixed moment, measured by a monotonic clock.
+//! This module is pure. Promise 6 (docs/promises.md) lists all limits. This module owns the limits that tokens share,
+//! and `state` owns the limits of one token. Each time is a `Duration` since an arbitrary fixed moment, measured by a
+//! monotonic clock.
 //!
-//! A permit counts against its limit from the moment when it is taken. After the answer to its request, the permit
-//! still counts for the limit's span. The reason is that the request may have reached the service at any moment before
-//! the answer.
+//! A permit counts against a limit as soon as a caller takes the permit. The permit still counts for the limit's span
+//! after the service answers, since the request may have reached the service just before the answer.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher as _};
@@ -147,7 +147,7 @@ pub struct Usage {
     sweep_at: usize,
 }
 
-/// With fewer windows than this, no window is removed.
+/// The smallest number of windows at which idle windows are removed.
 const FEW: usize = 64;
 
 impl Usage {
@@ -228,9 +228,9 @@ impl Usage {
         self.windows.get(&what)?.ended.front().copied()
     }
 
-    /// Returns another limit whose redemptions Entra may count together with the redemptions of this limit. For a known
-    /// user, this is the limit of the app's unknown users. For an unknown user, this is the limit of the app's user
-    /// with the most redemptions.
+    /// Returns the other limit that may be for the same user. Entra may count the redemptions of both limits together.
+    /// For a known user, the other limit is that of the app's unknown users. For an unknown user, the other limit is
+    /// that of the known user with the most redemptions by this app.
     fn rival(&mut self, what: Limited, span: Duration, now: Duration) -> Option<Limited> {
         let Limited::Redemptions(Redeemer { app, user }) = what else { return None };
         let of = |user| Limited::Redemptions(Redeemer { app, user });

@@ -1,4 +1,4 @@
-//! The steps of one token that call services: prove, save, check the vault, update tags.
+//! Carries out the steps that call services for one token: prove, save, check the vault, update tags.
 //!
 //! This module owns the order of reads, redemptions and writes. `schedule` decides when a step is due, `save`
 //! interprets a list of versions, and `azure` owns the protocols.
@@ -148,7 +148,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         force: bool,
         attempt: &mut Attempt,
     ) -> Result<(), Failure> {
-        // A rotation that was not planned may exceed today's limits. In that case, the step only proves the token.
+        // If today's limit of vault calls leaves no room for a rotation that is due, the step only proves the token.
         let now = self.clock.now();
         let room = self.timing.room_for_vault_calls(state, state.calls_of_a_rotation(), now) <= now;
         let newest = self.read_newest(state, attempt).await?;
@@ -242,8 +242,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         state.note_vault_call(self.clock.now());
         let newest = self.vaults().newest(&self.grant.secret, attempt.id).await;
         if let (Err(_), Some(sighted)) = (&newest, &mut state.sighted) {
-            // This process waits until a mark has stayed unchanged for a time. While the vault cannot be read, another
-            // process may be unable to renew or replace the mark. So the wait starts again.
+            // This process waits until a mark has stayed unchanged for a time. During an outage of the vault, a mark
+            // also stays unchanged, because no process can write. So a failed read starts the wait again.
             sighted.1 = self.clock.now();
         }
         let newest = newest.map_err(|error| self.own(state, &error))?;
@@ -316,8 +316,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         state
     }
 
-    /// Returns the failure of a read of the token's own secret. If the secret is missing but existed before, it was
-    /// deleted. During the retention period, Key Vault can recover a deleted secret.
+    /// Converts an error from reading the token's own secret to a failure. If the secret is missing but existed before,
+    /// it was deleted. During the retention period, Key Vault can recover a deleted secret.
     fn own(&self, state: &State, error: &VaultError) -> Failure {
         if *error != VaultError::NotFound || state.newest.is_none() {
             return error.failure(SecretRole::Own, &self.grant.secret);

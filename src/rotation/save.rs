@@ -11,9 +11,9 @@
 //!
 //! The rule is checked for all versions that the vault lists. It would not be enough to search the versions between the
 //! redeemed version and the written version, for two reasons. First, another writer may rotate the token after a write
-//! has buried a sign-in. The search would then miss the sign-in. Second, when Perennial restores a buried sign-in, an
-//! older version of Perennial's own lies between the two versions. The search would mistake that version for a buried
-//! sign-in. The list is needed because Key Vault cannot write conditionally (docs/azure-facts.md F211).
+//! has buried a sign-in. The search would then miss the sign-in. Second, when Perennial restores a buried sign-in, the
+//! version that buried this sign-in lies between the two versions. The search would mistake the version in between for
+//! a buried sign-in. The list is needed because Key Vault cannot write conditionally (docs/azure-facts.md F211).
 //!
 //! Invariants: If the newest value is another writer's, Perennial writes only after it has tried to redeem this value.
 //! Perennial disables only its own versions, and only if they are strictly older than the redeemed version.
@@ -74,11 +74,10 @@ pub fn after_list(pending: &PendingSave, versions: &[Version]) -> AfterList {
     let Some(ours) = pending.written.as_ref().and_then(|id| find(versions, id)) else {
         return AfterList::NotSeen;
     };
-    // The vault's times are whole seconds. If another sign-in has the same second as the written version's sign-in,
-    // either of the two may be the newer one. The order is known only if that second was over at the last read of the
-    // newest version. In that case, the read showed the newer sign-in. If the order is unknown, Perennial redeems the
-    // other sign-in. This costs only one redemption, and a missed sign-in would be lost. If both sign-ins work, either
-    // may become the newest version.
+    // The vault's times are whole seconds. Another sign-in may have the same second as the written version's sign-in.
+    // The list does not show which of the two is newer. If that second had ended before the last read of the newest
+    // version, the read showed the newer sign-in. If not, Perennial also redeems the other sign-in. This costs only one
+    // redemption, but a missed sign-in would be lost. If both sign-ins work, either may become the newest version.
     let redeemed = &pending.successor.redeemed.id;
     let known = [pending.dead.as_slice(), pending.seen.as_slice(), std::slice::from_ref(redeemed)].concat();
     match buried_under(ours, versions, &known, Ties::Since(pending.read_at)) {
@@ -90,9 +89,9 @@ pub fn after_list(pending: &PendingSave, versions: &[Version]) -> AfterList {
 /// Which sign-ins of the same second count as newer than the sign-in of the newest version.
 #[derive(Clone, Copy, Debug)]
 pub enum Ties<'a> {
-    /// The time is the last read of the newest version. Sign-ins count as newer unless their second was over at this
-    /// time. With `None`, all of them count as newer. Only a save uses this rule, because a save remembers the sign-ins
-    /// that it has already redeemed.
+    /// The time of the last read of the newest version. A sign-in counts as newer unless its second had ended before
+    /// this time. With `None`, each sign-in counts as newer. Only a save uses this rule, because a save remembers the
+    /// sign-ins that it has already redeemed.
     Since(Option<Timestamp>),
     /// A sign-in counts as newer only if the issuer rejected it while it was buried under Perennial's version. An entry
     /// of this slice or the sign-in's tags show this rejection. Perennial redeems such a sign-in again later. If all
@@ -104,12 +103,13 @@ pub enum Ties<'a> {
 /// sign-in's chain. Returns `None` if that sign-in is older than the sign-in of `newest`. The search skips the versions
 /// in `known`.
 ///
-/// The check at start-up also uses this function. An earlier process may have died after its write and before its
-/// list, and may have left a sign-in buried. Without the check at start-up, such a sign-in would stay buried until the
+/// The check at start-up also uses this function. A process that dies after it writes a version, and before it lists
+/// the versions, may leave a sign-in buried. Without the check at start-up, such a sign-in would stay buried until the
 /// next save.
 ///
-/// The search skips a disabled sign-in. If a user enables this sign-in later, a newer version still exists. So
-/// Perennial finds and restores the sign-in only after the next save or at the next start-up (simulation, seed 866).
+/// The search skips a disabled sign-in. If a user enables this sign-in later, the newest version stays the same, and
+/// Perennial does not search below it again. So Perennial finds and restores the sign-in only after the next save or at
+/// the next start-up (simulation, seed 866).
 pub fn buried_under<'a>(
     newest: &Version,
     versions: &'a [Version],
@@ -121,15 +121,17 @@ pub fn buried_under<'a>(
     if versions.iter().any(|version| version.enabled && version.created > newest.created) {
         return None;
     }
-    // Several versions can have the same second. After a write of this process, the written version precedes every
-    // version with a copy of its tags. At start-up, the newest version is the last one of its second.
+    // The list does not show the order of versions of the same second. After a write by this process, the written
+    // version counts as the first of its second, since other versions with its tags are copies. At start-up, the newest
+    // version counts as the last of its second.
     let place = Place { of: &newest.id, first: matches!(ties, Ties::Since(_)) };
     let own = root_of(newest, versions, place);
     let may_be_later = |version: &Version, sign_in: &Version| match ties {
         Ties::Since(at) => at.is_none_or(|at| sign_in.created.timestamp() >= at.timestamp()),
         // A sign-in that is marked as rejected counts as newer only if the sign-in of the newest version is not marked.
-        // If both are marked, the newest version has worked since its sign-in was rejected. Without this rule, the
-        // chains of two such sign-ins would replace each other again and again.
+        // If both are marked, the sign-in of the newest version has worked after its rejection, since the newest
+        // version descends from this sign-in. Without this rule, the chains of two such sign-ins would replace each
+        // other again and again.
         Ties::Refused(remembered) => {
             let is_marked = sign_in.is_refused() && !own.is_refused();
             is_marked || remembered.iter().any(|refused| refused.is_buried && refused.id == version.id)
@@ -160,9 +162,9 @@ pub fn sign_in_of<'a>(ours: &'a Version, versions: &'a [Version]) -> &'a Version
 
 /// The position of one version among the versions of the same second. A list does not show this position.
 ///
-/// In the same second as Perennial's write, another tool may write a sign-in and copy the tags of Perennial's version
-/// to it. Without the position, the sign-in could be mistaken for Perennial's version, or for a buried sign-in. A test
-/// that killed a process between its write and its list showed this mistake.
+/// Another tool may write a sign-in in the same second in which Perennial writes a version. The sign-in may have a copy
+/// of that version's tags. Without the position, Perennial could mistake the sign-in for its own version, or for a
+/// buried sign-in. A test that killed a process between its write and its list showed this mistake.
 #[derive(Clone, Copy)]
 struct Place<'a> {
     of: &'a VersionId,
@@ -187,7 +189,7 @@ impl Place<'_> {
 /// itself, and is returned.
 fn root_of<'a>(version: &'a Version, versions: &'a [Version], place: Place<'_>) -> &'a Version {
     let mut at = version;
-    // No chain is longer than the list. So the search also ends if the pointers form a loop.
+    // No chain has more versions than the list. This limit also ends the search if the versions' tags form a loop.
     for _ in 0..versions.len() {
         match parent(at, versions, place) {
             Some(parent) => at = parent,
@@ -228,8 +230,8 @@ fn retired(redeemed: &VersionId, ours: &Version, versions: &[Version]) -> Vec<Ve
     old.iter().take(RETIRED_A_SAVE).map(|version| version.id.clone()).collect()
 }
 
-/// Returns the youngest enabled versions that are older than an invalid version, each with its sign-in. Leaves out
-/// versions that are known to be dead.
+/// Returns the youngest enabled versions that are older than an invalid version or have the same second, each with its
+/// sign-in. Leaves out versions that are known to be dead.
 pub fn predecessors<'a>(useless: &Version, versions: &'a [Version]) -> Vec<(&'a Version, &'a Version)> {
     /// The maximum number of versions to return.
     const TRIED: usize = 2;

@@ -27,14 +27,14 @@ pub use self::refused::{
     standing,
 };
 
-/// The interval of the checks while a person must act: about a minute. With this interval, all vault calls of a day
+/// The interval of the checks whether a person has acted: about a minute. With this interval, all vault calls of a day
 /// stay below 1,500 (promise 6, docs/promises.md).
 pub const WATCH_EVERY: TimeDelta = TimeDelta::seconds(65);
 /// The number of checks of an app's credential for each read of the token's secret. With [`WATCH_EVERY`], these checks
 /// and reads make 1,396 calls a day. So 104 of the 1,500 calls are left for proofs and saves, including their lists of
 /// versions.
 pub const TOKEN_READ_EACH: u32 = 20;
-/// The longest interval of checks. A check of an app makes up to three calls: it reads the client id, reads the
+/// The longest interval of these checks. A check of an app makes up to three calls: it reads the client id, reads the
 /// certificate, and signs with the key. The interval is [`WATCH_EVERY`] times the number of calls.
 const LONGEST_WATCH: TimeDelta = TimeDelta::seconds(3 * 65);
 /// The interval of save attempts while a person must act. Each attempt makes two calls, so the interval is twice
@@ -60,15 +60,16 @@ pub const MARK_AGAIN_AFTER: TimeDelta = TimeDelta::hours(1);
 /// The shortest interval between rotations of foreign versions. Without this interval, Perennial and another writer
 /// could replace each other's versions all the time.
 pub const FOREIGN_EVERY: TimeDelta = DAY;
-/// The age below which Perennial does not replace a foreign version whose value never was a token.
+/// If the value of a foreign version never was a token, Perennial replaces the version only when it is at least this
+/// old.
 pub const RESCUE_AFTER: TimeDelta = DAY;
 
 /// The first waits after a failure, before jitter. Most faults are over after these waits.
 const QUICK: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
 /// The minimum of each wait that follows the waits in `QUICK`.
 const SHORTEST: Duration = Duration::from_secs(60);
-/// The widest range of a random wait, before the wait is reduced to `LONGEST`. The range is much wider than `LONGEST`,
-/// so in a long outage nearly every wait is `LONGEST`.
+/// A random wait is chosen from a range that doubles after each failure, up to this width. Waits above `LONGEST` are
+/// then reduced to `LONGEST`. So in a long outage nearly every wait is `LONGEST`.
 const WIDEST: Duration = Duration::from_secs(60 << 12);
 /// The longest wait after a failure. Promise 1 relies on at least one attempt an hour for thirty days.
 pub const LONGEST: Duration = Duration::from_secs(60 * 60);
@@ -76,7 +77,8 @@ pub const LONGEST: Duration = Duration::from_secs(60 * 60);
 const LAST_MINUTES: TimeDelta = TimeDelta::minutes(20);
 /// The maximum fraction of `rotate_after` by which a token's rotation is moved, earlier or later.
 const SPREAD: f64 = 0.1;
-/// The maximum fraction by which a process moves its times, so that several processes do not act at the same time.
+/// The maximum fraction of `rotate_after` and `prove_every` by which a process moves its rotations and proofs. So
+/// several processes do not act at the same time.
 const PROCESS_JITTER: f64 = 0.02;
 
 /// The next step of one token.
@@ -94,7 +96,8 @@ pub enum Next {
     Wait(Timestamp),
 }
 
-/// The times of a token. The policy, the token's name, and one sample in `[0, 1)` per process determine them.
+/// Calculates when a token is proved and rotated. The policy, the token's name, and one sample in `[0, 1)` per process
+/// determine these times.
 #[derive(Clone, Debug)]
 pub struct Timing {
     policy: Arc<Policy>,
@@ -151,7 +154,7 @@ impl Timing {
         };
         let calls = match &step {
             Next::Prove => self.calls_of_a_proof(state, at.max(now)),
-            // An unsaved successor may use the whole daily call budget.
+            // A save reserves no calls for a later step, so that it can use the last calls of the day.
             Next::Save => state.calls_of_a_save(),
             Next::CheckVault => 1,
             Next::UpdateTags(_) | Next::Wait(_) => 0,
@@ -229,7 +232,8 @@ impl Timing {
 
     /// Records a failure. A transient failure is retried. Any other failure waits for a person.
     pub fn after_failure(&self, state: State, failure: Failure, now: Timestamp, sample: f64) -> State {
-        // A rejected credential that is new is checked every minute, like a credential that a person must replace.
+        // If Entra rejects a new credential, the failure is transient but not definite. Perennial then checks the
+        // source of the credential every minute, as if a person had to replace the credential.
         if is_passing(failure.remedy) && failure.is_definite {
             self.after_outage(state, failure, now, sample)
         } else {
@@ -272,7 +276,8 @@ impl Timing {
     }
 }
 
-/// Returns the state in which a person must fix this failure. The service has answered, so an outage is over.
+/// Returns the state in which a person must fix this failure. Such a failure is an answer of the service, so this
+/// function also ends a recorded outage.
 fn blocked_by(mut state: State, failure: Failure, now: Timestamp) -> State {
     let before = state.blocked.take().filter(|known| known.failure.kind == failure.kind);
     let passes = is_passing(failure.remedy);
@@ -315,8 +320,8 @@ fn again_at(failure: &Failure, newest: Option<&Version>, now: Timestamp) -> Time
     rescue_at.filter(|at| *at > now).unwrap_or(now + AGAIN_AFTER)
 }
 
-/// Returns the start of a failure that an earlier process recorded. So this process continues the incident of the
-/// earlier process.
+/// Returns the start of a failure that an earlier process recorded. With this start, this process continues the earlier
+/// process's incident.
 fn noted_since(newest: Option<&Version>, failure: &Failure) -> Option<Timestamp> {
     let newest = newest?;
     if let Some(noted) = Noted::on(newest).filter(|noted| noted.kind == Some(failure.kind)) {

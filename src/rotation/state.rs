@@ -55,7 +55,7 @@ pub struct State {
     pub newest: Option<Version>,
     /// The facts about one version. Facts about other versions are dropped.
     pub facts: Option<Box<Facts>>,
-    /// What the previous process left in the vault, according to the first version that this process read.
+    /// The record of alerts and rejections that the previous process left in the vault, as read at start-up.
     pub inherited: Option<Inherited>,
     /// The marks of delivered alerts that the newest version's tags should have. `None` if no sink is configured.
     pub told: Option<Marks>,
@@ -88,9 +88,10 @@ pub struct State {
     /// The rejected newest version of the app's credential, and the time of a search in which Entra accepted no older
     /// version.
     pub older_tried: Option<Box<(VersionId, Timestamp)>>,
-    /// The id of this process's unfinished redemption. The version of the `strict` token is marked with this id.
+    /// For a `strict` token: the id of this process's unfinished redemption. The mark on the version contains this id.
     pub claim: Option<Uuid>,
-    /// For a `strict` token: the mark that must stay unchanged before the next redemption, and the start of this wait.
+    /// For a `strict` token: a mark on the newest version, and the time since which this process has seen the mark
+    /// unchanged. The mark must stay unchanged for some minutes before the next redemption.
     pub sighted: Option<Box<(Mark, Timestamp)>>,
     /// Whether the next step is due but must wait for its turn, because other tokens use up the shared limits (`pace`).
     pub in_line: bool,
@@ -198,8 +199,8 @@ pub struct RefusedVersion {
     pub at: Timestamp,
     /// The issuer's answer.
     pub failure: Failure,
-    /// Whether another version was the newest one when this version was rejected. If so, the version's sign-in counts
-    /// as newer than another sign-in of the same second (`save::Ties`).
+    /// Whether another version was the newest one when this version was rejected. If so, and if the sign-ins of both
+    /// versions have the same second, Perennial treats this version's sign-in as the newer one (`save::Ties`).
     pub is_buried: bool,
 }
 
@@ -269,8 +270,8 @@ impl State {
         blocked.or(self.outage.as_ref().map(|outage| &outage.failure))
     }
 
-    /// Whether no version can be updated now. The reason is that the vault does not answer, that the vault does not
-    /// authenticate this process, or that the secret does not exist.
+    /// Whether Perennial cannot update any version now, because the vault does not answer, does not authenticate this
+    /// process, or does not contain the secret.
     pub fn vault_is_away(&self) -> bool {
         let blocked = self.blocked.as_ref().map(|blocked| blocked.failure.kind);
         let outage = self.outage.as_ref().map(|outage| outage.failure.kind);
@@ -286,13 +287,12 @@ impl State {
         (self.blocked, self.outage) = (None, None);
     }
 
-    /// Clears the failures about this subject and no others.
     pub fn clear_failures_about(&mut self, about: FailureSubject) {
         self.blocked.take_if(|blocked| blocked.failure.about == about);
         self.outage.take_if(|outage| outage.failure.about == about);
     }
 
-    /// Moves the ends of all waits after failures to this time.
+    /// After a failure, makes the next check and the next attempt due at this time.
     pub fn try_again_at(&mut self, at: Timestamp) {
         if let Some(blocked) = &mut self.blocked {
             (blocked.next_check_at, blocked.again_at) = (at, at);
@@ -348,8 +348,8 @@ impl State {
     /// cannot be deleted (docs/azure-facts.md F211). So with weekly rotations, a rotation makes 8 calls after half a
     /// year and 9 after a year. If the daily limit leaves too few calls, Perennial postpones the whole rotation,
     /// including the redemption. Perennial also postpones the search for a buried sign-in, and the list after a write.
-    /// Perennial holds a written successor until the list. Before this rule, two instances that rotated in the same
-    /// second made 70 calls (simulation, seed 2407).
+    /// Until that list, Perennial keeps the written successor in memory. Without this rule, two instances that rotated
+    /// in the same second made 70 calls in a day (simulation, seed 2407).
     pub fn calls_of_a_rotation(&self) -> usize {
         VAULT_CALLS_A_STEP - 1 + self.calls_of_a_list()
     }
@@ -385,7 +385,6 @@ impl State {
         self.awaits_person() || self.holds_only_copy() || elsewhere
     }
 
-    /// Whether a person must act.
     pub fn awaits_person(&self) -> bool {
         self.blocked.is_some()
     }

@@ -1,13 +1,13 @@
 //! The rule for the redemption of a `strict` token, whose issuer invalidates the stored token at each redemption. So a
-//! process marks the version before it redeems the token, and no version is redeemed twice. Each redemption ends in one
-//! of two ways: the successor is saved, or it is reported as lost.
+//! process marks the version before it redeems the token. The mark tells other processes not to redeem this version.
+//! Each redemption ends in one of two ways: the successor is saved, or it is reported as lost.
 //!
 //! This module is pure. It owns the mark (the tag `redeeming`), the lifetime of a mark, and the texts.
 //! `rotate/claiming.rs` carries out the rule.
 //!
-//! Key Vault cannot write conditionally (docs/azure-facts.md F211). With this rule, two processes nevertheless never
-//! redeem the same version. The rule relies on one fact: each read that begins after the answer to a write shows that
-//! write.
+//! Key Vault cannot write conditionally (docs/azure-facts.md F211). Even so, the rule ensures that two running
+//! processes never redeem the same version. The rule relies on one fact: each read that begins after the answer to a
+//! write shows that write.
 //!
 //! 1. A process reads the version. The process stops here if the version has another process's mark.
 //! 2. The process writes its own mark. If more than [`SETTLES`] passes from the start of the read in step 1 to the
@@ -16,8 +16,9 @@
 //!    the process's own mark.
 //!
 //! Suppose that process B overwrites the mark of process A. If B writes before A's read in step 3, this read shows B's
-//! mark, and A does not redeem the version. If B writes after A's read, B had read the version before A's mark was
-//! there. So B's steps 1 and 2 took longer than [`SETTLES`], and B does not redeem the version.
+//! mark, and A does not redeem the version. Now suppose that B writes after A's read in step 3. B's read in step 1 did
+//! not show A's mark, so this read began before A's wait. B's step 2 ended after A's wait. So B's steps 1 and 2 took
+//! longer than [`SETTLES`], and B does not redeem the version.
 //!
 //! If a process dies, another process replaces its mark. The age of a mark alone does not show that its process has
 //! died, because no process can renew its mark during an outage of the vault. So another process must wait twice before
@@ -40,7 +41,7 @@ use crate::token::version::{CONTENT_TYPE, MAX_TAGS, NewVersion, Stored, Version,
 /// The time limit of step 2, and the wait of step 3, in the list at the top of this file. Normally a read and a write
 /// of Key Vault together take about a tenth of this time.
 pub const SETTLES: Duration = Duration::from_secs(2);
-/// For this time after the last write of a mark, other processes always respect the mark. After that, a process may
+/// Other processes respect a mark for at least this time after the mark was last written. After that, a process may
 /// replace a mark that has stayed unchanged for `SEEN_FOR`. The process that wrote the old mark is then treated as
 /// dead, and the successor that it received is treated as lost.
 const STANDS: TimeDelta = TimeDelta::minutes(15);
@@ -55,8 +56,8 @@ const STANDS_AT_MOST: TimeDelta = TimeDelta::hours(6);
 const RENEWED_EVERY: TimeDelta = TimeDelta::minutes(5);
 /// The maximum time of a redemption and its save if nothing blocks them.
 const SETTLED_WITHIN: TimeDelta = TimeDelta::minutes(1);
-/// The interval of checks while another process redeems the token. Also the longest interval of attempts to save while
-/// this process holds the only copy of the token.
+/// The interval between checks while another process redeems the token. While this process holds the only copy of the
+/// token, this is also the longest interval between attempts to save.
 pub const LOOK_EVERY: Duration = Duration::from_secs(65);
 /// The number of vault calls from the claim of a version to the end of the save of its successor: read, write a trial
 /// version, mark, read, read, write, list, disable, disable.
@@ -106,8 +107,8 @@ impl Mark {
         self.by == by
     }
 
-    /// Whether a process that has seen this mark since `seen_since` must still wait. If a wrong clock has dated the
-    /// mark in the future, the mark is treated as equally far in the past.
+    /// Whether a process that has seen this mark since `seen_since` must still wait. A wrong clock may have dated the
+    /// mark in the future. A mark from one hour in the future counts as one hour old.
     fn stands(&self, seen_since: Timestamp, now: Timestamp) -> bool {
         let age = (now - self.said_at).abs();
         age < STANDS || (now - seen_since < SEEN_FOR && age < STANDS_AT_MOST)
@@ -158,8 +159,8 @@ pub fn may_be_claimed(
     if mark.stands(*since, now) { Err(Box::new(elsewhere(mark))) } else { Ok(Some(mark.clone())) }
 }
 
-/// Whether the previous mark may still belong to a process that holds the successor. In that case, this process's own
-/// mark must first stay unchanged for `SEEN_FOR`, from now on.
+/// Whether the previous mark may still belong to a process that holds the successor. In that case, this process must
+/// not redeem the version until its own mark has stayed unchanged for `SEEN_FOR` after `now`.
 pub fn is_contest(state: &mut State, before: Option<&Mark>, ours: &Mark, now: Timestamp) -> bool {
     let contest = before.is_some_and(|before| {
         !state.claim.is_some_and(|known| before.is_of(known)) && now - before.said_at < STANDS_AT_MOST
@@ -218,9 +219,9 @@ pub fn no_room() -> Failure {
 }
 
 /// Returns a new version that Key Vault rejects because it has too many tags (docs/azure-facts.md F207). If this
-/// process may not write, Key Vault rejects the request with another error before it checks the tags. So this request
-/// tests the permission without an effect. If a vault accepted the request nevertheless, the new version would contain
-/// the same token.
+/// process has no permission to write, Key Vault returns another error before it checks the tags. So this request tests
+/// the permission, but writes nothing. If a vault accepted the request nevertheless, the new version would contain the
+/// same token.
 pub fn trial(stored: &Stored, expires: Timestamp) -> NewVersion {
     let mut tags = unmarked(&stored.version);
     for nth in 0..=MAX_TAGS {
@@ -241,8 +242,8 @@ pub fn wrong_user(grant: &ManagedToken, version: &Version) -> Option<Failure> {
     })
 }
 
-/// Extends the failure of an answer that does not match the configuration. The new text says that the stored token no
-/// longer works, and that the successor is only in memory.
+/// Adds two facts to the failure about an answer that does not match the configuration: the stored token no longer
+/// works, and the successor is only in memory.
 pub fn withheld(failure: Failure) -> Failure {
     let summary = format!(
         "{}; the stored token no longer works, and the new token is held in memory only: the new token is lost if this process ends",
@@ -251,8 +252,8 @@ pub fn withheld(failure: Failure) -> Failure {
     Failure { summary, ..failure }
 }
 
-/// Extends the failure of a rejected version that has the mark of an earlier redemption. The earlier redemption
-/// invalidated the version. The new text says that the answer with the new token was lost.
+/// Adds the cause to the failure about a rejected version that has the mark of an earlier redemption. That redemption
+/// invalidated the version, and the answer with the new token was lost.
 pub fn lost_answer(failure: Failure, mark: &Mark) -> Failure {
     if failure.remedy != Remedy::Login {
         return failure;
@@ -263,7 +264,7 @@ pub fn lost_answer(failure: Failure, mark: &Mark) -> Failure {
         failure.summary,
         rfc3339(*since)
     );
-    // Because of the mark, one rejection is enough to know that the token is invalid.
+    // The mark shows that an earlier redemption began. So a single rejection proves that the token is invalid.
     Failure { summary, is_definite: true, ..failure }
 }
 

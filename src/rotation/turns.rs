@@ -1,11 +1,11 @@
 //! Turns: the order in which a process's tokens use the shared limits of `pace`. Tokens that hold a successor take
 //! precedence.
 //!
-//! In this module, a token waits for its turn before it begins a step. In the queue for a limit, only the first token
+//! A token's task waits here for its turn before the task begins a step. In the queue for a limit, only the first token
 //! asks for a permit. So even ten thousand waiting tokens need little processor time.
 //!
-//! This module measures time with the clock's uptime. No correction of the clock changes the uptime. The uptime stops
-//! while the host sleeps, and runs faster in the demo.
+//! This module measures time with `Clock::uptime`, because a correction of the host's clock does not change the uptime.
+//! The uptime stops while the host sleeps, and runs faster in the demo.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,9 +18,10 @@ use tokio::time::error::Elapsed;
 use super::pace::{Limited, Redeemer, Usage};
 use crate::process::clock::Clock;
 
-/// How long a token waits for a returned permit before it asks again, if the time of the next free permit is unknown.
-/// The return of a permit wakes only the queue of its own limit. But the return of a permit for an unknown user can
-/// also free a permit for a known user. So a token in the known user's queue is not woken, and has to ask again.
+/// How long a token waits before it asks for a permit again, if the time of the next free permit is unknown. A returned
+/// permit wakes only the tokens that wait for the same limit. But redemptions of unknown users also count against the
+/// limit of each known user of the app. So the return of one permit can free a permit of another limit, whose waiting
+/// tokens are not woken.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// The turns of one process. Cloning is cheap, and all clones share the same limits. The default value has no limits.
@@ -95,8 +96,8 @@ impl Turns {
         Self(Some(Arc::new(TurnsState { clock, shared: Mutex::default() })))
     }
 
-    /// Adds the permits for a step. Permits with long waits are taken first, and the permit to begin a step last. In
-    /// this order, a waiting token blocks other tokens least.
+    /// Adds the permits for a step. Takes the permits with the longest waits first. All tokens need a permit of
+    /// `Limited::Steps`. So this function takes that permit last, and does not hold it during the other waits.
     pub async fn complete(&self, mut turn: Turn, needs: Needs, vault: u64, urgent: bool) -> Turn {
         if self.0.is_none() || (turn.step.is_some() && turn.covers(needs)) {
             return turn;
@@ -263,8 +264,8 @@ impl Permit {
         self.what == what
     }
 
-    /// Marks the permit as used, since the request is sent now. A permit that is returned unused does not count for
-    /// the limit.
+    /// Marks the permit as used. Callers do this just before they send the request. A permit that is returned unused no
+    /// longer counts against the limit.
     pub fn begin(&mut self) {
         self.was_used = true;
     }

@@ -2,9 +2,9 @@
 //! page.
 //!
 //! - `/livez`, `/healthz`: 200 while every token task makes progress. These checks fail only if a restart can help.
-//! - `/readyz`: 200 once every token has been tried or waits because of the shared call limits. So a rolling upgrade
-//!   keeps the old instance until the new instance has tried its tokens. A failed attempt is enough, so an outage
-//!   cannot block the upgrade.
+//! - `/readyz`: 200 after the first attempt for every token, except tokens that wait because of the shared call limits.
+//!   So a rolling upgrade keeps the old instance until the new instance has tried its tokens. Failed attempts count
+//!   too, so an outage does not block the upgrade.
 //! - `/health`: the overall health. The HTTP status is 503 while any condition is critical. The query `?token=NAME`
 //!   limits the check to one token.
 //! - `/metrics`: the metrics for Prometheus.
@@ -50,7 +50,7 @@ const HEAD_WITHIN: Duration = Duration::from_secs(3);
 /// The maximum lifetime of a connection. A client that never reads its response cannot stay connected longer.
 const CONNECTION_LIVES: Duration = Duration::from_secs(60);
 
-/// The maximum size of a request's head. Only this much of a request is held in memory.
+/// The maximum size of a request's head. A connection buffers at most this many bytes.
 const HEAD_BYTES: usize = 16 * 1024;
 
 const NOT_SERVED: &str = "this page names tokens, so by default Perennial serves it only on a loopback address; to serve it here, set status = true in [http]\n";
@@ -98,7 +98,7 @@ fn routes(shared: ServeState, is_beyond_loopback: bool) -> Router {
         .route("/", get(front))
         .fallback(async || (StatusCode::NOT_FOUND, NOT_FOUND));
     // The host name is checked only if the server listens on loopback. On any other address, clients may use any host
-    // name, for example the name of a proxy. The network then decides who may connect.
+    // name, for example the name of a proxy. On such an address, the rules of the network decide who may connect.
     let routes =
         if is_beyond_loopback { routes } else { routes.layer(middleware::from_fn(for_this_machine)) };
     routes.layer(middleware::map_response(guarded)).with_state(shared)

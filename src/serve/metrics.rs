@@ -42,8 +42,8 @@ pub struct Scrape {
     pub calls: Arc<Calls>,
     pub conditions: Vec<Condition>,
     pub now: Timestamp,
-    /// Whether the metrics name tokens. If false, the metrics of rotations and conditions have an empty token label and
-    /// cover all tokens together. All other metrics with a token label are omitted.
+    /// Whether the metrics may contain token names. If false, the metrics of rotations and conditions have an empty
+    /// token label and cover all tokens together. All other metrics with a token label are omitted.
     pub names: bool,
 }
 
@@ -174,7 +174,8 @@ pub const METRICS: [Metric; 15] = [
     },
 ];
 
-/// The number of tokens per piece of text. Because of the pieces, the text of all tokens is never in memory as a whole.
+/// The number of tokens per piece of the metrics text. The server sends the text in pieces, so the whole text is never
+/// in memory.
 const TOKENS_A_PIECE: usize = 64;
 
 impl Scrape {
@@ -191,7 +192,8 @@ impl Scrape {
 }
 
 impl Metric {
-    /// Returns the range of tokens for each piece of the metric's text. If no series names a token, there is one piece.
+    /// Splits the tokens into ranges. Each range is one piece of the metric's text. If the metric's series contain no
+    /// token name, one range covers all tokens.
     fn pieces(&self, tokens: usize, names: bool) -> impl Iterator<Item = Range<usize>> + use<> {
         let is_of_tokens = names && self.labels.first() == Some(&"token");
         let size = if is_of_tokens { TOKENS_A_PIECE } else { tokens.max(1) };
@@ -240,7 +242,7 @@ impl Collector for Piece {
 struct Drawn<'a> {
     scrape: &'a Scrape,
     snapshots: &'a [Snapshot],
-    /// The first snapshot's index on the status board.
+    /// The index of `snapshots[0]` on the status board.
     first: usize,
 }
 
@@ -265,8 +267,8 @@ fn tokens(drawn: &Drawn<'_>, mut to: Samples<'_>) -> fmt::Result {
     })
 }
 
-/// Writes one series per token. Skips each token for which `value` returns `None`. If the metrics do not name tokens,
-/// writes no series.
+/// Writes one series per token. Skips each token for which `value` returns `None`. If the metrics may not contain token
+/// names, writes no series.
 fn of_tokens(
     drawn: &Drawn<'_>,
     mut to: Samples<'_>,
@@ -311,7 +313,7 @@ fn failures(drawn: &Drawn<'_>, mut to: Samples<'_>) -> fmt::Result {
 }
 
 /// Writes the current conditions. The token label is empty for a condition without a token, such as a wrong clock. The
-/// label is always empty if the metrics do not name tokens.
+/// label is always empty if the metrics may not contain token names.
 fn conditions(drawn: &Drawn<'_>, mut to: Samples<'_>) -> fmt::Result {
     let affected = drawn.scrape.conditions.iter().flat_map(|condition| {
         let tokens = condition.tokens.iter().map(String::as_str).filter(|_| drawn.scrape.names);

@@ -2,7 +2,7 @@
 //!
 //! This module owns the HTML. The server renders the page without scripts. A header makes the browser reload the page,
 //! unless the reader has paused the reloads. The content security policy allows one style sheet and no `style`
-//! attributes. So every length that depends on data is in an SVG attribute. This module is pure.
+//! attributes. So the bars, whose lengths depend on data, are drawn in SVG. This module is pure.
 //!
 //! Invariants: `maud` escapes everything except the templates' own text and the style sheet. Color is never the only
 //! sign of a state. An unknown state is never green.
@@ -129,8 +129,8 @@ fn sign(look: Look) -> Markup {
     }
 }
 
-/// Formats a date. Within 60 days of `now`, the text has a time of day but no year. Otherwise it has a year but no time
-/// of day.
+/// Formats a date. A date less than 60 days from `now` gets the time of day and no year. Other dates get the year and
+/// no time of day.
 fn date(at: Timestamp, now: Timestamp) -> String {
     let near = (at - now).abs() < TimeDelta::days(60);
     at.format(if near { "%-d %b, %H:%M" } else { "%-d %b %Y" }).to_string()
@@ -160,7 +160,7 @@ fn sentence(text: &str) -> Markup {
     }
 }
 
-/// Renders a note if a list shows only `most` of `all` entries.
+/// Renders how many entries a list omits, if it omits any. The list has `all` entries and shows at most `most` of them.
 fn left_out(all: usize, most: usize) -> Markup {
     html! {
         @if all > most {

@@ -1,9 +1,10 @@
 //! The status board. Each token's task publishes the token's state to the board, and all other parts of the process
 //! read the board.
 //!
-//! The task of a token writes only the token's entry. The task that renews an app's credential writes only the state of
-//! the renewal, into the entries of the app's tokens. Readers build a status from all entries. The board uses a `watch`
-//! channel so that readers can wait for changes. The board also contains the counters and the liveness of the tasks.
+//! The task of a token writes only the token's entry. The task that renews an app's credential updates the entries of
+//! the app's tokens, but only the state of the renewal. Readers build a status from all entries. The board uses a
+//! `watch` channel so that readers can wait for changes. The board also contains the counters and the liveness of the
+//! tasks.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,16 +28,16 @@ use crate::status::sink_health::{Miss, SinkHealth};
 use crate::status::snapshot::{Periods, Snapshot};
 use crate::token::managed::ManagedToken;
 
-/// After the delivery of an alert, the tags of at most this many affected tokens record the delivery.
+/// The maximum number of tokens whose tags record the delivery of one alert.
 pub const MARKED: usize = 3;
 
 /// The snapshots of all tokens. Cheap to clone; all clones share one board.
 #[derive(Clone, Debug)]
 pub struct StatusBoard {
     snapshots: watch::Sender<Vec<Snapshot>>,
-    /// Signals all changes except those that `differ` ignores, such as a new time of the next step. While a person must
-    /// act, Perennial checks the vault every minute, and each check changes this time. If each check sent a signal, the
-    /// sinks would compute all conditions every minute.
+    /// Signals each change, except changes that `differ` ignores, such as a new time of the next step. While a person
+    /// must act, Perennial checks the vault every minute, and each check plans the next check. If each check sent a
+    /// signal, the sinks would compute all conditions every minute.
     news: watch::Sender<()>,
     /// The error of the host's clock, as last published, in seconds.
     skew: Arc<AtomicI64>,
@@ -47,7 +48,7 @@ pub struct StatusBoard {
     deliveries: SinkHealth,
     told: ToldOfAll,
     clock: Clock,
-    /// The uptime when the board was created.
+    /// The value of `Clock::uptime` at the creation of the board.
     since: TimeDelta,
 }
 
@@ -75,7 +76,6 @@ impl StatusBoard {
         }
     }
 
-    /// Sets the alert sinks of the board.
     #[must_use]
     pub fn with_sinks(mut self, sinks: impl Iterator<Item = Arc<str>>) -> Self {
         self.deliveries = SinkHealth::new(sinks);
@@ -153,8 +153,8 @@ impl StatusBoard {
         }
     }
 
-    /// Returns the function that the task of an app's renewal calls with each report. `places` are the indices of the
-    /// app's tokens.
+    /// Returns a function for the task that renews an app's credential. The task calls the function with each report.
+    /// `places` are the indices of the app's tokens.
     pub fn renewal_publisher(&self, places: Vec<usize>) -> impl Fn(RenewalReport) + Send + use<> {
         let board = self.clone();
         move |report| {
@@ -210,8 +210,8 @@ impl StatusBoard {
         draw(&snapshots, holding, now)
     }
 
-    /// Sets the start of a condition about a wrong host clock. Snapshots do not contain this start, so the board
-    /// records when the wrong clock was first noticed.
+    /// Corrects `since` of the condition `ClockSkew`. The snapshots do not say when the host's clock went wrong, so the
+    /// board records when Perennial first noticed the wrong clock.
     fn date_clock_skew(&self, holding: &mut [Condition], now: Timestamp) {
         let skewed = holding.iter_mut().find(|told| told.kind == Kind::ClockSkew);
         let mut since = self.skewed_since.lock().unwrap_or_else(PoisonError::into_inner);
@@ -240,7 +240,8 @@ impl StatusBoard {
         self.news.subscribe()
     }
 
-    /// Whether the instance is ready: every token has been tried, or waits because of the shared limits.
+    /// Whether the instance is ready: every token has been tried, or waits for its turn, because other tokens use up
+    /// the shared limits (`rotation::pace`).
     pub fn is_ready(&self) -> bool {
         self.read(|all| all.iter().all(|of| of.was_tried() || of.in_line))
     }

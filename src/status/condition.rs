@@ -168,8 +168,8 @@ fn of_tokens<'a>(snapshots: impl Iterator<Item = &'a Snapshot>, now: Timestamp) 
 }
 
 /// Returns the conditions about tokens that have not been tried although the process has run for longer than
-/// `TRIED_WITHIN`. Tokens that wait because of the shared limits are not reported. `up` is how long the process has
-/// run.
+/// `TRIED_WITHIN`. Tokens that wait for their turn (`State::in_line`) are not reported. `up` is how long the process
+/// has run.
 pub fn untried(snapshots: &[Snapshot], up: TimeDelta, now: Timestamp) -> Vec<Condition> {
     if up <= TRIED_WITHIN {
         return Vec::new();
@@ -193,7 +193,7 @@ pub fn sort(conditions: &mut [Condition]) {
     });
 }
 
-/// The part of a condition that one token causes.
+/// One token's share of a condition.
 struct Symptom {
     kind: Kind,
     cause: Cause,
@@ -300,7 +300,6 @@ fn expired(of: &Snapshot, at: Timestamp) -> String {
 /// The failures to report. A failure that a person must fix is reported once it is confirmed. Other failures are
 /// reported after several attempts. If no further attempt follows, as in a command, all failures are reported.
 fn failures(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
-    // If a further attempt follows, an unconfirmed failure is not reported yet.
     let is_told = |blocked: &&Blocked| blocked.is_confirmed || of.next_step_at.is_none();
     let blocked = of.blocked.as_deref().filter(is_told).map(|blocked| (&blocked.failure, blocked.since));
     let lasts = |outage: &&Outage| outage.attempts >= TOLD_AFTER_ATTEMPTS || of.next_step_at.is_none();
@@ -335,9 +334,10 @@ fn failed(failure: &Failure, since: Timestamp, of: &Snapshot, now: Timestamp) ->
 }
 
 /// When the token's next step became overdue. `None` if the step is not overdue. A proof is overdue if more than twice
-/// `prove_every` has passed since the last proof and since the last save. The last save matters, because a save may
-/// take days. The first proof of a new version is overdue 15 minutes after its due time. A rotation is overdue one day
-/// after its due time. A token that waits because of the shared limits is not overdue.
+/// `prove_every` has passed since the last proof and since the last save. The save counts, because a save may take
+/// days: the last proof is then already old when the save succeeds. The first proof of a new version is overdue 15
+/// minutes after its due time. A rotation is overdue one day after its due time. A token that waits for its turn
+/// (`State::in_line`) is not overdue.
 fn overdue_since(of: &Snapshot, now: Timestamp) -> Option<Timestamp> {
     if of.in_line {
         return None;

@@ -11,10 +11,10 @@ use crate::rotation::event::Event;
 /// The result of an attempt to save a new refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RotationOutcome {
-    /// The vault's newest version is the new refresh token.
+    /// The new refresh token is saved, and is the newest version in the vault.
     Saved,
-    /// Another writer stored a newer version before Perennial saved the new refresh token. The newer version works.
-    /// Perennial kept this version and dropped the new refresh token.
+    /// Another writer stored a token before Perennial saved the new refresh token. The other writer's token works, so
+    /// Perennial kept that token and dropped its own new refresh token.
     GaveWay,
     /// Saving failed. Perennial holds the new refresh token in memory and retries.
     Failed,

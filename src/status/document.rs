@@ -86,8 +86,8 @@ pub struct TokenStatus {
     /// When the token's next step is due.
     #[serde(serialize_with = "maybe_time")]
     pub next_step_at: Option<Timestamp>,
-    /// Whether the next step is due but waits because of limits shared with other tokens. A waiting step is not
-    /// overdue.
+    /// Whether the next step is due but must wait for its turn, because other tokens use up the shared limits
+    /// (`rotation::pace`). A waiting step is not overdue.
     pub waits_for_turn: bool,
     /// Whether Partner Center accepts the token's access tokens. Null if unknown, or if the last acceptance is too old.
     pub partner_center_accepts: Option<bool>,
@@ -150,8 +150,8 @@ impl Status {
         }
     }
 
-    /// Parses a document that a daemon served. Returns `None` for any other content. That includes a document that is
-    /// built from the vault or has another format version. Texts in the document are made safe for a terminal.
+    /// Parses a document that a daemon served. Returns `None` for a document that is built from the vault, for another
+    /// format version, and for content that is not a status document. Makes the document's texts safe for a terminal.
     pub fn parse(served: &[u8]) -> Option<Self> {
         let mut value: Value = serde_json::from_slice(served).ok()?;
         defuse(&mut value);

@@ -15,8 +15,8 @@ use crate::status::condition::{Condition, Severity};
 
 /// How long a condition with remedy `Retry` must last before it is logged. Alert sinks use the same delay.
 const HELD_FOR: TimeDelta = TimeDelta::seconds(30);
-/// How long to wait after a change of the status. After the wait, one evaluation covers several changes. For ten
-/// thousand tokens, an evaluation takes milliseconds.
+/// How long to wait after a change of the status, so that one evaluation covers several changes. One evaluation of ten
+/// thousand tokens takes milliseconds.
 const SETTLES: Duration = Duration::from_secs(5);
 /// How often conditions are evaluated while the status does not change. Some conditions begin only because time passes.
 const LOOK_EVERY: Duration = Duration::from_secs(60);

@@ -3,7 +3,7 @@
 //! This module owns the counters behind `alert_deliveries_total` and the condition `alert_undeliverable`. It does not
 //! know the messages or their formats.
 //!
-//! Invariant: only a successful delivery ends the condition.
+//! Invariant: the condition of a sink ends only when the last due message is delivered to the sink.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -46,7 +46,7 @@ struct Trouble {
 pub struct Miss {
     /// The reason for the failure, without addresses or secrets.
     pub why: String,
-    /// Whether retries fail until a person acts.
+    /// Whether each retry fails until a person fixes the cause.
     pub permanent: bool,
     /// The highest severity among the undelivered alerts.
     pub severity: Severity,
@@ -87,8 +87,8 @@ impl SinkHealth {
         is_told && before != Some(severity)
     }
 
-    /// Opens the condition for a failure that the previous process reported. Returns whether the condition opened. The
-    /// condition does not open on a second call, or if deliveries of this process already fail.
+    /// Opens the condition for a failure that the previous process reported. Does nothing on a second call for the same
+    /// sink, or if this process already fails to deliver to the sink. Returns whether the condition opened.
     pub fn inherit(&self, place: usize, now: Timestamp) -> bool {
         let Some(mut record) = self.record(place) else { return false };
         if std::mem::replace(&mut record.has_inherited, true) || record.trouble.is_some() {

@@ -1,7 +1,7 @@
 //! The public view of one token, built from the token's state after each step.
 //!
-//! This module is pure. A snapshot contains no secrets. A snapshot is small, because the process always holds one for
-//! each token.
+//! This module is pure. A snapshot contains no secrets. The process always holds one snapshot for each token. Snapshots
+//! must therefore be small.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,8 +31,9 @@ use self::heard::Heard;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenState {
-    /// The last proof is at most twice `prove_every` old. If Perennial asks Partner Center, this limit also applies to
-    /// the last acceptance. No rejection followed. An outage of Entra or Key Vault does not change this state at once.
+    /// The last proof is at most twice `prove_every` old, and no rejection followed. If Perennial asks Partner Center,
+    /// Partner Center's last acceptance is also at most twice `prove_every` old. An outage of Entra or Key Vault does
+    /// not change this state at once.
     Current,
     /// Perennial holds a new refresh token that is not saved in the vault yet.
     Unsaved,
@@ -119,7 +120,8 @@ pub struct Snapshot {
     pub identity_expiry: Option<Arc<IdentityExpiry>>,
     /// The older version of the app's credential that Perennial uses while Entra rejects the newest version.
     pub older_credential: Option<Box<OlderCredential>>,
-    /// When the app's secret was first read. Until the first read, an unknown expiry of the secret is not reported.
+    /// When this process first read the app's secret. Before this read, Perennial does not report that the secret's
+    /// expiry is unknown.
     pub credential_read_at: Option<Timestamp>,
     /// The current failure that a person must fix.
     pub blocked: Option<Box<Blocked>>,
@@ -135,7 +137,7 @@ pub struct Snapshot {
     pub same_token_at: Option<Timestamp>,
     /// The renewal of the app's credential, if Perennial renews it.
     pub renewal: Option<Arc<RenewalReport>>,
-    /// The token's intervals from its policy.
+    /// The token's intervals for rotations and proofs.
     periods: Periods,
 }
 
@@ -229,7 +231,7 @@ impl Snapshot {
         }
     }
 
-    /// Replaces this snapshot by a new one after another step. Returns the previous snapshot.
+    /// Replaces this snapshot after a further step of the token. Returns the replaced snapshot.
     #[must_use]
     pub fn redraw(&mut self, state: &State, next: &Next, now: Timestamp) -> Self {
         let renewal = self.renewal.clone();
@@ -257,8 +259,8 @@ impl Snapshot {
         self.heard.since
     }
 
-    /// When Partner Center's last verdict expires. The time has a meaning only for an acceptance, because a rejection
-    /// does not expire. `None` if there is no verdict or if Perennial does not ask Partner Center (`verify = "none"`).
+    /// When Partner Center's last verdict expires. Valid only for an acceptance, because a rejection does not expire.
+    /// `None` if there is no verdict or if Perennial does not ask Partner Center (`verify = "none"`).
     pub fn verdict_expires_at(&self) -> Option<Timestamp> {
         self.heard.at.map(|at| at + self.periods.counts_for())
     }
@@ -297,9 +299,9 @@ impl Snapshot {
         delta(self.grant.policy.lifetime)
     }
 
-    /// The token's state at `now`. Expired proofs and expired acceptances do not count. During a long outage of Partner
-    /// Center, the state becomes unknown. No condition opens, because no operator can end the outage. The state of a
-    /// token that Partner Center has never accepted is unknown, too.
+    /// The token's state at `now`. Expired proofs and expired acceptances do not count. If Perennial asks Partner
+    /// Center, the state is unknown before the first acceptance, and during a long outage of Partner Center. Such an
+    /// outage opens no condition, because no operator can end the outage.
     pub fn standing(&self, now: Timestamp) -> TokenState {
         let fresh = self.proved_at.is_some_and(|at| at + self.periods.counts_for() >= now)
             && (self.grant.verify == Verify::Nothing
@@ -317,8 +319,8 @@ impl Snapshot {
         }
     }
 
-    /// When the token expired. `None` in three cases: the token is off, the token has not expired, or a new refresh
-    /// token is not saved yet.
+    /// When the token expired. `None` if the token has not expired or its expiry is unknown. Also `None` if the token's
+    /// newest version is disabled, or if a new refresh token is not saved yet.
     pub fn expired_at(&self, now: Timestamp) -> Option<Timestamp> {
         let counts = !matches!(self.phase, TokenState::Unsaved | TokenState::Off);
         self.expires_at.filter(|end| counts && *end <= now)
@@ -332,7 +334,8 @@ impl Snapshot {
             let is_gone = matches!(blocked.failure.kind, Kind::NeverSignedIn | Kind::SecretDeleted);
             blocked.is_confirmed && (blocked.failure.token_refused() || of_the_app || is_gone)
         });
-        // If the issuer is strict and a process holds the new refresh token, the token in the vault is already invalid.
+        // A strict issuer revokes the old refresh token. While the new token is not saved, the vault holds only the
+        // revoked token.
         let is_held = self.holds_successor() || self.failure_of(Kind::Unsaved).is_some();
         let is_spent = self.grant.strict && is_held;
         if refused || is_spent || self.lacks_mfa() || self.accepted() == Some(false) {
@@ -385,7 +388,7 @@ fn standing(state: &State) -> TokenState {
     }
 }
 
-/// The object id of the token's user. A tag can contain any text, so only GUIDs are accepted for use in a command.
+/// The object id of the token's user, for a command in a message. A tag can contain any text. Only GUIDs are accepted.
 fn user(grant: &ManagedToken, state: &State) -> Option<Box<str>> {
     let noted = state.newest.as_ref().and_then(|version| version.tags.get(tag::USER_OID));
     let proved = state.known().and_then(|facts| facts.user_oid.as_deref());

@@ -1,5 +1,6 @@
-//! Derives from a status document which problems block tokens, and which tokens are in the state `Unknown` or could not
-//! be read. This module is pure. A document from a daemon and a document from the vault's tags give the same result.
+//! Evaluates a status document: finds the problems that block tokens, and counts the tokens that are in the state
+//! `unknown` or could not be read. This module is pure. A document from a daemon and a document from the vault's tags
+//! give the same result.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +14,7 @@ use crate::token::managed::ManagedToken;
 
 impl Status {
     /// The conditions that matter now to a user of these tokens. These are the critical conditions and the conditions
-    /// that explain why a token is not `current`. Tokens that are off are ignored.
+    /// that explain why a token is not `current`. Tokens in the state `off` are ignored.
     pub fn in_the_way(&self) -> impl Iterator<Item = &Condition> {
         let is_hit = |condition: &Condition, token: &TokenStatus| match token.state {
             TokenState::Off => false,
@@ -119,7 +120,6 @@ mod tests {
         Timestamp::from_timestamp(1_770_000_000, 0).expect("in range")
     }
 
-    /// Creates a token with a secret and an owner of its own.
     fn grant(name: &str) -> ManagedToken {
         ManagedToken {
             secret: samples::address(name),

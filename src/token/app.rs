@@ -20,7 +20,6 @@ pub struct ManagedApp {
     pub client_id: ConfigValue,
     /// The object id of the app registration.
     pub object_id: Option<String>,
-    /// The credential of the app.
     pub credential: CredentialSource,
     /// When and how Perennial renews the credential. `None` if Perennial does not renew it.
     pub renew: Option<RenewPolicy>,
@@ -133,7 +132,7 @@ impl CredentialSource {
 }
 
 impl ManagedApp {
-    /// Creates an app with an id and a client secret, as a `[[token]]` describes it.
+    /// Creates an app from the client id and the client secret of a `[[token]]`.
     pub fn with_secret(client_id: ConfigValue, client_secret: Source) -> Self {
         let credential = CredentialSource::Secret(client_secret);
         Self { name: None, home_tenant: None, client_id, object_id: None, credential, renew: None }
@@ -145,7 +144,7 @@ impl ManagedApp {
         id.into_iter().chain(self.credential.source())
     }
 
-    /// Returns the vault objects from which the app's id and credential are read, or that sign for the app.
+    /// Returns the vault objects that contain the app's id or its credential, or that sign for the app.
     pub fn in_vaults(&self) -> impl Iterator<Item = &SecretAddress> {
         let id = match &self.client_id {
             ConfigValue::From(Source::Secret(at)) => Some(at),

@@ -59,7 +59,7 @@ pub enum CertificateError {
 }
 
 /// The SHA-1 hash of a certificate's DER form. In the lists of Key Vault and Microsoft Graph, the hash identifies a
-/// certificate. SHA-1 is weak, so an equal hash does not prove that two certificates are equal.
+/// certificate. SHA-1 is weak: two different certificates can have the same hash.
 pub type Thumbprint = [u8; 20];
 
 /// Returns the SHA-1 hash of a certificate in DER form.
@@ -170,12 +170,12 @@ impl SigningCertificate {
         Err(why)
     }
 
-    /// Signs a text that `Assertion::signing_input` returned (PS256).
+    /// Returns the PS256 signature of a text from `Assertion::signing_input`. `None` if signing fails.
     pub fn sign(&self, input: &str) -> Option<Vec<u8>> {
         self.sign_by(&RSA_PSS_SHA256, input)
     }
 
-    /// Signs a text that `KeyProof::signing_input` returned (RS256).
+    /// Returns the RS256 signature of a text from `KeyProof::signing_input`. `None` if signing fails.
     pub fn sign_proof(&self, input: &str) -> Option<Vec<u8>> {
         self.sign_by(&RSA_PKCS1_SHA256, input)
     }
@@ -188,15 +188,14 @@ impl SigningCertificate {
 }
 
 fn of_base64(text: &str) -> Option<Zeroizing<Vec<u8>>> {
-    // The string is allocated at its full size. If the string grew, copies of the key would stay in memory without
-    // being wiped.
+    // The string is allocated at its full size. A string that grows moves to other memory, and leaves a copy of the key
+    // that is not wiped.
     let mut joined = Zeroizing::new(String::with_capacity(text.len()));
     joined.extend(text.split_whitespace());
     STANDARD.decode(joined.as_bytes()).ok().map(Zeroizing::new)
 }
 
-/// Parses PEM. Also accepts the two characters `\n` or a blank instead of each line break, because some stores replace
-/// line breaks.
+/// Parses PEM. Some stores replace each line break by a blank, or by a backslash and an `n`. The parser accepts both.
 fn of_pem(text: &str) -> Result<Contents, CertificateError> {
     if text.contains("ENCRYPTED") {
         return Err(CertificateError::PasswordProtected);
@@ -248,7 +247,6 @@ pub struct Assertion<'a> {
     pub thumbprint: &'a [u8; 32],
     /// The audience: the token endpoint of the tenant.
     pub audience: &'a str,
-    /// The client id of the app.
     pub client_id: &'a str,
     /// When the assertion is signed.
     pub now: Timestamp,
@@ -278,8 +276,8 @@ impl Assertion<'_> {
     }
 }
 
-/// The claims of a key proof, which shows that the sender has the private key of one of the app's certificates.
-/// Microsoft Graph requires a key proof to add or remove one certificate of an app (docs/azure-facts.md F608).
+/// The claims of a key proof. The proof shows that the sender has the private key of one of the app's certificates.
+/// Microsoft Graph adds or removes a single certificate only with a key proof (docs/azure-facts.md F608).
 #[derive(Clone, Copy, Debug)]
 pub struct KeyProof<'a> {
     /// The signing certificate.

@@ -25,8 +25,8 @@ pub enum Claim {
     Text(String),
     /// The claim is a list of strings.
     List(Vec<String>),
-    /// The claim has any other type, so Perennial cannot compare it. `Claims::without` replaces an unfit claim by this
-    /// value.
+    /// The claim has any other type, so Perennial cannot compare it. `Claims::without` also uses this value, to hide a
+    /// claim whose text must not be shown.
     Odd,
 }
 
@@ -43,7 +43,6 @@ impl Claim {
         }
     }
 
-    /// Iterates over the claim's strings.
     fn texts(&self) -> impl Iterator<Item = &str> {
         let (one, many) = match self {
             Self::Text(text) => (Some(text), &[][..]),
@@ -122,7 +121,7 @@ impl Claims {
     pub fn without(mut self, is_unfit: impl Fn(&[&str]) -> bool) -> Self {
         let Self { tid, oid, appid, azp, aud, amr, scp, nonce, preferred_username, upn } = &mut self;
         let claims = [tid, oid, appid, azp, aud, amr, scp, nonce, preferred_username, upn];
-        // Usually no claim is unfit, so a single check of all claims comes first.
+        // The first call checks all claims together. Usually no claim is unfit, and no further call is necessary.
         if is_unfit(&claims.iter().flat_map(|claim| claim.texts()).collect::<Vec<_>>()) {
             for claim in claims {
                 if is_unfit(&claim.texts().collect::<Vec<_>>()) {

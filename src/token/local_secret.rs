@@ -14,10 +14,9 @@ use crate::process::file::FileError;
 use crate::process::{file, text};
 use crate::token::secret::Source;
 
-/// The maximum size of a secret. systemd allows 1 MB for all credentials together (systemd.exec).
+/// The maximum size of a secret. systemd limits all credentials of a unit to 1 MB in total (systemd.exec).
 const MAX_BYTES: usize = 64 * 1024;
 
-/// The error text for a secret that is too long.
 const TOO_LONG: &str = "is longer than 64 KiB";
 
 /// Why a secret could not be read. An operator must fix the cause.
@@ -58,7 +57,7 @@ pub enum SourceError {
 /// Reads a secret from this machine and trims it ([`text::bare`]). Each call reads the source again.
 ///
 /// # Errors
-/// An operator must fix every error. Errors name the location, never the content.
+/// A retry does not help: an operator must fix the cause. The error names the location, never the content.
 pub fn read_local(source: &Source) -> Result<SecretString, SourceError> {
     match source {
         Source::File(path) => read_file(path),
@@ -75,7 +74,7 @@ pub fn read_local(source: &Source) -> Result<SecretString, SourceError> {
 /// not be text. The content of any other source must be text, and is trimmed.
 ///
 /// # Errors
-/// An operator must fix every error. Errors name the location, never the content.
+/// A retry does not help: an operator must fix the cause. The error names the location, never the content.
 pub fn read_bytes(source: &Source) -> Result<Zeroizing<Vec<u8>>, SourceError> {
     match source {
         Source::File(path) => content_of(path),
@@ -123,10 +122,10 @@ pub fn place(source: &Source) -> String {
     }
 }
 
-/// Extracts the secret from a source's content. All sources, including vaults, use this function.
+/// Extracts the secret from the content of any source, including a vault.
 ///
 /// # Errors
-/// An operator must fix every error. Errors name the location, never the content.
+/// A retry does not help: an operator must fix the cause. The error names the location, never the content.
 pub fn usable(content: &[u8], place: &str) -> Result<SecretString, SourceError> {
     let unusable = |fault| SourceError::Unusable { place: place.to_owned(), fault };
     if content.len() > MAX_BYTES {

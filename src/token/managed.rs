@@ -1,6 +1,6 @@
 //! The configuration of one token: its name, app, vault secret and policy.
 //!
-//! This module contains only data. `config` creates the values, and all other modules read them.
+//! `config` creates these values, and all other modules only read them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -83,7 +83,7 @@ pub struct Deployment {
 }
 
 impl Deployment {
-    /// Creates a deployment without links. Commands start with `perennial`.
+    /// Creates a deployment without a runbook or a status page. Its command is `perennial`.
     pub fn new(authority: &str, instance: &str, first_secret: &str) -> Self {
         Self {
             authority: authority.to_owned(),
@@ -95,15 +95,15 @@ impl Deployment {
         }
     }
 
-    /// Replaces `perennial` in the commands of a text by this deployment's command. The program's texts enclose
-    /// commands in back-ticks.
+    /// Replaces the first word of each `perennial` command in the text with this deployment's command. The function
+    /// recognizes a command by its back-tick.
     pub fn typed(&self, text: &str) -> String {
         typed(text, &self.command)
     }
 }
 
-/// Replaces `perennial` in the commands of a text by `command`. A second call with the result of the first call changes
-/// nothing.
+/// Replaces the first word of each `perennial` command in the text with `command`. A command that already starts with
+/// `command` stays unchanged, so a second call changes nothing.
 pub fn typed(text: &str, command: &str) -> String {
     const PLAIN: &str = "`perennial ";
     let here = format!("`{command} ");
@@ -131,7 +131,7 @@ pub struct ManagedToken {
     pub app: Arc<ManagedApp>,
     /// The vault secret in which Perennial stores the token.
     pub secret: SecretAddress,
-    /// The scope that Perennial requests when it redeems the token. Most tokens share the default scope.
+    /// The scope that Perennial requests when it redeems the token.
     pub scope: Arc<str>,
     /// How the access token is checked.
     pub verify: Verify,

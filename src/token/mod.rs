@@ -30,7 +30,7 @@ use crate::process::clock::Timestamp;
 use crate::token::claims::Claims;
 
 /// Returns the time if its year is 2000 to 2199. Adding a configured duration to such a time cannot overflow. This
-/// function checks times from outside: from tags, headers, answers and the configuration.
+/// function checks the times that Perennial reads from tags, headers, answers and the configuration.
 pub fn meant(at: Timestamp) -> Option<Timestamp> {
     (2000..2200).contains(&at.year()).then_some(at)
 }
@@ -40,7 +40,7 @@ pub fn meant(at: Timestamp) -> Option<Timestamp> {
 pub struct RefreshToken(SecretString);
 
 impl RefreshToken {
-    /// Creates a token from its unchanged text.
+    /// Creates a token from its text. This function does not trim the text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(SecretString::from(text.into()))
     }
@@ -76,12 +76,12 @@ impl fmt::Debug for RefreshToken {
 pub struct AccessToken(SecretString);
 
 impl AccessToken {
-    /// Creates a token from its unchanged text.
+    /// Creates a token from its text. This function does not trim the text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(SecretString::from(text.into()))
     }
 
-    /// The token's text. Only the resource and the command `access-token` receive this text.
+    /// The token's text. Only requests to the resource and the output of `access-token` may contain this text.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }

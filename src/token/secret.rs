@@ -35,7 +35,7 @@ impl Eq for SecretName {}
 /// The address of a vault secret: the vault's URL and the secret's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretAddress {
-    /// The vault's base URL, without a trailing slash. The URL is kept as text, because it is part of the identity of
+    /// The vault's base URL, without a trailing slash. The URL is kept as text, because the exact text identifies
     /// secrets and incidents. Tokens of the same vault share one copy of this text.
     pub vault: Arc<str>,
     pub name: SecretName,
@@ -68,7 +68,7 @@ pub enum Source {
     Credential(String),
 }
 
-/// A configuration value, given directly or by its source.
+/// A configuration value: either the value itself, or the source from which Perennial reads the value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfigValue {
     /// The value itself, written in the configuration.

@@ -19,7 +19,6 @@ pub struct Tags {
 }
 
 impl Tags {
-    /// Creates an empty set of tags.
     pub fn new() -> Self {
         Self::default()
     }
@@ -47,12 +46,10 @@ impl Tags {
         self.iter().map(|(name, value)| (name.into(), value.into()))
     }
 
-    /// The value of the tag `name`.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
     }
 
-    /// Whether the tag `name` exists.
     pub fn contains(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
@@ -64,7 +61,6 @@ impl Tags {
         *self = all.into_iter().collect();
     }
 
-    /// Removes the tag `name`.
     pub fn remove(&mut self, name: &str) {
         *self = self.iter().filter(|(known, _)| *known != name).collect();
     }

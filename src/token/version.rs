@@ -29,9 +29,8 @@ pub const MAX_TAGS: usize = 15;
 /// (docs/azure-facts.md F207). This constant is below both limits.
 pub const MAX_TAG_CHARS: usize = 255;
 
-/// A version's tags record the time of a proof. If this time is earlier than the version's creation by more than this
-/// limit, the record does not count. A tool may have copied the record from the previous version. The next proof
-/// replaces the record.
+/// A proof in a version's tags counts only if the proof is at most this much older than the version. A tool may have
+/// copied an older proof from the previous version's tags. The next proof replaces the copy.
 const WRITTEN_WITHIN: TimeDelta = TimeDelta::minutes(5);
 
 /// The names of Perennial's tags in Key Vault.
@@ -104,7 +103,7 @@ pub mod tag {
     ];
 }
 
-/// The verdict for a token that the issuer redeemed and whose access token the resource accepted.
+/// The verdict for a working token: the issuer redeemed the token, and the resource accepted the access token.
 pub const USABLE: &str = "usable";
 
 /// The id of a version: 32 hex digits, chosen by the vault. Clones share the text, because many parts of the program
@@ -171,14 +170,14 @@ impl Version {
         self.time(tag::PROVED_AT).filter(|at| self.is_noted_on_it(*at))
     }
 
-    /// Whether a tag with the time `at` can be a record about this version. A tool may have copied an older record from
-    /// the previous version.
+    /// Whether a proof at the time `at` can be about this version. If the proof is much older than this version, a tool
+    /// may have copied the proof from the previous version's tags.
     pub fn is_noted_on_it(&self, at: Timestamp) -> bool {
         at + WRITTEN_WITHIN >= self.created
     }
 
-    /// Whether the token was redeemed after this version was written. `login` records the sign-in itself as a proof.
-    /// Such a record has the time when the token was issued, and does not count here.
+    /// Whether the tags record a redemption of this version's token. In the tags of a new version, `proved-at` has the
+    /// same time as `issued-at`. This first record is not about a redemption of the new token, and does not count.
     pub fn is_proved_since(&self) -> bool {
         let noted = self.proved_at();
         noted.is_some_and(|at| Some(at) != self.time(tag::ISSUED_AT))
@@ -214,12 +213,10 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// The value as a refresh token.
     pub fn refresh_token(&self) -> RefreshToken {
         RefreshToken::new(self.value.expose_secret())
     }
 
-    /// Whether this version's secret value is `value`.
     pub fn has_value(&self, value: &SecretString) -> bool {
         self.value.expose_secret() == value.expose_secret()
     }
@@ -331,10 +328,12 @@ pub struct ClientSecretOrigin<'a> {
 
 /// How many of the 15 tags Perennial reserves for its own records.
 ///
-/// Four of Perennial's tags have no reserved place. A rejection removes the verdict, so the verdict can use a place
-/// that is reserved for the tags of a rejection. If there is no room for the code of a rejection, the rejection is not
-/// recorded as final. If there is no room for the marks of delivered alerts, a restart sends the alerts again. The tag
-/// of a redemption in progress may replace another tag (`rotation::strict`).
+/// Four of Perennial's tags have no reserved place:
+///
+/// - `verdict` uses a place that is reserved for a rejection. A recorded rejection replaces the verdict.
+/// - Without room for `refused-code`, Perennial does not record a rejection as final.
+/// - Without room for `told`, a restart sends the alerts again.
+/// - `redeeming` may replace another tag (`rotation::strict`).
 const RESERVED: usize = tag::OURS.len() - 4;
 
 fn carry_over<'a>(foreign: &'a Tags, tags: &mut Vec<(&'a str, String)>) -> Vec<String> {

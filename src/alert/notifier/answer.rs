@@ -1,7 +1,7 @@
 //! Interprets a receiver's response by its HTTP status and its body. A body can report a failure even if the status is
 //! 200.
 //!
-//! Only known body formats are parsed. Perennial never shows more of a body than a status or a lower-case word.
+//! Only known body formats are parsed. Perennial shows only a status or a lower-case word from a body.
 
 use std::time::Duration;
 

@@ -18,9 +18,9 @@ use crate::token::secret::Source;
 /// The wait after a heartbeat that failed.
 const PING_AGAIN: Duration = Duration::from_secs(30);
 
-/// Sends heartbeats while every token task makes progress and due steps are tried. If the process is gone or stalled,
-/// no heartbeat is sent, and the monitor raises an alarm. A heartbeat is a POST, which monitors count as a success
-/// (docs/azure-facts.md F505).
+/// Sends heartbeats as long as every token task makes progress and Perennial tries the due steps. If the process is
+/// gone or stalled, no heartbeat is sent, and the monitor raises an alarm. Each heartbeat is a POST request, because
+/// monitors treat any POST request as a success (docs/azure-facts.md F505).
 pub async fn keep_beating(heartbeat: Heartbeat, outbound: Outbound, board: StatusBoard) {
     let mut failing = false;
     loop {

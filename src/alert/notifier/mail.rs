@@ -4,8 +4,8 @@
 //! protocol. If a delivery is uncertain, the mail is sent again under the same `Message-ID`.
 //!
 //! Invariants: The mail and the password are sent only over TLS, except to loopback. No configuration key disables TLS.
-//! If STARTTLS is required and the server does not offer it, no mail and no password is sent. Only the number of a
-//! reply is shown, because the reply's text may repeat the mail.
+//! If STARTTLS is required and the server does not offer it, neither the mail nor the password is sent. Perennial shows
+//! only the SMTP code of a reply, because the reply's text may repeat parts of the mail.
 
 use std::error::Error as _;
 use std::time::Duration;

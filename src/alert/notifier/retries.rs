@@ -1,8 +1,8 @@
 //! Decides when a due message is sent to a sink.
 //!
-//! This module keeps one time for the receiver: after this time, the next message may be sent. It also keeps one time
-//! for each rejected message: after this time, the message may be sent again. A rejected message waits for both times.
-//! So a message that the receiver always rejects does not delay other messages.
+//! This module stores when the next attempt may start: one time for the receiver, and one for each rejected message. A
+//! rejected message waits for both times. The other messages wait only for the receiver's time, so a message that the
+//! receiver always rejects does not delay them.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{PACE, Undelivered, wait};
 use crate::alert::rules::Notification;
 
-/// When the receiver and each rejected message may be tried again.
+/// The times of the next attempts at one sink: one for the receiver, and one for each rejected message.
 #[derive(Debug)]
 pub(super) struct Retries {
     receiver: Retry,
@@ -34,7 +34,7 @@ impl Retry {
 }
 
 impl Retries {
-    /// Creates the state before any failure.
+    /// Creates the state of a sink that has no failed deliveries yet.
     pub(super) fn new() -> Self {
         let receiver = Retry { attempts: 0, at: Instant::now() };
         Self { receiver, messages: BTreeMap::new() }

@@ -59,8 +59,8 @@ impl SinkState {
         ended.into_values().take(most).collect()
     }
 
-    /// Incidents of rejected tokens under the ids that Perennial's first version used. Perennial sends the ends of
-    /// these incidents, because they continue under new ids.
+    /// Incidents of rejected tokens that may be open under the ids of Perennial's first version. Perennial ends these
+    /// incidents, because it now reports the same problems under new ids.
     pub(super) fn renamed(&self, snapshots: &[Snapshot], now: Timestamp) -> Vec<Condition> {
         let keeps = self.sink.to.keeps_incidents();
         let refused = snapshots.iter().filter(|of| keeps && self.is_ours(of)).filter_map(|of| {

@@ -27,7 +27,6 @@ pub(super) struct Flaps {
 }
 
 impl Flaps {
-    /// Whether the sink got a report that the incident is flapping.
     pub(super) fn is_told(&self) -> bool {
         self.is_told
     }
@@ -72,8 +71,8 @@ impl SinkState {
         self.flaps.retain(|id, flaps| told.contains_key(id) || !flaps.ends.is_empty());
     }
 
-    /// The notification for a reported incident that has ended. `None` if flapping was reported and the incident has
-    /// changed within `QUIET_FOR`.
+    /// The notification for a reported incident that has ended. After a report of flapping, the result is `None` until
+    /// the incident has not changed for `QUIET_FOR`.
     pub(super) fn end_of(&self, id: Uuid, now: Timestamp) -> Option<EventKind> {
         match self.flaps.get(&id) {
             Some(flaps) if flaps.is_told => flaps.is_quiet(now).then_some(EventKind::Resolved),

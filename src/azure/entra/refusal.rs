@@ -1,4 +1,4 @@
-//! Parses an answer of Entra's token endpoint that is an error.
+//! Parses error answers of Entra's token endpoint.
 //!
 //! Entra's errors are JSON objects with the member `error` (docs/azure-facts.md F121). Gateways and proxies change the
 //! form of some errors. A changed error is in an array, has the form of Microsoft Graph, lacks `error`, or is only a
@@ -17,7 +17,7 @@ use crate::ports::failure::Trace;
 use crate::ports::oauth_error::{OAuthError, b2c_code_in, codes_in, word};
 use crate::process::text::guid;
 
-/// The text that replaces a missing error code, or an error code without the form of an OAuth error.
+/// Replaces an OAuth error that is missing, is not a `word`, or contains a secret of the request.
 const UNREADABLE: &str = "unreadable";
 
 /// The parts of an error body that are parsed.
@@ -25,14 +25,13 @@ const UNREADABLE: &str = "unreadable";
 struct ErrorBody {
     error: String,
     description: String,
-    /// The members of the object.
     members: Map<String, Value>,
     /// Whether the body is an object whose `error` is a text.
     is_usual: bool,
 }
 
-/// Parses an answer that is not a success. `secrets` are the values that were sent. The result must not contain a sent
-/// value.
+/// Parses an answer that is not a success. `secrets` are the secrets of the request. The result contains none of these
+/// secrets.
 pub fn refused(status: u16, body: &[u8], retry_after: Option<Duration>, secrets: &[&str]) -> IssuerError {
     let unavailable = IssuerError::Unavailable { status, retry_after };
     let Some(ErrorBody { error, description, members, is_usual }) = ErrorBody::read(body) else {
@@ -108,7 +107,7 @@ impl ErrorBody {
 }
 
 /// Returns the numbers in the description, then the numbers of `error_codes`. Both may contain several numbers. If
-/// neither contains a number, returns the number in the address of Entra's page about the error.
+/// neither contains a number, returns the number in `error_uri`, the address of Entra's page about the error.
 fn codes(description: &str, members: &Map<String, Value>) -> impl Iterator<Item = u32> {
     let number = |code: &Value| {
         let plain = code.as_u64().and_then(|code| u32::try_from(code).ok());

@@ -19,10 +19,10 @@ use crate::login::DeviceCode;
 use crate::ports::client::ClientProof;
 use crate::ports::{IssuerError, RefreshResponse};
 
-/// The lifetime of Entra's device codes in seconds: 15 minutes (docs/azure-facts.md F136).
+/// The lifetime of a device code in seconds, if the answer names no lifetime (docs/azure-facts.md F136).
 const DEVICE_CODE_LASTS: u64 = 15 * 60;
 
-/// The interval between two polls of a device code, in seconds (docs/azure-facts.md F136).
+/// The interval between two polls in seconds, if the answer names no interval (docs/azure-facts.md F136).
 const DEVICE_CODE_INTERVAL: u64 = 5;
 
 /// The grant type for device codes (RFC 8628, 3.4).
@@ -49,14 +49,14 @@ pub struct CodeExchange<'a> {
     pub id: Uuid,
 }
 
-/// The values for one poll. A poll asks whether the user has signed in on the other device.
+/// The values for one poll. A poll asks Entra whether the user has typed the user code and has signed in.
 #[derive(Debug)]
 pub struct DevicePoll<'a> {
     /// The tenant's GUID or verified domain.
     pub tenant: &'a str,
     /// The client id of the app.
     pub client_id: &'a str,
-    /// The app's credential. A poll sends this credential because each redemption of the refresh token sends it too.
+    /// The app's credential. A poll sends this credential, as each later redemption of the refresh token does.
     pub proof: &'a ClientProof,
     /// The device code that Entra issued.
     pub device_code: &'a SecretString,
@@ -119,7 +119,7 @@ impl Entra {
     /// Polls for the user's sign-in.
     ///
     /// # Errors
-    /// Returns the same errors as `Issuer::redeem`. `login::polling` says what an error means.
+    /// Returns the same errors as `Issuer::redeem`. `login::polling` decides which errors end the polling.
     pub async fn poll_device_code(&self, what: &DevicePoll<'_>) -> Result<RefreshResponse, IssuerError> {
         let code = what.device_code.expose_secret();
         let mut form =

@@ -310,8 +310,8 @@ async fn an_unknown_certificate_is_a_tls_failure_and_is_counted() {
     assert!(mixed.lines().is_empty());
 }
 
-/// Gateways change the form of Entra's errors. An AADSTS number in a changed error is diagnosed, but never condemns the
-/// token.
+/// Some gateways change the form of Entra's errors. Perennial diagnoses the AADSTS number of such an error, but does
+/// not condemn the token.
 #[test]
 fn an_error_in_another_form_is_diagnosed_but_condemns_nothing() {
     let usual = r#"{"error":"invalid_grant","error_description":"AADSTS700082: The token"}"#;

@@ -1,8 +1,8 @@
 //! The meaning of Microsoft Graph's answers. This module is pure.
 //!
-//! This module owns the form of an app registration, of a new client secret, and of an error (docs/azure-facts.md F601,
-//! F602, F606). Graph's messages are not kept, since they can quote the request. The parameter `secrets` contains the
-//! secret values that Perennial has sent.
+//! This module parses app registrations, new client secrets and errors (docs/azure-facts.md F601, F602, F606). Graph's
+//! messages are not kept, since they can quote the request. The parameter `secrets` contains the secret values that
+//! Perennial has sent.
 //!
 //! Invariants: The value of a client secret is wrapped in a `SecretString` before any check. A text from Graph is kept
 //! only if it contains no part of any value in `secrets`.
@@ -28,8 +28,8 @@ use crate::token::meant;
 /// The largest length of an error code. The longest known code is `CredentialInvalidLifetimeAsPerAppPolicy`.
 const MAX_CODE_CHARS: usize = 64;
 
-/// The largest length of a display name. Longer names are shortened. Perennial gives client secrets names of at most
-/// 199 characters.
+/// The largest length of a display name. Longer names are shortened. The names that Perennial chooses for client
+/// secrets have at most 199 characters.
 const MAX_NAME_CHARS: usize = 256;
 
 /// The length of a hint: the first characters of a client secret (docs/azure-facts.md F602).

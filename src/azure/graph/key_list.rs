@@ -54,7 +54,7 @@ impl Graph {
     }
 }
 
-/// Returns the properties of a new certificate. Every request that adds the certificate needs these properties.
+/// Returns a new certificate in the form that Graph's requests need.
 pub(super) fn entry(key: &NewKey<'_>) -> Value {
     json!({
         "type": "AsymmetricX509Cert", "usage": "Verify",

@@ -1,7 +1,7 @@
 //! Certificates and keys of Key Vault, for an app whose private key stays in the vault.
 //!
 //! This file makes the requests about certificates and keys, which the official client for secrets does not support
-//! (docs/azure-facts.md F226). These requests use the same HTTP client, identity and table of errors as the requests
+//! (docs/azure-facts.md F226). These requests have the same HTTP client, identity and error handling as the requests
 //! for secrets.
 
 use std::collections::BTreeSet;
@@ -257,7 +257,7 @@ impl KeyVault {
                 let link = page.next.filter(|link| !link.is_empty());
                 let link = link.map(|link| Url::parse(&link).map_err(|_| VaultError::NotUnderstood));
                 next = link.transpose()?;
-                // Without this check, a repeated link would cause `MAX_PAGES` requests.
+                // If the server repeats a link, stop. Otherwise the loop would send `MAX_PAGES` requests.
                 if next.as_ref().is_some_and(|link| !links.insert(link.clone())) {
                     break;
                 }

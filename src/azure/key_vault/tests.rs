@@ -311,7 +311,7 @@ async fn an_oversized_answer_is_not_read() {
     assert_eq!(fixture.newest().await.expect_err("too long"), VaultError::NotUnderstood);
 }
 
-/// Returns the reason for a missing token, whether the failure is transient, and whether an action is given.
+/// Returns the fields `why` and `transient` of a `NoIdentity` error, and whether the error suggests an action.
 fn told(error: &VaultError) -> (&str, bool, bool) {
     let VaultError::NoIdentity { why, transient, action, .. } = error else { panic!("{error}") };
     (why, *transient, action.is_some())

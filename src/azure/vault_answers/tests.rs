@@ -114,8 +114,8 @@ fn rejections_are_classified_by_status_then_inner_code_then_code() {
     }
 }
 
-/// Some rejections, such as a deny assignment, do not end after a role or an access policy is assigned. Each of these
-/// rejections needs an action of its own.
+/// A new role or access policy does not help against every rejection. For example, a deny assignment overrides all
+/// roles. Each kind of rejection needs its own action.
 #[test]
 fn a_rejection_that_no_role_ends_is_told_apart() {
     let forbidden = VaultError::Forbidden;

@@ -156,8 +156,8 @@ fn save(path: &Path, report: &Value) -> Result<(), Stop> {
 #[derive(Debug, Default)]
 struct Pseudonyms {
     known: BTreeMap<String, String>,
-    /// The lengths of the names. The longest is first, so that a name that begins with another name is replaced as a
-    /// whole.
+    /// The lengths of the names, from long to short. If a short name is the beginning of a long name, the long name
+    /// must be replaced first.
     lengths: Vec<usize>,
     guids: BTreeMap<String, usize>,
     people: BTreeMap<String, usize>,
@@ -231,8 +231,8 @@ impl Pseudonyms {
         }
     }
 
-    /// Returns a text in which words replace names. A name is replaced only if no letter, digit, `-` or `_` is directly
-    /// before or after it.
+    /// Replaces the names in a text. A name is replaced only if no letter, digit, `-` or `_` is directly before or
+    /// after the name.
     fn text(&mut self, text: &str) -> String {
         let mut redacted = String::with_capacity(text.len());
         let mut before = ' ';

@@ -31,8 +31,8 @@ const PARTNER_CENTER: &str = "partner center";
 const UPDATE: &str = "update";
 const WRITE: &str = "write";
 
-/// Whether a failed step may succeed later without further action. This is possible only if the step needs the vault
-/// and the failure requires no sign-in. For example, a new role assignment takes effect only after some minutes.
+/// Whether a failed step may succeed later without further action. A step that calls the vault may succeed later, since
+/// a new role assignment takes effect only after some minutes. If the user must sign in first, a retry cannot succeed.
 pub(super) fn may_come_by_itself(step: &CheckStep) -> bool {
     let of_the_vault = [IDENTITY, READ, LIST, CREDENTIAL, UPDATE, WRITE].contains(&step.name);
     step.outcome == StepOutcome::Failed && of_the_vault && step.code != crate::cli::ExitCode::Login
@@ -54,7 +54,7 @@ pub(super) async fn check(
         Err(error @ (VaultError::NoIdentity { .. } | VaultError::Unauthorized { .. })) => {
             return vec![CheckStep::failed(IDENTITY, own(error))];
         }
-        // These errors do not show whether the identity works, so they are failures of the step `read`.
+        // These errors say nothing about the identity. The step `read` reports these errors.
         Err(
             error @ (VaultError::Unreachable(_) | VaultError::Unavailable { .. } | VaultError::NotUnderstood),
         ) => {
@@ -204,7 +204,7 @@ async fn update(rotator: &AzureRotator, stored: &Stored, id: Uuid) -> CheckStep 
     }
 }
 
-/// Rotates once with the daemon's own steps, which write only a proven successor.
+/// Rotates once with the daemon's own steps. These steps save a new token only after a proof.
 async fn rotate(rotator: &mut AzureRotator, stop: &CancellationToken) -> State {
     let started = rotator.clock.now();
     let state = if rotator.grant.strict {

@@ -55,7 +55,6 @@ pub(super) async fn with_renewal(
     report
 }
 
-/// Describes the next step.
 fn next(step: &CertificateStep, look: &CertificateLook, target: &Target) -> String {
     match step {
         CertificateStep::Create => "lets the vault create a new version of the certificate".to_owned(),

@@ -17,7 +17,8 @@ pub(super) struct Draft {
     pub(super) refresh_token: Option<String>,
 }
 
-/// A placeholder for ids that are unknown while the vault is listed. The placeholder is never written to the file.
+/// A placeholder for unknown ids. An incomplete draft must also be a valid configuration, since `init` builds the
+/// vault's client from this draft. The placeholder is never written to the file.
 const UNKNOWN: &str = "00000000-0000-0000-0000-000000000001";
 
 impl Draft {

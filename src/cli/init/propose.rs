@@ -36,7 +36,8 @@ impl Proposal {
             .iter()
             .find(|secret| is_ours(secret))
             .or_else(|| listed.iter().find(|secret| is_token(secret)));
-        // The text of a tag is checked, because it can be any text, and the proposal is shown on a terminal.
+        // A tag can contain any text, and the command shows the proposal on a terminal. So the code below checks this
+        // text.
         let told = |tag: &str| token?.tags.get(tag);
         let text = |secret: &Listed| secret.name.as_str().to_owned();
         let client_id = told(tag::CLIENT_ID).and_then(text::guid);
@@ -68,7 +69,7 @@ fn is_token(secret: &Listed) -> bool {
     is_ours(secret) || plain(secret.name.as_str()).contains("refreshtoken")
 }
 
-/// Returns the letters and digits of a name in lower case, so that all usual spellings of a name are equal.
+/// Returns the letters and digits of a name in lower case, so that `RefreshToken` equals `refresh-token`.
 fn plain(name: &str) -> String {
     name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
 }

@@ -58,7 +58,8 @@ pub(super) async fn sign_in(
 
     let patience = args.timeout.unwrap_or(PATIENCE);
     let waiting = tokio::time::timeout(patience, wait(desk, &attempt, &mut served, lines));
-    // Ctrl-C is handled here, so that the terminal is set back to its usual mode.
+    // By default, Ctrl-C ends the process at once, and the terminal stays in the mode that `Lines` has set. Here Ctrl-C
+    // only ends this function, so `Lines` is dropped and restores the terminal's usual mode.
     let waited = tokio::select! {
         waited = waiting => waited,
         () = signals::stopped()? => return Err(Stop::Failed(anyhow::anyhow!("interrupted"))),
@@ -198,8 +199,8 @@ fn told(outcome: &Result<StoredLogin, StepFailure>) -> ResultPage {
     }
 }
 
-/// Explains why no answer came. If the app or the redirect URI is wrong, the error is only on Entra's own page. So this
-/// program does not get the error (docs/azure-facts.md F133).
+/// Returns the error for a sign-in that timed out. If the app or the redirect URI is wrong, only Entra's page shows the
+/// cause, and this program gets no answer (docs/azure-facts.md F133).
 fn nobody_came(desk: &LoginSession, patience: Duration, pasted: bool) -> StepFailure {
     let (name, app) = (&desk.grant().name, desk.client_id());
     let elsewhere = if pasted {

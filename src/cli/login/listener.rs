@@ -37,7 +37,7 @@ use crate::net::server::{ClientLimits, Connection};
 /// programs may connect and send nothing. If the limit is reached, the listener closes the oldest connection.
 const CONNECTIONS: usize = 64;
 
-/// The time limit for the head of a request. The body of the request has the same time limit.
+/// The time limit for the head of a request, and separately for the body.
 const REQUEST_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long a connection waits for the result of the sign-in. This time is long enough: the exchange of the code and
@@ -167,8 +167,8 @@ async fn told(shared: &ListenerState, request: Request) -> ResultPage {
     let arrived = match redirect::read(&shared.attempt, &parameters) {
         Ok(arrived) => arrived,
         Err(summary) => {
-            // If the channel is full, another event already waits there. Then this event is dropped, since it would
-            // only show one more message in the terminal.
+            // `try_send` drops this event if the channel is full. The event would only print one more message in the
+            // terminal.
             let _told = shared.events.try_send(ListenerEvent::Odd(summary));
             return ResultPage::wrong(StatusCode::BAD_REQUEST, summary.as_str());
         }

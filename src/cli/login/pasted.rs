@@ -1,7 +1,7 @@
 //! Reads the lines that the user pastes into stdin, on a separate thread.
 //!
 //! A terminal in its usual mode cuts a line at 4,095 bytes (`termios(3)`). An address with a code can be longer. So
-//! this module switches the terminal to a mode without line buffering, and sets the usual mode again at the end.
+//! this module switches the terminal to a mode without line buffering until `Lines` is dropped.
 
 use std::io;
 use std::io::IsTerminal as _;

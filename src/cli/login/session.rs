@@ -22,7 +22,7 @@ use crate::token::managed::{ManagedToken, Verify};
 use crate::token::rotation_id;
 use crate::token::version::{NewVersion, Provenance, Stored, USABLE, Version, VersionId, tag};
 
-/// An empty trace. If Entra rejects the sign-in, `explain::of` uses the trace of the rejection instead.
+/// An empty trace, which is only a placeholder. `explain::of` replaces it with the trace of Entra's rejection.
 static UNTRACED: Trace = Trace { code: None, trace_id: None, correlation_id: None };
 
 /// A sign-in in progress.
@@ -77,9 +77,9 @@ impl LoginSession {
         Ok(desk)
     }
 
-    /// Returns the claims challenge that a policy of Entra requires for the next sign-in. To get this challenge,
-    /// redeems the stored token, but only if the tags of the stored version record a rejection and the token is not
-    /// `strict`. If Entra does not answer, the sign-in continues without a challenge.
+    /// Redeems the stored token, and returns the claims challenge if Entra's rejection contains one. The challenge says
+    /// what a policy requires from the next sign-in. Does not redeem a `strict` token, or a token whose tags record no
+    /// rejection. Errors are ignored, because the sign-in can continue without a challenge.
     pub(super) async fn challenge(&self) -> Option<String> {
         let stored = self.rotator.vault.newest(&self.grant().secret, self.id).await.ok()?;
         if self.grant().strict || !stored.version.is_refused() {
@@ -216,8 +216,8 @@ impl LoginSession {
         }
     }
 
-    /// Writes the version and reads it back. Repeats the read, and a write that failed, until the vault returns the
-    /// written version or the grace period is over.
+    /// Writes the version and reads it back. Retries until the vault returns the written version or the grace period is
+    /// over. A retry repeats the write only if the write has failed.
     async fn store(&self, new: &NewVersion, before: Option<&VersionId>) -> Result<VersionId, StepFailure> {
         let at = &self.grant().secret;
         let grace = Grace::begin();

@@ -87,8 +87,8 @@ fn hue(state: TokenState) -> &'static str {
     }
 }
 
-/// Adds a row. The padding depends on the text without color codes, since color codes have no width. The row has no
-/// trailing blanks.
+/// Adds a row without trailing blanks. The width of a cell does not count color codes, since a terminal does not show
+/// them.
 fn push(text: &mut String, row: &[String; 6], widths: &[usize; 6], paint: impl Fn(usize, &str) -> String) {
     let mut gap = 0;
     for (column, cell) in row.iter().enumerate() {

@@ -75,7 +75,7 @@ fn every_name_that_a_request_gives_counts() {
     assert!(!is_for_us("/status", &["größe"]));
 }
 
-/// Returns the indices of the slots that other connections have taken.
+/// Returns the indices of the connections that lost their slots to other connections.
 fn lost(all: &[Slot]) -> Vec<usize> {
     let lost = |(index, slot): (usize, &Slot)| slot.lost.is_cancelled().then_some(index);
     all.iter().enumerate().filter_map(lost).collect()
@@ -142,7 +142,7 @@ const LIMITS: ClientLimits = ClientLimits {
     keep_alive: false,
 };
 
-/// Starts a server on a free port. If `first_is_slow`, the first connection never opens.
+/// Starts a server on a free port. If `first_is_slow` is true, the handshake of the first connection never ends.
 async fn served(routes: Router, first_is_slow: bool) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");

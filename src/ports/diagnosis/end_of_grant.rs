@@ -24,10 +24,10 @@ impl OAuthError {
 
     /// Whether this rejection ends the grant, so that the token can never be redeemed again.
     ///
-    /// A rejection that ends the grant condemns the token. Perennial overwrites a rejected token with another token
-    /// only if the rejected token is condemned or never was a token. A policy, a disabled account, a rejected app or an
-    /// unknown number does not condemn a token. A rejection with several numbers condemns a token only if each number
-    /// ends a grant or is in `GENERAL`.
+    /// A rejection that ends the grant condemns the token. Perennial overwrites a rejected value with another token
+    /// only in two cases: the value is a condemned token, or the value is not a token at all. A policy, a disabled
+    /// account, a rejected app or an unknown number does not condemn a token. A rejection with several numbers condemns
+    /// a token only if each number ends a grant or is in `GENERAL`.
     pub fn condemns_token(&self) -> bool {
         self.error == "invalid_grant"
             && !self.is_changed

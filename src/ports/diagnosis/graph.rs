@@ -12,7 +12,7 @@ use crate::token::app::RenewIdentity;
 /// The app id of Microsoft Graph in every tenant (docs/azure-facts.md F603).
 const GRAPH_APP_ID: &str = "00000003-0000-0000-c000-000000000000";
 
-/// The suffix of each code that names a policy for the credentials of apps (docs/azure-facts.md F605).
+/// Each code about a policy for app credentials ends with this suffix (docs/azure-facts.md F605).
 const POLICY: &str = "AsPerAppPolicy";
 
 /// The id of the app role `Application.ReadWrite.OwnedBy` of Microsoft Graph (docs/azure-facts.md F603).
@@ -26,7 +26,7 @@ pub enum GraphProblem {
     MissingRight,
     /// The caller's tenant has no app registration with this client id.
     NoRegistration,
-    /// A policy forbids client secrets, or certificates that no trusted authority issued.
+    /// A policy forbids client secrets, or forbids certificates that no trusted authority issued.
     ForbiddenByPolicy,
     /// A policy caps the lifetime of client secrets or certificates.
     LifetimeTooLong,
@@ -193,8 +193,8 @@ impl GraphSubject<'_> {
     }
 
     /// The command that makes the caller an owner of the app and gives the caller the permission
-    /// `Application.ReadWrite.OwnedBy`. If a person repeats the command, adding the owner succeeds again, but giving
-    /// the permission fails. So the command adds the owner first.
+    /// `Application.ReadWrite.OwnedBy`. The command adds the owner first, because adding an existing owner does not
+    /// fail. Giving an existing permission fails and ends the command.
     fn give_right(&self) -> String {
         let (app, graph) = (self.client_id, self.base());
         let caller = match self.identity {
@@ -269,8 +269,8 @@ impl DirectoryError {
                     ..plain(Remedy::Retry, action)
                 }
             }
-            // An app cannot sign in like a user, so a `Login` remedy becomes an `Operator` remedy. An outage of Entra
-            // opens its own condition, so this failure is only about the renewal.
+            // An app cannot sign in like a user, so a `Login` remedy becomes an `Operator` remedy. Another condition
+            // reports an outage of Entra. This failure reports only that the renewal failed.
             Self::NoToken(found) => Failure {
                 kind: Kind::AppCredentialRenewalFailed,
                 remedy: match found.remedy {
@@ -305,8 +305,8 @@ impl DirectoryError {
 }
 
 impl VaultError {
-    /// Converts this error to a failure about the identity that reads the vault. This identity got no access token for
-    /// Microsoft Graph, so the failure names no vault.
+    /// Converts this error to a failure about the identity that reads the vault. The failed request asked for an access
+    /// token for Microsoft Graph, and was not for a vault. So the failure names no vault.
     pub fn identity_failure(&self) -> Failure {
         let plain = |remedy, summary: String| {
             Failure::new(Kind::VaultIdentity, remedy, FailureSubject::CredentialSource, summary)

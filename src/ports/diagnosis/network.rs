@@ -29,8 +29,8 @@ pub fn intercepted(host: &str) -> String {
     )
 }
 
-/// Whether an answer with this status comes from another server, such as a gateway, a proxy or a captive portal. The
-/// answer contains no error of the requested service.
+/// Whether an answer with this status comes from another server, such as a gateway, a proxy or a captive portal. Call
+/// this function only if the answer contains no error of the requested service.
 pub fn is_of_another_server(status: u16) -> bool {
     matches!(status, 300..=407 | 409..=428 | 430..=499 | 511)
 }

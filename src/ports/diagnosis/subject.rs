@@ -119,8 +119,8 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// The command that lists the federated credentials of the app. For `[vault]`, the text adds the command for a
-    /// user-assigned identity.
+    /// The command that lists the federated credentials of the app. The identity of `[vault]` may be a user-assigned
+    /// identity, which needs a different command. So the text for `[vault]` contains both commands.
     pub(super) fn list_federated(&self) -> String {
         let app = self.client_id;
         match self.place {
@@ -151,8 +151,8 @@ impl<'a> Subject<'a> {
             Some(id) => format!("correlation id {id}"),
             None => format!("app {}", self.client_id),
         };
-        // Entra lists a redemption only under the non-interactive sign-ins, but opens the page with the interactive
-        // sign-ins. So the text names the tab.
+        // Each tab of the sign-in logs lists one kind of sign-in. The page opens with the interactive sign-ins, which
+        // do not include redemptions. The returned text therefore names the right tab.
         let tab = match (self.place, self.way) {
             (CredentialPlace::Vault { .. }, _) => "Service principal sign-ins",
             (CredentialPlace::App { .. }, LoginMethod::Code | LoginMethod::DeviceCode) => {
@@ -165,7 +165,7 @@ impl<'a> Subject<'a> {
         format!("Entra admin center, Sign-in logs, {tab}, {}, filter by {by}", self.in_tenant())
     }
 
-    /// The tenant in words. Perennial does not know the tenant of a managed identity.
+    /// The phrase that names the tenant in a text. Perennial does not know the tenant of a managed identity.
     pub(super) fn in_tenant(&self) -> String {
         match self.place {
             CredentialPlace::Vault { .. } if self.tenant.is_empty() => {
@@ -175,7 +175,7 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// The user and the app in words.
+    /// The phrase that names the user and the app in a text.
     pub(super) fn who(&self) -> String {
         match self.place {
             CredentialPlace::App { .. } => format!("the user and app of {}", self.name),

@@ -19,14 +19,14 @@ pub struct Row {
     pub diagnosis: Diagnosis,
 }
 
-/// The number for "Credentials not valid", which concerns the client or the grant. In older responses, this number
-/// comes first and the number of the specific reason follows.
+/// The number for "Credentials not valid". Entra rejects either the client's credential or the grant. In older
+/// responses, this number comes first and the number of the specific reason follows.
 pub const CREDENTIALS: u32 = 70002;
 /// Numbers that say no more than the OAuth error. The least specific number comes first. These numbers mean that the
 /// credential or the grant was rejected, or that the token could not be issued.
 pub const GENERAL: [u32; 3] = [CREDENTIALS, 70000, 50000];
-/// `by_family` ignores these numbers and the numbers in `GENERAL`. Longer numbers that begin with one of these numbers
-/// have other causes.
+/// Numbers that are too general for `by_family`, like the numbers in `GENERAL`. A longer number that begins with one of
+/// these numbers has another cause.
 pub const VAGUE: [u32; 3] = [50012, 70001, 90023];
 /// The number for a request or a value that cannot be parsed (docs/azure-facts.md F110, F124).
 pub const UNREADABLE: u32 = 9_002_313;
@@ -49,7 +49,7 @@ const OLDER: &[(u32, &str, u32)] = &[
     (50012, "assertion", 700_027),
 ];
 
-/// Returns the newer number for an older number, if the error's description contains a phrase of the older number.
+/// Returns the newer number from the first row of `OLDER` that has this number and whose phrase is in the description.
 pub fn newer(code: u32, description: &str) -> Option<u32> {
     let mut older = OLDER.iter().filter(|(old, ..)| *old == code).peekable();
     older.peek()?;
@@ -99,8 +99,8 @@ impl Row {
         Self { diagnosis: Diagnosis { ends_grant: true, ..self.diagnosis }, ..self }
     }
 
-    /// Records that a second rejection must confirm a rejection with one of the row's numbers. Entra sometimes answers
-    /// with such a number, and redeems the same token a minute later.
+    /// Records that a first rejection with one of the row's numbers does not open a condition yet. Entra sometimes
+    /// rejects a token with such a number, and redeems the same token a minute later.
     const fn unconfirmed(self) -> Self {
         Self { diagnosis: Diagnosis { is_definite: false, ..self.diagnosis }, ..self }
     }
@@ -179,7 +179,7 @@ pub const ROWS: &[Row] = &[
         "personal account instead of a work account",
     ),
     operator(&[50105], K::PolicyBlocked, A::AssignUser, "user not assigned to the app"),
-    // A policy blocks the token. The numbers of policies are in ranges of their own. The table lists whole ranges,
+    // A policy blocks the token. Some ranges contain only numbers about policies. The table lists these ranges in full,
     // because Microsoft keeps adding numbers to them.
     operator(&[53004, 53011, 530_034], K::PolicyBlocked, A::Risk, "blocked because of risk"),
     operator(&[53003], K::PolicyBlocked, A::Policy, "blocked by conditional access"),

@@ -1,5 +1,5 @@
-//! Tests of the whole table: no number is in two rows, and each number in a range of policies belongs to a policy. Also
-//! tests the diagnosis of numbers that the table does not have.
+//! Tests of the whole table: no number is in two rows, and each number in the policy ranges means that a policy blocks
+//! the token. Also tests the diagnosis of numbers that the table does not have.
 
 use std::collections::BTreeSet;
 
@@ -158,7 +158,7 @@ fn a_longer_number_means_what_its_first_five_digits_mean() {
         (501_051, Remedy::Operator, Kind::PolicyBlocked, Advice::AssignUser),
         (900_029, Remedy::Operator, Kind::AppMisconfigured, Advice::Tenant),
         (7_000_821, Remedy::Login, Kind::LoginRequired, Advice::SignIn),
-        // The first five digits of these numbers are too general or in no row. Number 500_019 is the exception.
+        // Except for 500_019, the first five digits of the numbers below are too general or in no row.
         (700_099, Remedy::Login, Kind::LoginRequired, Advice::SignIn),
         (500_019, Remedy::Operator, Kind::AppMisconfigured, Advice::Resource),
         (500_129, Remedy::Login, Kind::LoginRequired, Advice::SignIn),

@@ -1,5 +1,5 @@
-//! Action texts for people. Each text has one or two sentences. If possible, it names a command to type or a page to
-//! open.
+//! Action texts: each text tells a person what to do about a rejection. A text has one or two sentences. If possible,
+//! the text names a command to type or a page to open.
 //!
 //! This module owns the texts for Entra's rejections. An operator who follows an action must be able to end the
 //! condition. So each text names the object to change. A person can type each command as it is: the command contains

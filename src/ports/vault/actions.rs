@@ -180,7 +180,7 @@ fn give_role(asked: SecretRole, at: &SecretAddress, caller: Option<&str>) -> Str
         ),
         SecretRole::RenewedCertificate => ("Key Vault Certificates Officer", ""),
     };
-    // A certificate and its key are two objects, so the role is assigned on the vault.
+    // A certificate and its key are two objects, so the role must cover the whole vault.
     let (object, page) = match asked {
         SecretRole::SigningKey | SecretRole::RenewedCertificate => (String::new(), String::new()),
         SecretRole::Own | SecretRole::Source | SecretRole::RenewedSecret => {

@@ -109,8 +109,8 @@ fn another_server_in_place_of_key_vault_is_named_as_one() {
     }
 }
 
-/// Key Vault can also report its own fault with status 401 or 403. The summary names this fault, and Perennial retries
-/// the call.
+/// Key Vault reports some of its internal faults with status 401 or 403 instead of 5xx. The summary names the fault,
+/// and Perennial retries the call.
 #[test]
 fn a_fault_of_key_vault_under_another_status_is_retried() {
     let name = SecretName::parse("pc-token").expect("a name");

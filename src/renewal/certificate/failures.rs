@@ -1,5 +1,6 @@
-//! Failures of a certificate's renewal that Perennial itself detects. Also recognizes the errors with which Entra may
-//! reject the signed proof for a change of certificates.
+//! Builds the failures that Perennial itself detects during the renewal of a certificate. With a change of the app's
+//! certificates, Perennial sends a signed proof to Entra. This module also recognizes the errors that may mean that
+//! Entra rejected this proof.
 
 use crate::ports::diagnosis::GraphProblem;
 use crate::ports::directory::DirectoryError;

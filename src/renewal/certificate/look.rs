@@ -21,7 +21,7 @@ use crate::token::version::VersionId;
 /// What the vault and Entra showed at one time.
 #[derive(Clone, Debug)]
 pub struct CertificateLook {
-    /// The clock's uptime when the look began.
+    /// `Clock::uptime` when the look began.
     pub up: TimeDelta,
     /// The time of the look: the time in the vault's response or the time of this process's clock, whichever is
     /// earlier.
@@ -34,7 +34,8 @@ pub struct CertificateLook {
     pub object_id: Uuid,
     /// The certificates that Entra lists, by Entra's id.
     pub listed: BTreeMap<Uuid, ListedKey>,
-    /// Whether Entra accepted the newest version in the trial after this look. `None` before this trial.
+    /// Whether Entra accepted the newest version when Perennial tried this version after the look. `None` if Perennial
+    /// has not tried this version since the look.
     pub newest_is_accepted: Option<bool>,
 }
 
@@ -151,7 +152,7 @@ impl CertificateLook {
         })
     }
 
-    /// Returns Entra's id of the certificate in a version.
+    /// Returns the id under which Entra lists the certificate of this version.
     pub fn key_of(&self, one: &ListedCertificate) -> Option<Uuid> {
         let listed = self.listed.values().find(|key| key.thumbprint == Some(one.thumbprint));
         listed.map(|key| key.key_id)

@@ -1,7 +1,7 @@
 //! Carries out the steps of a certificate's renewal through the ports.
 //!
 //! This module owns the order of the calls in a step. `schedule` decides when a step is due, and `look` interprets the
-//! lists of the vault and of Entra. If a private key cannot be read from the vault, the vault signs with this key.
+//! lists of the vault and of Entra. If the private key must stay in the vault, the vault creates the signatures.
 
 use secrecy::{ExposeSecret as _, SecretString};
 use tracing::{info, warn};
@@ -91,8 +91,8 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         // Perennial must never remove a certificate too early. So the earlier of two times is used: the time in the
         // vault's response and the time of this process's clock.
         let now = told.map_or(now, |told| told.min(now));
-        // The look begins without Entra's list of certificates. The app itself may have to request this list, and the
-        // app authenticates with the version in use. Only a look can determine this version.
+        // At first, the look contains no list of Entra's certificates. To request this list, the app itself may have to
+        // authenticate with the version in use. `CertificateLook::in_use` returns this version.
         let unregistered = KeyRegistration { object_id: Uuid::nil(), keys: Vec::new() };
         let mut look = CertificateLook::of((up, now), newest, versions, unregistered);
         let proof = self.own_proof(&look, &client_id, id).await?;
@@ -229,8 +229,8 @@ impl<I: Issuer + Sync, V: Vault + CertificateStore + Sync, D: Directory + Sync> 
         let by_list = KeyChange::Permission { known: &known };
         let add = async |change| self.0.directory.add_key(&caller, look.object_id, &key, change, id).await;
         let (added, refusal) = match look.signer() {
-            // This version was in use before, so a person may have removed its certificate from the app registration.
-            // Perennial does not register the certificate again.
+            // Entra accepted this version before, but does not list it now. A person may have removed its certificate
+            // from the app registration, so Perennial does not register the certificate again.
             None if new.version.accepted_at().is_some() => return Err(self.no_signer(&client_id, new)),
             None => (add(by_list).await, Some(self.no_signer(&client_id, new))),
             Some(signer) => {

@@ -1,6 +1,7 @@
 //! Decides the next step of a certificate's renewal, and how a look changes the renewal's state.
 //!
-//! This module is pure. It uses only the clock's uptime and the time of the last look (`CertificateLook::at`).
+//! This module is pure, and reads no clock. It calculates with the uptime that the caller passes and with the time of
+//! the last look (`CertificateLook::at`).
 
 use chrono::TimeDelta;
 use uuid::Uuid;

@@ -36,7 +36,7 @@ pub struct CertificateState {
 pub struct CertificateTrial {
     /// The version.
     pub version: VersionId,
-    /// The uptime at the first probe. After a report that Entra does not accept the version, the uptime at this report.
+    /// The uptime at the first probe, or at the last report that Entra does not accept the version.
     pub since: TimeDelta,
     pub probes: Trial,
 }
@@ -52,7 +52,7 @@ impl CertificateState {
         self.trial.as_ref().filter(|trial| trial.version == *version)
     }
 
-    /// Ends the wait and makes the next step a look.
+    /// Ends the wait after a failure, and makes the next step a look.
     pub fn hurry(&mut self) {
         self.health.backoff = None;
         self.must_look = true;

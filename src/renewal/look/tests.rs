@@ -247,8 +247,8 @@ fn only_an_enabled_version_whose_secret_lasts_shows_another_writer() {
     assert!(!of(vec![newest.clone(), older.clone()], at(135)), "it is due");
     assert!(!of(vec![newest, off], at(2)));
     assert!(!of(vec![older], at(2)), "it is the newest one");
-    // A person may restore an older secret once or twice. So two such versions do not prove that another writer
-    // replaces the secrets.
+    // The newest version carries a secret that a person may have restored. So two older versions with lasting secrets
+    // do not prove that another writer replaces the secrets.
     let named = |count: u8| {
         let versions = [version("v9", Some(key(9)), 9)].into_iter();
         let versions = versions.chain((0..count).map(|nth| version(&format!("v{nth}"), Some(key(nth)), 1)));

@@ -211,7 +211,8 @@ fn a_lost_save_is_found_by_its_key_id_and_repeated_otherwise() {
     state.learn(with(None, at(140)), &target());
     assert_eq!(next(&state, minutes(17)), RenewalStep::Save);
 
-    // The vault may still carry out the save whose answer was lost. So the secret is not removed.
+    // If the answer to the save was lost, the vault may still save the secret. So the attempt ends, and Perennial does
+    // not remove the secret yet.
     for (case, newest, at) in [
         ("another instance was first", Some(version("v2", Some(key(3)), 140)), at(140)),
         ("it is too late", None, at(140) + SAVED_WITHIN),
@@ -284,7 +285,7 @@ fn the_age_of_a_new_secret_and_of_a_look_count_from_their_own_beginning() {
         Some(due()),
     );
     assert_eq!(next(&probed, minutes(4)), RenewalStep::Probe);
-    // The renewal becomes due between two looks.
+    // The renewal becomes due two minutes after the look.
     let early = CredentialLook { at: at(135) - minutes(2), up: hour, ..due() };
     assert_eq!(next(&at_rest(early.clone()), minutes(61)), RenewalStep::Wait(hour + LOOK_EVERY));
     assert_eq!(next(&at_rest(early.clone()), minutes(62)), RenewalStep::Create);

@@ -1,11 +1,11 @@
 //! Checks whether a person has acted: a new sign-in, a new credential, a new role assignment.
 //!
-//! This module owns which secrets a check reads, and which answers show a change. A check redeems nothing.
+//! This module decides which secrets a check reads, and which answers show a change. A check redeems nothing.
 //!
 //! To check the token, a check reads the newest version, which is also the version that other programs read. A read of
 //! the newest version always costs one request and needs only permissions that a proof also needs. A check lists the
-//! versions only if the last list failed. A list has three disadvantages: it costs one request per 25 versions, has no
-//! order, and may contain several versions with the same creation time.
+//! versions only if the last attempt to list them failed. A list has three disadvantages: it costs one request per 25
+//! versions, has no order, and may contain several versions with the same creation time.
 //!
 //! Perennial redeems a `strict` token only if Perennial can write to the vault. If a write failed, a check tests
 //! whether writes now succeed.
@@ -40,8 +40,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 self.credential_changed(&mut state, about, id).await
                     || (checks % schedule::TOKEN_READ_EACH == 0 && self.token_changed(&mut state, id).await)
             }
-            // A new permission to list the versions and a new sign-in are equally likely. So every second check lists
-            // the versions, and the others read the newest version.
+            // The operator may grant the permission to list the versions, or the user may sign in again. Every second
+            // check tests whether the versions can be listed. The other checks look for a new version.
             FailureSubject::History if checks.is_multiple_of(2) => self.history_changed(&mut state, id).await,
             FailureSubject::Saving => {
                 let (saving, costly) = self.may_save(&mut state).await;
@@ -52,8 +52,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 self.token_changed(&mut state, id).await
             }
         };
-        // For `FailureSubject::Saving`, `may_save` has already counted its writes. The first read of `may_save` is not
-        // counted.
+        // `may_save` itself counts its writes, and does not count its read. So a check of `FailureSubject::Saving` adds
+        // no calls here.
         if about != FailureSubject::Saving {
             state.note_vault_calls(calls.unsigned_abs() as usize, now);
         }
@@ -69,7 +69,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Stepped { state, events }
     }
 
-    /// Returns the number of vault calls that a check of the app's credential makes. Counts at least one call.
+    /// Returns the number of vault calls that a check of the app's credential makes. Returns 1 if the check makes none.
     fn credential_secrets(&self) -> i32 {
         let signs = matches!(self.grant.app.credential, CredentialSource::VaultKey(_));
         let calls = self.grant.app.in_vaults().count() + usize::from(signs);

@@ -20,11 +20,11 @@ use crate::token::version::{Stored, Version};
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     /// Claims a version of a `strict` token for one redemption. First tests whether this process may write to the
-    /// vault. Then marks the version, and checks that no other process has marked the same version. If the answer to an
-    /// earlier redemption was lost, returns the mark of that redemption.
+    /// vault. Then marks the version, and checks that no other process has marked the same version. If an earlier
+    /// redemption left a mark on the version, returns that mark. The answer to that redemption is treated as lost.
     ///
-    /// When the process stops, it waits until the claim has ended. Otherwise a mark could stay in the vault, and the
-    /// next process would have to wait until this mark expires.
+    /// A shutdown waits until the claim has ended. Otherwise a mark could stay in the vault, and the next process would
+    /// have to wait until this mark expires.
     pub(super) async fn claim(
         &self,
         state: &mut State,

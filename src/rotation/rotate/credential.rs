@@ -85,8 +85,8 @@ pub(crate) struct OlderSearch {
     pub(crate) found: Option<AppCredential>,
     /// The number of calls to the vault.
     pub(super) calls: usize,
-    /// Whether the search is complete: each older version was read, and Entra accepted or rejected it. If not, another
-    /// search may find a version that Entra accepts.
+    /// Whether the result is reliable: Perennial listed the versions, and Entra accepted or rejected each version that
+    /// the search tried. If not, another search may find a version that Entra accepts.
     pub(super) is_certain: bool,
 }
 

@@ -26,11 +26,11 @@ pub(super) enum Tried {
 }
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
-    /// If Perennial wrote the newest version, searches for a sign-in that this version buries. Repeats the search below
-    /// the same newest version only if a rejected version may be redeemed again. An earlier process may have died after
-    /// its write and before its list, and may have left a sign-in buried. `tests/it/rotation/interleavings.rs`, which
-    /// tests every order of the steps of one save, found this case. The search costs one more request at start-up and
-    /// after a rotation by a second instance.
+    /// If Perennial wrote the newest version, searches for a sign-in that this version buries. Searches once for each
+    /// newest version, and again only if a rejected version may be redeemed again. A process that dies after it writes
+    /// a version, and before it lists the versions, may leave a sign-in buried. `tests/it/rotation/interleavings.rs`,
+    /// which tests every order of the steps of one save, found this case. The search costs one more request at start-up
+    /// and after a rotation by a second instance.
     pub(super) async fn find_buried(
         &self,
         state: &mut State,
@@ -38,8 +38,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         attempt: &mut Attempt,
     ) -> Result<Option<PendingSave>, Failure> {
         if newest.redeemed_from().is_none() {
-            // A user signed in while no daemon was running. The marks of delivered alerts are in the tags of an older
-            // version, and the list shows these tags.
+            // If a user signed in while no daemon was running, the marks of delivered alerts are in the tags of an
+            // older version. Only a list of the versions shows these tags.
             if state.inherited == Some(Inherited::SignIn)
                 && let Err(failure) = self.list(state, state.calls_of_a_rotation(), attempt.id).await
             {
@@ -68,7 +68,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             }
             seen.push(buried.id.clone());
         }
-        // A remembered version that this search did not find is no longer buried, so it is forgotten.
+        // A rejected version that this search did not find is no longer buried. The state forgets such a version.
         state.refused.retain(|refused| seen.contains(&refused.id));
         state.searched = Some(newest.id.clone());
         Ok(None)
@@ -94,8 +94,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             state.clear_failures_about(FailureSubject::History);
             state.inherit_from_before_sign_in(versions);
         }
-        // Each proof of a `strict` token is a rotation. The number of calls for a long list must not delay these
-        // proofs. So the length of the list is not recorded.
+        // Each proof of a `strict` token is a rotation. A long list would raise the number of calls that a rotation
+        // needs, and the daily limit would delay these proofs. So the length of the list is not recorded for a `strict`
+        // token.
         if let Ok(versions) = &listed
             && !self.grant.strict
         {
@@ -179,9 +180,10 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 
     /// If the newest value never was a token, tries the most recent older versions. Returns a save with the successor
-    /// of the first version that works. Never replaces a foreign version that is younger than a day. If a sign-in may
-    /// work later, tries no older sign-in, and the next attempt tries again. If no version can work, a user must sign
-    /// in, and later attempts do not search again below this value.
+    /// of the first version that works. Never replaces a foreign version that is younger than a day. If a version fails
+    /// now but may work later, the method tries no version of an older sign-in, and the next attempt tries the failed
+    /// version again. If no version can work, a user must sign in, and later attempts do not search again below this
+    /// value.
     pub(super) async fn rescue(
         &self,
         state: &mut State,

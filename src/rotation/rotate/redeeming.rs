@@ -49,8 +49,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             if self.grant.strict { Box::pin(self.claim(state, stored, attempt)).await? } else { None };
         let proof = Box::pin(self.prove_client(state, attempt)).await?;
         state.redemptions.note(self.clock.now());
-        // If the process already holds a successor, a stop now could lose this successor. If the token is `strict`, the
-        // redemption invalidates the token in the vault, and a stop now could lose the new successor.
+        // If the process already holds an unsaved successor, canceling this step would lose that successor. If the
+        // token is `strict`, the redemption invalidates the token in the vault. Canceling the step would then lose the
+        // new token, the only valid one.
         let may_be_spent = self.grant.strict || state.is_unsaved();
         self.hold.set(if may_be_spent { Stake::Successor } else { Stake::Answer });
         if let Some(permit) = &mut permit {
@@ -181,9 +182,10 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         answer
     }
 
-    /// Returns the failure for a rejection. If Entra may not know the credential yet because it is new, the remedy is a
-    /// retry. Outside a vault, the age of a federated credential is the time since this process first read the
-    /// credential. Any other credential outside a vault has no known age, and is never new.
+    /// Returns the failure for a rejection. If the credential is so new that Entra may not know it yet, the remedy is a
+    /// retry. The age of a credential in a vault is the age of its version. The age of a federated credential outside a
+    /// vault counts from the time when this process first read the credential. Any other credential outside a vault has
+    /// no known age, and is never treated as new.
     pub(crate) fn refused(
         &self,
         error: &IssuerError,
@@ -201,8 +203,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
 }
 
 /// Turns a rejection of the credential into a retry while the credential is new, because Entra may not know the
-/// credential yet. The failure is then not definite. `begun_at` is the time at which the credential was created or
-/// first read.
+/// credential yet. This one rejection then opens no condition. `begun_at` is the time at which the credential was
+/// created or first read.
 fn unless_fresh(failure: Failure, begun_at: Option<Timestamp>, now: Timestamp) -> Failure {
     let is_fresh = begun_at.is_some_and(|at| at + CREDENTIAL_SETTLES > now);
     if is_fresh && failure.advice.is_some_and(Advice::may_be_propagation) {

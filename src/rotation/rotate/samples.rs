@@ -58,19 +58,19 @@ pub(crate) struct PeersState {
     pub(crate) app: Vec<Stored>,
     /// The versions of the app's certificate, from the first one to the newest one.
     pub(crate) certificates: Vec<VaultCertificate>,
-    /// The vault's errors. The vault returns each error for the next call whose record begins with the text beside the
-    /// error.
+    /// The vault's errors. The vault returns each error once, for the next call whose record begins with the given
+    /// text.
     pub(crate) faults: VecDeque<(&'static str, VaultError)>,
     /// The issuer's errors. The key of each error is the rejected token or client secret.
     pub(crate) rejects: BTreeMap<String, IssuerError>,
-    /// Whether the issuer returns the token that it received.
+    /// Whether the issuer returns the redeemed token instead of a new token.
     pub(crate) returns_same: bool,
     /// The user that the issuer names.
     pub(crate) user: Option<&'static str>,
     /// The resource's verdict. `None` if the resource does not answer.
     pub(crate) accepts: Option<bool>,
     /// Versions that another writer stores. Each version is stored just before the next call whose record begins with
-    /// the text beside the version.
+    /// the given text.
     pub(crate) meanwhile: VecDeque<(&'static str, Stored)>,
     /// Whether the vault hides the versions that Perennial writes.
     pub(crate) hides_writes: bool,
@@ -80,7 +80,7 @@ pub(crate) struct PeersState {
     pub(crate) sign_in: Option<String>,
     /// The recorded calls. The function `calls` returns and clears this list.
     calls: Vec<String>,
-    /// What a stop could lose at each redemption.
+    /// The stake at each redemption.
     pub(crate) stakes: Vec<Stake>,
 }
 

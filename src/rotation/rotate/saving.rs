@@ -22,15 +22,15 @@ use crate::token::rotation_id;
 use crate::token::tags::Tags;
 use crate::token::version::{NewVersion, Provenance, Stored, Version, VersionId};
 
-/// The maximum number of passes in one save. A save needs more passes only if another writer keeps writing at the same
-/// time. In this case, the save continues after a pause.
+/// The maximum number of passes in one save. If another writer keeps writing, the new token may still be unsaved after
+/// these passes. The save then continues after a pause.
 const MAX_ROUNDS: usize = 6;
 
 /// The result of one pass of a save.
 enum Pass {
     /// The save needs another pass, possibly with a different successor.
     Again,
-    /// The vault shows the version that Perennial wrote, and no sign-in is buried.
+    /// The vault shows the version that Perennial wrote, and this version buries no sign-in that works.
     Saved(Version),
     /// Another writer's version is the newest one and works. Perennial drops its own successor and continues with that
     /// version.
@@ -181,8 +181,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Checks the write: lists the versions and restores a buried sign-in. If no sign-in is buried, disables replaced
-    /// versions.
+    /// Checks the write: lists the versions and restores a buried sign-in. If no buried sign-in is left to try,
+    /// disables replaced versions.
     async fn confirm(
         &mut self,
         state: &mut State,
@@ -198,10 +198,10 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 return Err(Failure::new(Kind::Unsaved, Remedy::Retry, FailureSubject::Token, summary));
             }
             AfterList::Buried(buried) => {
-                // The successor of the buried sign-in may replace the written version. After that, the written version
-                // or its sign-in could look buried. For example, a tool may copy the written version's tags in the same
-                // second. The written version then looks like a sign-in. `seen` prevents this save from restoring
-                // either of them.
+                // The successor of the buried sign-in may replace the written version. After that, the written version,
+                // or the sign-in that it descends from, could look buried. For example, a tool may copy the written
+                // version's tags in the same second. The written version then looks like a sign-in. `seen` prevents
+                // this save from restoring the written version or its sign-in.
                 let ours = versions.iter().find(|version| version.id == *written);
                 pending.seen.push(written.clone());
                 pending.seen.extend(ours.map(|ours| save::sign_in_of(ours, &versions).id.clone()));
@@ -209,7 +209,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             }
             AfterList::Settled { retire } => retire,
         };
-        // The vault shows the successor, so a stop no longer has to wait. Only old versions are still to be disabled.
+        // The vault shows the successor, so the process may stop now. The remaining calls only disable old versions.
         self.hold.set(Stake::Nothing);
         for old in retire {
             state.note_vault_call(self.clock.now());

@@ -20,8 +20,8 @@ use crate::rotation::state::State;
 use crate::rotation::turns::{Needs, Permit};
 use crate::token::version::Version;
 
-/// The maximum time that a running step waits for a permit to redeem once more. After this time, the limit no longer
-/// includes the redemptions from before the wait.
+/// The maximum time that a running step waits for a permit for another redemption. After this time, the redemptions
+/// from before the wait no longer count toward the limit.
 const FURTHER_WITHIN: Duration = LOOP_SPAN.saturating_add(Duration::from_secs(60));
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
@@ -103,7 +103,6 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         })
     }
 
-    /// Takes the permit for one new version.
     pub(super) async fn new_version_permit(&self, attempt: &mut Attempt) -> Option<Permit> {
         match attempt.new_version.take() {
             Some(permit) => Some(permit),

@@ -180,7 +180,7 @@ fn a_sign_in_of_a_second_that_was_over_at_the_last_read_is_older() {
     assert_eq!(after_list(&at_once, &versions), AfterList::Buried(foreign("b", 3)));
 }
 
-/// Returns the version with tags that record a rejection, with or without a code.
+/// Adds tags to the version that record a rejection. If `code` is given, the tags also record the code.
 fn refused(mut version: Version, code: Option<&str>) -> Version {
     version.tags.insert(tag::REFUSED_AT, &crate::process::clock::rfc3339(version.created));
     version.tags.insert(tag::REFUSED_KIND, "login_required");

@@ -1,7 +1,7 @@
 //! Corrects the times that a wrong clock has left in a state.
 //!
-//! This module is pure. The function `correct` names each field of a state, so that no instant is missed. An instant
-//! far in the future would delay the steps of the token.
+//! This module is pure. The function `correct` names each field of a state, so that the compiler reports a new field
+//! that `correct` omits. An uncorrected time far in the future would delay the steps of the token.
 
 use super::{AGAIN_AFTER, LONGEST, LONGEST_WATCH, MARK_AGAIN_AFTER, Timing};
 use crate::process::clock::{Timestamp, delta};
@@ -48,8 +48,8 @@ impl Timing {
             Phase::Unproved { .. } | Phase::Current => AGAIN_AFTER,
         };
         if let Phase::Unproved { due_at } = phase {
-            // This time can be set to now without harm: if a failure blocks the token, the times of the failure apply
-            // instead.
+            // An early proof does no harm. If the token has a failure, this time has no effect, because the times of
+            // the failure apply.
             *due_at = (*due_at).min(now);
         }
         if let Some(Blocked {

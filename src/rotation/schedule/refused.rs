@@ -19,9 +19,10 @@ const STANDS_AT_LEAST: TimeDelta = TimeDelta::seconds(15);
 /// The number of rejected versions that a process remembers.
 const REMEMBERED: usize = 8;
 
-/// Whether this version is invalid for good: its grant is known to have ended, or its value never was a token. A
-/// foreign version whose value never was a token is not replaced for a day, even while Perennial holds a successor.
-/// Such a value may be a working token in quotes, and a person can still remove the quotes.
+/// Whether this version is invalid for good: its grant is known to have ended, or its value never was a token. If the
+/// value of a foreign version never was a token, the version counts as invalid for good only a day after its creation,
+/// even while Perennial holds a successor. Such a value may be a working token in quotes, and a person can still remove
+/// the quotes.
 pub fn is_final(failure: &Failure, version: &Version, now: Timestamp) -> bool {
     let left_alone = !version.is_ours() && version.created + RESCUE_AFTER > now;
     failure.token_condemned || (failure.never_was_a_token && !left_alone)
@@ -31,10 +32,10 @@ pub fn is_final(failure: &Failure, version: &Version, now: Timestamp) -> bool {
 /// rejection, the kind `login_required`, and a time that is not before the creation of the version. An earlier time
 /// means that a tool copied the tags from another version.
 ///
-/// The first version of Perennial (docs/upgrading.md) recorded no codes. So if a rejection has no code, each process
-/// redeems the version once more. The first version can also copy a code to a new sign-in, like a foreign tag. The
-/// first version can then record a rejection of another kind beside the code. So a code shows a final rejection only
-/// together with the kind `login_required`.
+/// The first version of Perennial (docs/upgrading.md) recorded no codes. So if the tags have a rejection without a
+/// code, each process redeems the secret's version once more. The first version of Perennial treats the tag with the
+/// code like a foreign tag, and can copy it to a new sign-in. It can then record a rejection of another kind beside the
+/// code. So a code shows a final rejection only together with the kind `login_required`.
 pub fn is_known_dead(version: &Version) -> bool {
     let final_code = version.tags.get(tag::REFUSED_CODE).is_some_and(diagnosis::is_final_mark);
     let its_kind = version.tags.get(tag::REFUSED_KIND) == Some(Kind::LoginRequired.as_str());

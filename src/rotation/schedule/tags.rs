@@ -1,7 +1,7 @@
 //! Finds the tags that the newest version still lacks. These tags record a rejection, a proof, a verdict and delivered
 //! alerts.
 //!
-//! This module is pure. `refused` and `verdict` define their own tags.
+//! This module is pure. The modules `refused` and `verdict` define the tags for rejections and verdicts.
 
 use chrono::SubsecRound as _;
 

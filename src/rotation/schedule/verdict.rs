@@ -1,5 +1,5 @@
-//! Decides when the tag `verdict` records the verdict on the newest version, for the next process. The verdict is
-//! `usable` or the kind of a condition.
+//! Decides when Perennial records the verdict on the newest version in the tag `verdict`. The next process reads the
+//! tag. The verdict is `usable` or the kind of a condition.
 //!
 //! The tag contains one word and one time. For `usable`, this is the time of the verdict. For a kind of condition, this
 //! is the start of the condition. So `status --monitor` can report the result of an earlier `rotate`, and after a
@@ -8,8 +8,8 @@
 //! request.
 //!
 //! A rejection by the issuer has tags of its own. Only those tags can show that a version is invalid for good
-//! (`refused`). The issuer's rejection replaces the verdict. So the verdict needs no additional place among the 15 tags
-//! of a version.
+//! (`refused`). When Perennial writes those tags, it removes the tag `verdict`. So the verdict needs no additional
+//! place among the 15 tags of a version.
 
 use super::MARK_EVERY;
 use crate::ports::failure::{FailureSubject, Kind};
@@ -21,7 +21,7 @@ use crate::token::version::{Version, tag, verdict};
 /// verdict stays. A recorded failure to redeem the version is removed, because it is over.
 pub(super) fn after_proof(version: &Version, facts: &Facts) -> Option<Noted> {
     let before = || Noted::on(version).filter(|noted| noted.is_partner_centers());
-    // The next process would not trust an acceptance that is older than the version.
+    // An acceptance that is older than the version is not recorded, because the next process would not trust it.
     let is_believed = |noted: &Noted| noted.kind.is_some() || version.is_noted_on_it(noted.at);
     facts.heard_since(version.issued_at()).filter(is_believed).or_else(before)
 }

@@ -27,13 +27,13 @@ impl State {
         }
     }
 
-    /// Whether Perennial has requested a sign-in or a fix of this grant. In that case, Perennial expects a new version.
+    /// Whether Perennial asks a person to sign in or to repair this grant. If so, Perennial expects a foreign version.
     pub fn awaits_sign_in(&self) -> bool {
         let blocked = self.blocked.as_ref().map(|blocked| &blocked.failure);
         let is_asked =
             blocked.is_some_and(|failure| failure.remedy == Remedy::Login || failure.token_refused());
-        // If the rejected version can no longer be read, the failure of the read hides the rejection. The known tags
-        // still show the rejection.
+        // If Perennial can no longer read the rejected version, `blocked` contains the read failure instead of the
+        // rejection. The tags from the last successful read still show the rejection.
         let is_asked = is_asked || self.newest.as_ref().is_some_and(Version::is_refused);
         let verdict = self.known().and_then(|facts| facts.verdict.as_ref());
         is_asked || verdict.is_some_and(|verdict| verdict.acceptance.objection().is_some())

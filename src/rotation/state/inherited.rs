@@ -19,8 +19,8 @@ pub enum Inherited {
     FirstSignIn,
     /// The alerts that were delivered and whose conditions are not resolved yet.
     Told(Marks),
-    /// The version was rejected and has no marks of delivered alerts. The first version of Perennial
-    /// (docs/upgrading.md) and a process without sinks write no such marks.
+    /// The version of the secret was rejected and has no marks of delivered alerts. The first build of Perennial
+    /// (docs/upgrading.md) wrote no such marks. A process without sinks writes none either.
     Refused(Kind),
 }
 

@@ -37,8 +37,8 @@ pub struct PendingSave {
     /// A version that this save may replace, although its value is not the redeemed value. Either this version is
     /// invalid for good, or it buries the redeemed sign-in (see `save.rs`).
     pub may_overwrite: Option<VersionId>,
-    /// The vault's time at the last read before the write. That read showed every sign-in of an earlier second, so the
-    /// write has buried none of these sign-ins.
+    /// The vault's time at the last read before the write. If the write buried a sign-in, that sign-in is from this
+    /// second or a later one. The read showed all older sign-ins.
     pub read_at: Option<Timestamp>,
     /// The version that Perennial wrote. `None` until the vault has acknowledged the write.
     pub written: Option<VersionId>,

@@ -8,7 +8,6 @@ use crate::process::clock::Timestamp;
 #[derive(Clone, Debug, Default)]
 pub struct Recent(Vec<u32>);
 
-/// The span of the daily limits.
 pub const DAY: TimeDelta = TimeDelta::days(1);
 
 impl Recent {
@@ -63,8 +62,8 @@ impl Recent {
 }
 
 /// Limits the vault calls while Perennial checks the vault every minute (`State::is_watching`). Up to `BURST` calls may
-/// happen at once. A day has at most 1,500 calls (promise 6). If another program writes often, Perennial checks each
-/// write at first. Later, Perennial checks as often as the limit allows.
+/// happen at once. A day has at most 1,500 calls (promise 6). If another program often writes a new version, Perennial
+/// checks each new version until `BURST` is used up. After that, Perennial checks as often as the limit allows.
 ///
 /// There are too many calls to record the time of each one. Instead, this type records one instant. Each call moves
 /// this instant into the future by `EACH`. A call is allowed only if the instant is not too far ahead of the current
@@ -89,7 +88,7 @@ impl WatchRoom {
         self.0.map_or(now, |at| (at - Self::EACH * (Self::BURST - calls)).max(now))
     }
 
-    /// Corrects a time that was recorded before the clock was set back.
+    /// After the clock was set back, limits the recorded instant to its maximum: `BURST` times `EACH` after `now`.
     pub fn correct(&mut self, now: Timestamp) {
         self.0 = self.0.map(|at| at.min(now + Self::EACH * Self::BURST));
     }

@@ -1,4 +1,4 @@
-//! Partner Center's verdict on a token, and the record of the verdict in the vault. The next process after a restart
+//! Partner Center's verdict on a token, and the record of the verdict in the vault. After a restart, the new process
 //! reads this record.
 
 use crate::ports::Acceptance;

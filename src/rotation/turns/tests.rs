@@ -90,8 +90,8 @@ async fn without_limits_no_token_waits() {
     }
 }
 
-/// A turn does not take a permit that it already has. If a turn had the last permit and asked for another one, the
-/// turn would wait for itself.
+/// A turn does not ask for a permit that it already has. In this test, the turn has the last permit of a limit, so a
+/// request for a second permit of this limit would have to wait.
 #[tokio::test(start_paused = true)]
 async fn a_turn_takes_only_the_permits_that_it_lacks() {
     let redeemer = Redeemer::of(&crate::rotation::samples::grant("a"), None, None);

@@ -1,9 +1,9 @@
 //! The demo runs the sandbox and the daemon in one process, and prints the events as a story. The adapters for Azure
 //! call the sandbox over HTTPS. In each second of real time, the demo's clock advances by several days.
 //!
-//! This module owns the mechanics of the story. Time advances in small steps, the beats. After each beat, the demo
-//! observes the services and the daemon. Each step of the story waits for a certain state, and fails after a time
-//! limit. The demo reports only what it observes, and checks its observations against docs/promises.md.
+//! This module owns the mechanics of the story. Time advances in small intervals, which are called beats. After each
+//! beat, the demo observes the services and the daemon. Each event of the story waits for a certain state, and fails
+//! after a time limit. The demo reports only what it observes, and checks its observations against docs/promises.md.
 
 mod promise;
 mod renewal;

@@ -7,8 +7,8 @@ use crate::process::clock::Timestamp;
 pub(super) enum Promise {
     /// Promise 1: the newest version in the vault can be redeemed.
     Alive,
-    /// Promise 2: Perennial writes only a proven successor. If a write has replaced a sign-in as the newest version,
-    /// Perennial restores the sign-in.
+    /// Promise 2: Perennial writes only a proven successor. If Perennial's write overwrites a new sign-in, Perennial
+    /// restores the sign-in as the newest version.
     NeverWorse,
     /// Promise 3: a process holds a successor until the vault contains it. The predecessor of the newest version
     /// stays readable.

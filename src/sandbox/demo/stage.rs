@@ -1,4 +1,4 @@
-//! The setting of the demo: the simulated services over HTTPS, a configuration, a fast clock, and daemons with the
+//! The environment of the demo: the simulated services over HTTPS, a configuration, a fast clock, and daemons with the
 //! adapters for Azure.
 //!
 //! This module owns the speed of the clock. Invariant: no request leaves this machine.
@@ -62,8 +62,8 @@ const LEASH: Duration = Duration::from_millis(12);
 /// limits how late a proof can be.
 const LEASH_BY_CLOCK: Duration = Duration::from_secs(40 * 60);
 
-/// The largest factor by which the clock's speed grows per beat. If the speed grew faster, a wait that began at a low
-/// speed would end too late, by hours of the demo's time.
+/// The largest factor by which the clock's speed grows per beat. The real length of a wait is fixed when the wait
+/// begins. If the speed grew faster, a wait that begins at a low speed would end hours too late on the demo's clock.
 const GATHERS: f64 = 1.15;
 
 const DAY_SECONDS: f64 = 86_400.0;
@@ -81,7 +81,7 @@ fn listen() -> io::Result<(TcpListener, String)> {
     Ok((listener, page))
 }
 
-/// The demo's setting.
+/// The demo's environment.
 pub(super) struct Stage {
     pub(super) sandbox: Sandbox,
     pub(super) world: World,
@@ -102,7 +102,7 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Creates the setting with a partner whose user has just signed in.
+    /// Creates the environment with a partner whose user has just signed in.
     pub(super) async fn build(speed: f64) -> Result<Self, DemoError> {
         let since = first_day();
         let clock = Clock::running(since, 0.0);
@@ -201,8 +201,8 @@ impl Stage {
         Ok(())
     }
 
-    /// Sets the clock's speed in days per second. A lower speed takes effect at once, and a higher speed over several
-    /// beats.
+    /// Sets the clock's speed in days per second. The clock slows down at the next beat, but speeds up gradually over
+    /// several beats.
     pub(super) fn run_at(&mut self, speed: f64) {
         self.wanted = speed;
     }

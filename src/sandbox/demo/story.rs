@@ -99,7 +99,7 @@ impl Demo {
         Ok(())
     }
 
-    /// Runs a second instance for a month, as after a mistake in a deployment.
+    /// Runs a second instance for a month. On a real system, a mistake in a deployment can start such an instance.
     async fn second_daemon(&mut self) -> Result<(), Stuck> {
         self.until_day(54).await?;
         self.watch.told.expect(&[]);

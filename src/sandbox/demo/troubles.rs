@@ -1,7 +1,8 @@
-//! The failures of the story, each with its expected effects.
+//! The failures that the story causes, each with its expected effects.
 //!
-//! In the story's outages, a service rejects calls. If the service did not answer at all, each call would wait for an
-//! adapter's timeout of half a minute of real time. In that time, days pass in the demo.
+//! In the story's outages, a service answers calls with an error. The story has no service that never answers, because
+//! each call would then wait half a minute of real time for an adapter's timeout. In that time, many days would pass in
+//! the demo.
 
 use std::time::Duration;
 
@@ -248,7 +249,7 @@ impl Demo {
         self.calm_again(TimeDelta::days(1)).await
     }
 
-    /// Checks promise 4: Perennial reported the failure soon and named a sign-in as the action.
+    /// Checks promise 4: Perennial reported the failure soon and asked for a sign-in.
     fn check_alarm(&mut self, took: TimeDelta) {
         let (now, bound) = (self.now(), self.told_bound());
         self.watch.promises.check(Promise::Told, now, took <= bound, || {
@@ -266,7 +267,8 @@ impl Demo {
         self.tell(Tone::Plain, "", &text);
     }
 
-    /// Returns the time limit for the report of a rejection.
+    /// Returns how long Perennial may take to report a failure: at most `prove_every` until the next proof, plus
+    /// `TOLD_WITHIN`.
     fn told_bound(&self) -> TimeDelta {
         delta(self.stage.grant().policy.prove_every) + TOLD_WITHIN
     }

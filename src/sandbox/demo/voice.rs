@@ -1,7 +1,7 @@
 //! Prints the output of the demo: paragraphs, and lines that begin with the day of an event.
 //!
-//! This module owns the width and the colors. It keeps a copy of the output until the search for secrets (`secrecy`)
-//! takes this copy.
+//! This module owns the width and the colors. This module also keeps a copy of the output, which `watch` takes and
+//! searches for secrets.
 
 use chrono::TimeDelta;
 

@@ -204,7 +204,8 @@ impl Watch {
         let status = scene.daemon.board().status();
         let standing = standing(scene.daemon, scene.now);
         if self.fresh {
-            // The daemon shows a complete state only after its first check.
+            // The conditions of a new daemon are ignored until the daemon shows the state `current`. Before that, the
+            // daemon may not have finished its first check of the token.
             self.fresh = standing != TokenState::Current;
             if self.fresh {
                 return;

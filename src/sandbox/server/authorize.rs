@@ -108,7 +108,7 @@ fn back(request: &AuthorizeRequest, parameters: &[(&'static str, String)]) -> Re
     };
     target.query_pairs_mut().extend_pairs(parameters);
     let mut response = StatusCode::FOUND.into_response();
-    // Entra appends an empty fragment to the address (docs/azure-facts.md F131).
+    // Entra appends an empty fragment to the redirect's target (docs/azure-facts.md F131).
     set(&mut response, "location", &format!("{target}#"));
     set(&mut response, "cache-control", "no-store");
     response

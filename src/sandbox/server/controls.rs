@@ -1,7 +1,7 @@
 //! The controls below `/_sandbox/`: they show the simulated state and cause events.
 //!
-//! Invariant: only `issue-assertion` shows a secret, because it returns the new assertion. All other controls show a
-//! short fingerprint instead of a token or a secret.
+//! Invariant: the only secret that a control shows is the assertion that `issue-assertion` issues. All other controls
+//! show a short fingerprint instead of a token or a secret.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ use crate::token::tags::Tags;
 /// the state.
 const GRANTS_SHOWN: usize = 100;
 
-/// The answer of a control, or the reason why a form is wrong.
+/// The result of a control. The error is an HTTP status and a JSON body with the reason.
 type Reply<T = Json<Value>> = Result<T, (StatusCode, Json<Value>)>;
 
 pub(super) fn routes() -> Routes {
@@ -56,7 +56,7 @@ pub(super) fn routes() -> Routes {
         .route("/_sandbox/credential-policy", post(graph::set_policy))
 }
 
-/// The list of queries and actions.
+/// The answer to `GET /_sandbox/`: the list of all controls.
 const CONTROLS: &str = "\
 GET    /_sandbox/state          users, apps, identities, grants, secrets, requests, faults
 POST   /_sandbox/clock          {\"advance\":\"30d\"}, {\"offset\":\"1h\"} or {\"speed\":60}: change the simulated time
@@ -293,8 +293,7 @@ fn app(world: &World, client_id: Option<String>) -> Reply<String> {
     if is_known { Ok(client_id) } else { Err(wrong("no app has this client id")) }
 }
 
-/// Parses a body with any content type, since `curl -d` sends a content type of its own. An empty body is an empty
-/// form.
+/// Parses a JSON body. Ignores the content type, because `curl -d` declares an HTML form. An empty body counts as `{}`.
 fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, (StatusCode, Json<Value>)> {
     let body = if body.is_empty() { &b"{}"[..] } else { body };
     serde_json::from_slice(body).map_err(|why| wrong(&why.to_string()))

@@ -204,8 +204,8 @@ fn refuse(caller: &HttpCaller, code: u32) -> Response {
     oauth_error(&refused, caller.world().now())
 }
 
-/// Reads the app's credential from the fields of a request. If the request has an assertion and a secret, the secret is
-/// ignored.
+/// Reads the app's credential from the fields of a request. Ignores the secret if the request has an assertion of the
+/// type `ASSERTION_TYPE`.
 fn proof(fields: &Fields) -> AppProof<'_> {
     match fields.get("client_assertion") {
         Some(assertion) if text(fields, "client_assertion_type") == ASSERTION_TYPE => {

@@ -15,8 +15,8 @@ use crate::ports::failure::Trace;
 use crate::ports::oauth_error::OAuthError;
 use crate::sandbox::world::{EntraRefusal, FaultEffect, Peer};
 
-/// The duration of a simulated hang. A hang is longer than any client's timeout. A hang ends, so that a client without
-/// a timeout does not wait forever.
+/// How long a simulated service hangs before it cuts the connection. This time is longer than any client's timeout. The
+/// cut releases a client without a timeout.
 const HANG: Duration = Duration::from_secs(120);
 
 impl HttpCaller {

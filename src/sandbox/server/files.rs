@@ -1,4 +1,4 @@
-//! Writes the files for commands that use the sandbox.
+//! Writes the configuration and the credentials with which Perennial's commands use the sandbox.
 //!
 //! Invariant: only the files' owner can read the credential with which Perennial signs in to the vault.
 

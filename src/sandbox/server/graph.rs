@@ -88,7 +88,7 @@ struct KeyEntryBody {
     display_name: Option<String>,
     start_date_time: Option<Timestamp>,
     end_date_time: Option<Timestamp>,
-    /// The certificate in base64. `None` if the certificate is already registered.
+    /// The certificate in base64. `None` keeps the certificate that has this `key_id`.
     key: Option<String>,
 }
 
@@ -255,7 +255,7 @@ fn with_ids(caller: &HttpCaller, mut response: Response) -> Response {
     response
 }
 
-/// Returns an app registration in the form of Graph. `selected` contains the names of the requested properties.
+/// Returns an app registration as Graph's JSON. `selected` contains the names of the requested properties.
 fn described(app: &App, selected: Option<&str>) -> Value {
     let is_selected =
         |name: &str| selected.is_none_or(|names| names.split(',').any(|one| one.trim() == name));

@@ -1,4 +1,4 @@
-//! Simulates the identity service of an Azure host: the metadata service of a virtual machine, and the endpoint of App
+//! Simulates two identity services of Azure hosts: the metadata service of a virtual machine, and the endpoint of App
 //! Service and Container Apps.
 //!
 //! The sandbox's HTTPS server always serves both services. `Sandbox::serve_identity` also serves both services over
@@ -150,7 +150,7 @@ fn refused_by_imds(error: &str, description: &str) -> Response {
     (StatusCode::BAD_REQUEST, Json(body)).into_response()
 }
 
-/// Returns an error in App Service's own form, which is the only form that Microsoft's clients read.
+/// Returns an error with the fields that Microsoft's clients read (docs/azure-facts.md F402).
 fn refused_by_app_service(caller: &HttpCaller, status: StatusCode, message: &str) -> Response {
     let id = caller.world().fresh_id().to_string();
     let body = json!({"statusCode": status.as_u16(), "message": message, "correlationId": id});

@@ -1,5 +1,4 @@
-//! Harmful bodies: too long, too slow, compressed so that they become huge when expanded, or full of the caller's own
-//! data.
+//! Harmful bodies: very long, very slow, huge after decompression, or full of the caller's own data.
 
 use std::time::Duration;
 
@@ -19,11 +18,11 @@ use crate::sandbox::world::{Hostile, Peer};
 /// The length of a long body in bytes. A compressed body has about this length after decompression.
 const LONG_BYTES: usize = 100_000_000;
 
-/// The number of bytes that are generated at once.
+/// The size of each piece of a long body.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// The interval between two bytes of a slow body. The interval is shorter than any client's idle timeout, so only a
-/// timeout for the whole answer ends the wait.
+/// The interval between two bytes of a slow body. The interval is shorter than any client's idle timeout. A client
+/// stops only at its timeout for the whole answer.
 const DRIP_EVERY: Duration = Duration::from_secs(1);
 
 /// Returns a harmful answer to a caller.
@@ -65,8 +64,8 @@ fn json_of(status: StatusCode, body: Body) -> Response {
 fn bomb() -> Vec<u8> {
     const REPEATS: usize = LONG_BYTES / 258;
     let mut bits = Bits { bytes: vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255], free: 0 };
-    // The three bits say that the block is not the last one, and that the block has fixed codes. In the deflate format,
-    // numbers are written with the lowest bit first, and codes with the highest bit first.
+    // The first bit says that this block is not the last one. The other two bits say that the block has fixed codes. In
+    // the deflate format, numbers are written with the lowest bit first, and codes with the highest bit first.
     bits.push([false, true, false]);
     bits.push(code(0x30 + u16::from(b' '), 8));
     for _ in 0..REPEATS {

@@ -1,7 +1,7 @@
-//! The inbox receives alerts, and shows each alert as people would read it.
+//! The inbox receives alerts, and shows each alert as plain text.
 //!
 //! The inbox accepts heartbeats and the messages of the sinks `teams`, `slack`, `webhook` and `pagerduty`. The inbox
-//! checks only the form of a message, and writes nothing to disk.
+//! rejects a message only if the body does not match the kind of sink in the URL. The inbox writes nothing to disk.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -85,7 +85,7 @@ fn take(shared: &SandboxState, kind: &str, body: &[u8]) -> (StatusCode, &'static
     (StatusCode::ACCEPTED, "ok")
 }
 
-/// Returns the text of a message, as people read it.
+/// Returns the text that a reader of the alert sees. `None` if the body does not match the kind of sink.
 fn read(kind: &str, body: &Value) -> Option<String> {
     match kind {
         "teams" => {

@@ -31,10 +31,10 @@ use crate::token::secret::{SecretAddress, SecretName};
 const API_VERSIONS: [&str; 10] =
     ["2016-10-01", "7.0", "7.1", "7.2", "7.3", "7.4", "7.5", "7.6", "2025-07-01", "2026-04-01"];
 
-/// The default and largest number of items on a page.
+/// The number of items on a page. A request can ask for fewer items with `maxresults`.
 const PAGE: usize = 25;
 
-/// The header with the caller's address, as the vault sees it.
+/// The header that tells a caller its own IP address, as the vault sees this address.
 const NETWORK_INFO: &str = "x-ms-keyvault-network-info";
 
 /// The world's answer: a value, a rejection by the vault, or an injected fault.
@@ -256,7 +256,7 @@ async fn backup(by: Admitted, Path(name): Path<String>) -> Response {
     by.call(&name, Operation::Backup, effect, |versions| bodies::backup(&backup::encode(&versions))).await
 }
 
-/// Serves `POST /secrets/restore`. A POST to any other name is rejected.
+/// Serves `POST /secrets/restore`. Rejects `POST /secrets/NAME` for any other name.
 async fn restore(by: Admitted, Path(name): Path<String>, body: Bytes) -> Response {
     if name != "restore" {
         return by.refused(&unserved::wrong_method(&Method::POST));
@@ -272,8 +272,8 @@ async fn restore(by: Admitted, Path(name): Path<String>, body: Bytes) -> Respons
     by.call(&name, Operation::Restore, effect, |newest| bodies::bare(&by.vault, &newest)).await
 }
 
-/// Answers a request for a path or a method that is not served. If the path belongs to a vault, the caller's token is
-/// checked first, as at Key Vault.
+/// Rejects a request for a path or a method that the sandbox does not serve. If the path belongs to a vault, the
+/// sandbox checks the caller's token first, as Key Vault does.
 pub(super) async fn not_served(State(shared): State<Arc<SandboxState>>, request: Request) -> Response {
     let (mut parts, _) = request.into_parts();
     let refusal = unserved::refusal(&parts.method, parts.uri.path());
@@ -287,8 +287,8 @@ pub(super) async fn not_served(State(shared): State<Arc<SandboxState>>, request:
     dressed(&caller, refuse(&caller, &refusal))
 }
 
-/// Whether a text is the id of a version. An id has 32 hex digits (docs/azure-facts.md F206). Key Vault reads any other
-/// text as an operation.
+/// Whether a text is the id of a version. An id has 32 hex digits (docs/azure-facts.md F206). In a path, Key Vault
+/// takes any other text for the name of an operation.
 fn is_version(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

@@ -52,7 +52,8 @@ type Routes = Router<Arc<SandboxState>>;
 /// make the sandbox slow.
 const LIMITS: ClientLimits = ClientLimits {
     connections: 1024,
-    // Clients with `reqwest` keep an idle connection for 90 seconds. The server keeps the connection for longer.
+    // `reqwest` may reuse a connection that was idle for up to 90 seconds. If the server closes the connection before
+    // that time, a request can fail.
     head_within: Duration::from_secs(120),
     head_bytes: 64 * 1024,
     connection_lives: Duration::from_secs(24 * 60 * 60),
@@ -140,9 +141,9 @@ struct SandboxState {
 }
 
 impl SandboxState {
-    /// Returns the tenant in which the app `vault_identity` requests tokens. If the first partner's tenant has
-    /// consented to the app, returns the partner's tenant. Microsoft Graph requires a token of this tenant for changes
-    /// to the partner's app registration.
+    /// Returns the tenant in which the app `vault_identity` requests tokens. This is the first partner's tenant if that
+    /// tenant has consented to the app, and otherwise the app's own tenant. To change the partner's app registration in
+    /// Microsoft Graph, the app needs a token of the partner's tenant.
     fn identity_tenant(&self) -> String {
         let VaultIdentity { tenant_id, client_id, .. } = &self.vault_identity;
         let partner = self.world.partners().first().map(|partner| partner.tenant_id.clone());
@@ -210,7 +211,7 @@ impl Sandbox {
         let tcp = TcpListener::bind(listen).await.map_err(failed)?;
         let addr = tcp.local_addr().map_err(failed)?;
         let routes = host::routes().with_state(Arc::clone(&self.shared));
-        // This server runs until the sandbox stops, so this function does not wait for its end.
+        // This function does not wait for the server to end, because the server runs until the sandbox stops.
         let _served =
             tokio::spawn(server::serve(vec![tcp], server::plain, routes, LIMITS, self.stop.clone()));
         let header = self.shared.identity_header.clone();

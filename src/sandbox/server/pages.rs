@@ -28,7 +28,6 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Returns the page as an answer.
     pub(super) fn response(self, status: StatusCode) -> Response {
         let Self { title, body, leads_to } = self;
         let html = html! {
@@ -71,7 +70,7 @@ fn origin(url: &str) -> Option<String> {
     matches!(url.scheme(), "http" | "https").then(|| url.origin().ascii_serialization())
 }
 
-/// Returns Entra's own error page. Such an error is never sent to the redirect URI.
+/// Returns the page on which Entra shows an error that Entra does not send to the redirect URI.
 pub(super) fn trouble(refused: &EntraRefusal) -> Response {
     let code = refused.refusal.trace.code.unwrap_or_default();
     let trace = refused.refusal.trace.trace_id.as_deref().unwrap_or_default();

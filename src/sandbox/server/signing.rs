@@ -37,7 +37,7 @@ impl Signer {
         Some(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
 
-    /// Returns the public key as a JSON Web Key (RFC 7517). The point is a format byte followed by both coordinates.
+    /// Returns the public key as a JSON Web Key (RFC 7517).
     pub(super) fn public_key(&self) -> Value {
         let point = self.0.public_key().as_ref();
         let (x, y) = point[1..].split_at(COORDINATE);

@@ -20,7 +20,7 @@ impl<'de> Deserialize<'de> for Span {
             Written::Seconds(seconds) => TimeDelta::try_seconds(seconds),
             Written::Text(text) => parse(&text),
         };
-        // A span is limited to about 100 years, since a time could overflow with a longer span.
+        // The longest span is about 100 years. Addition of a longer span to a time could overflow.
         let fits = |span: &TimeDelta| span.abs() <= TimeDelta::days(36_525);
         span.filter(fits).map(Self).ok_or_else(|| {
             D::Error::custom("must be a number of seconds, or a text such as \"30d\" or \"-90s\"")

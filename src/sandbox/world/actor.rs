@@ -51,7 +51,6 @@ impl Actor {
         Self { world, name: name.to_owned() }
     }
 
-    /// Returns the world of this actor.
     pub fn world(&self) -> &World {
         &self.world
     }

@@ -76,7 +76,7 @@ impl AppSecret {
     }
 }
 
-/// A text that Entra accepts, without any check, as an assertion of an app.
+/// A text that Entra accepts as an assertion of an app. Entra checks only the expiry of the text.
 #[derive(Clone, Debug)]
 pub struct AcceptedAssertion {
     /// The text that Entra accepts.
@@ -208,7 +208,7 @@ impl App {
 }
 
 impl Inner {
-    /// Returns when each front end will learn of a change that happens now. The change adds or removes a credential.
+    /// Returns when each front end will learn of the addition or removal of a credential, if the change happens now.
     pub(super) fn propagation(&mut self) -> Propagation {
         let most = self.assertions.spread.num_milliseconds();
         let now = self.time.now();
@@ -234,12 +234,12 @@ impl Inner {
 }
 
 impl World {
-    /// Returns the URL of Entra with which the audience of assertions must begin.
+    /// Returns Entra's URL. The audience of each assertion must begin with this URL.
     pub fn authority(&self) -> String {
         self.lock().assertions.authority().to_owned()
     }
 
-    /// Sets the URL of Entra with which the audience of assertions must begin.
+    /// Sets Entra's URL. The audience of each assertion must begin with this URL.
     pub fn set_authority(&self, base_url: &str) {
         self.lock().assertions.authority = Some(base_url.trim_end_matches('/').to_owned());
     }
@@ -253,8 +253,8 @@ impl World {
 
     /// Makes front ends forget new credentials in some requests. In such a request, the front end rejects a credential
     /// that the front end learned of less than `within` ago. `probability` (0 to 1) is the share of such requests. The
-    /// default is zero: front ends forget nothing. Front ends can forget a credential only if flapping or a propagation
-    /// time was set when the credential was added.
+    /// default is zero: front ends forget nothing. Front ends never forget a credential that was added while both the
+    /// probability and the propagation time were zero.
     pub fn set_flapping(&self, probability: f64, within: TimeDelta) {
         self.lock().assertions.flapping = (probability > 0.0).then_some(Flapping { probability, within });
     }
@@ -349,7 +349,7 @@ impl World {
         })
     }
 
-    /// Makes Entra accept this text as an assertion of the app, without any check.
+    /// Makes Entra accept this text as an assertion of the app. Entra checks only the expiry of the text.
     pub fn add_assertion(&self, client_id: &str, value: SecretString, expires: Option<Timestamp>) {
         self.change_app(client_id, |app| {
             app.assertions.push(AcceptedAssertion { value, expires });

@@ -18,7 +18,7 @@ use crate::process::clock::Timestamp;
 /// The lifetime of a device code (docs/azure-facts.md F136).
 const LASTS: TimeDelta = TimeDelta::minutes(15);
 
-/// A poll for the user's sign-in, as the waiting program sends it.
+/// A poll: the waiting program asks for the tokens of the user's sign-in.
 #[derive(Clone, Copy)]
 pub struct DeviceRequest<'a> {
     /// The tenant in the URL: a GUID or a domain.
@@ -98,7 +98,7 @@ impl World {
     /// Issues a device code and a user code.
     ///
     /// # Errors
-    /// Returns a fault or Entra's rejection.
+    /// Returns an injected fault, or Entra's rejection.
     pub fn begin_device(
         &self,
         actor: &str,
@@ -115,10 +115,10 @@ impl World {
         )
     }
 
-    /// Returns the client id of the app that waits for an answer to this user code.
+    /// Returns the client id of the app that requested this user code.
     ///
     /// # Errors
-    /// Returns a fault, or the error that Entra's page shows.
+    /// Returns an injected fault, or the error that Entra's page shows.
     pub fn device_app(&self, actor: &str, user_code: &str) -> Result<String, Trouble<EntraRefusal>> {
         self.call(
             |_| about(actor, Operation::Authorize, "unknown"),
@@ -133,7 +133,7 @@ impl World {
     /// declines.
     ///
     /// # Errors
-    /// Returns a fault, or the error that Entra's page shows.
+    /// Returns an injected fault, or the error that Entra's page shows.
     pub fn answer_device(
         &self,
         actor: &str,
@@ -152,8 +152,8 @@ impl World {
     /// Exchanges a device code after the sign-in.
     ///
     /// # Errors
-    /// Returns a fault or Entra's rejection. Before the sign-in, the rejection is `authorization_pending`, or
-    /// `slow_down` for a poll that comes too early.
+    /// Returns an injected fault, or Entra's rejection. Before the sign-in, the rejection is `authorization_pending`.
+    /// For a poll that comes too early, it is `slow_down`.
     pub fn exchange_device(
         &self,
         actor: &str,
@@ -247,7 +247,8 @@ impl Inner {
         if now >= device.issued_at + LASTS {
             return Err(Refuse(70019).into());
         }
-        // A poll that arrives only a little too early is accepted, because the latency may have changed.
+        // Network delays vary, so a poll can arrive too early although the program waited the full interval. The world
+        // accepts a poll after 90 % of the interval.
         let hasty = device.asked_at.is_some_and(|at| now - at < least * 9 / 10);
         device.asked_at = Some(now);
         let oid = match &device.state {

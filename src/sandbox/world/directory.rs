@@ -17,7 +17,7 @@ use crate::process::clock::Timestamp;
 pub struct Tenant {
     /// The tenant's GUID.
     pub id: String,
-    /// A verified domain. A URL may contain the domain instead of the GUID.
+    /// A verified domain of the tenant. Requests may name the tenant by this domain instead of the GUID.
     pub domain: String,
     /// The client ids of the apps to which the tenant has consented.
     pub apps: BTreeSet<String>,
@@ -34,7 +34,8 @@ pub struct Tenant {
 /// A tenant's policies for sign-ins and redemptions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// Whether sign-ins without MFA are rejected, and also redemptions of tokens from such sign-ins (50076).
+    /// Whether Entra rejects a sign-in without MFA (50076). Entra then also rejects the tokens of earlier sign-ins
+    /// without MFA.
     pub require_mfa: bool,
     /// Whether every sign-in and every redemption is rejected (53003).
     pub blocked: bool,
@@ -66,8 +67,8 @@ pub struct App {
     pub object_id: Uuid,
     /// The id of the app's home tenant.
     pub tenant: String,
-    /// The owners of the app registration. An app is named by its client id. A managed identity is named by its client
-    /// id or its principal id. All ids are in lower case.
+    /// The ids of the registration's owners, in lower case. An owner is an app (client id) or a managed identity
+    /// (client id or principal id).
     pub owners: BTreeSet<String>,
     /// The limits for new credentials.
     pub policy: CredentialPolicy,
@@ -77,7 +78,7 @@ pub struct App {
     pub certificates: Vec<AppCertificate>,
     /// The app's federated credentials.
     pub federated: Vec<FederatedCredential>,
-    /// Texts that Entra accepts, without any check, as assertions of the app.
+    /// Texts that Entra accepts as assertions of the app. Entra checks only the expiry of such a text.
     pub assertions: Vec<AcceptedAssertion>,
     /// Whether the app is disabled.
     pub disabled: bool,
@@ -93,7 +94,8 @@ pub struct App {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redirect {
     pub uri: String,
-    /// The platform of the URI, which decides how codes are exchanged.
+    /// The platform of the URI. The platform decides whether the app must send its credential with an authorization
+    /// code.
     pub platform: Platform,
 }
 
@@ -126,15 +128,16 @@ pub(super) struct EntraDirectory {
     pub(super) apps: BTreeMap<String, App>,
     /// The managed identities, by client id.
     pub(super) identities: BTreeMap<String, ManagedIdentity>,
-    /// Whether a second redemption of a token revokes all tokens of the token's sign-in. Entra does not do this.
+    /// Whether a second redemption of a token revokes all tokens from the same sign-in. The real Entra does not do
+    /// this.
     pub(super) strict: bool,
     /// Whether Entra accepts many redemptions for one user and app within minutes.
     pub(super) loops_allowed: bool,
     /// The app roles at Microsoft Graph, by client id or principal id in lower case.
     pub(super) graph_roles: BTreeMap<String, BTreeSet<GraphRole>>,
-    /// The tenant and the principal of the identity with which actors call the vault and Microsoft Graph.
+    /// The tenant and the principal of an identity. Actors call Microsoft Graph with this identity.
     pub(super) graph_identity: Option<(String, String)>,
-    /// The number of secrets that people have added.
+    /// The number of app secrets that people have added. The id of each new secret depends on this number.
     pub(super) secrets_added: u64,
 }
 
@@ -161,7 +164,8 @@ impl World {
         self.put_tenant(id, domain, None);
     }
 
-    /// Adds a customer's tenant. The partner's users may act in the customer's tenant through these apps.
+    /// Adds a customer's tenant and its consent to `apps`. Through these apps, the partner's users may act in the
+    /// customer's tenant.
     pub fn add_customer(&self, partner: &str, id: &str, domain: &str, apps: &[&str]) {
         self.put_tenant(id, domain, Some(partner));
         for app in apps {
@@ -182,14 +186,13 @@ impl World {
         self.lock().directory.tenants.insert(id.to_owned(), tenant);
     }
 
-    /// Consents to an app for a tenant.
+    /// Records a tenant's consent to an app.
     pub fn consent(&self, tenant: &str, client_id: &str) {
         if let Some(tenant) = self.lock().directory.tenants.get_mut(tenant) {
             tenant.apps.insert(client_id.to_ascii_lowercase());
         }
     }
 
-    /// Removes an app from a tenant.
     pub fn withdraw_consent(&self, tenant: &str, client_id: &str) {
         if let Some(tenant) = self.lock().directory.tenants.get_mut(tenant) {
             tenant.apps.remove(&client_id.to_ascii_lowercase());
@@ -250,8 +253,8 @@ impl World {
         }
     }
 
-    /// Sets whether a second redemption of a token revokes all tokens of the token's sign-in. A strict issuer does this
-    /// (RFC 9700, 4.14), but Entra does not.
+    /// Sets whether a second redemption of a token revokes all tokens from the same sign-in. A strict issuer does this
+    /// (RFC 9700, 4.14), but the real Entra does not.
     pub fn set_strict(&self, strict: bool) {
         self.lock().directory.strict = strict;
     }

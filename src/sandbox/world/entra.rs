@@ -71,18 +71,18 @@ pub struct TokenAnswer {
     /// The granted scope.
     pub scope: String,
     /// The refresh token's lifetime, if the answer names the lifetime. The real Entra names the lifetime only for a
-    /// redirect of the platform `spa`. The world names the lifetime only with `Distortion::DayToken`.
+    /// redirect URI of the platform `spa`. The world names the lifetime only with `Distortion::DayToken`.
     pub refresh_expires_in: Option<Duration>,
     /// The claims of an ID token, if the scope requests `openid`. The server adds the issuer and the signature.
     pub id_claims: Option<Value>,
 }
 
-/// A rejection by Entra, with a text for people.
+/// A rejection by Entra, as data for programs and as a message for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntraRefusal {
     /// The parts of the rejection that a program reads.
     pub refusal: Box<OAuthError>,
-    /// The sentence for people, without the AADSTS prefix.
+    /// The message for people, without the AADSTS prefix.
     pub text: Cow<'static, str>,
 }
 
@@ -106,7 +106,7 @@ pub(super) struct Issue<'a> {
     pub(super) nonce: Option<&'a str>,
 }
 
-/// The lifetime of a refresh token for a redirect of the platform `spa` (docs/azure-facts.md F108).
+/// The lifetime of a refresh token for a redirect URI of the platform `spa` (docs/azure-facts.md F108).
 const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Scopes that belong to no resource.
@@ -123,7 +123,7 @@ impl World {
     /// Redeems a refresh token.
     ///
     /// # Errors
-    /// Returns a fault or Entra's rejection.
+    /// Returns an injected fault, or Entra's rejection.
     pub fn redeem(
         &self,
         actor: &str,
@@ -150,7 +150,7 @@ impl World {
     /// Issues an access token for an app itself, not for a user.
     ///
     /// # Errors
-    /// Returns a fault or Entra's rejection.
+    /// Returns an injected fault, or Entra's rejection.
     pub fn identity_token(
         &self,
         actor: &str,
@@ -186,8 +186,8 @@ impl World {
         judged.err().map(|denial| denial.code)
     }
 
-    /// Returns a new refresh token, as a user's sign-in creates it. The user's settings decide whether the token
-    /// carries MFA. Returns `None` if the world has no such user or app.
+    /// Returns the refresh token of a new sign-in by this user. The sign-in uses MFA if `User::mfa` is set. Returns
+    /// `None` if the world has no such user or app.
     pub fn sign_in(&self, user: &str, client_id: &str) -> Option<RefreshToken> {
         let mut inner = self.lock();
         let user = inner.directory.users.get(user)?.clone();
@@ -196,8 +196,8 @@ impl World {
         Some(inner.issue(owner, user.mfa, None))
     }
 
-    /// Returns the rejection with this code. The HTTPS server also uses this function for its own checks, which come
-    /// before the world's rules.
+    /// Returns the rejection with this code. The HTTPS server uses this function for requests that the server itself
+    /// rejects.
     pub fn entra_refusal(&self, code: u32, correlation_id: Option<&str>) -> EntraRefusal {
         self.lock().explain(Refuse(code), correlation_id)
     }
@@ -211,8 +211,8 @@ impl Inner {
     ) -> Result<TokenAnswer, Denial> {
         let now = self.time.now();
         let tenant = self.directory.tenant(request.tenant).ok_or(Refuse(90002))?.clone();
-        // As recordings show, Entra checks the form of the refresh token before it checks the client
-        // (docs/azure-facts.md F123).
+        // Entra checks the form of the refresh token before Entra checks the client. Public recordings of Entra's
+        // answers show this order (docs/azure-facts.md F123).
         if !is_well_formed(request.token) {
             return Err(Refuse(9_002_313).into());
         }
@@ -256,8 +256,8 @@ impl Inner {
             Some(Distortion::OtherUser) => Some(Owner { user: self.fresh_id().to_string(), ..own.clone() }),
             _ => None,
         };
-        // If the answer is for another tenant, app or user, its refresh token does not descend from the redeemed
-        // token. So a test notices if Perennial saves this refresh token by mistake.
+        // A distorted answer can have a refresh token of another tenant, app or user. This refresh token has no parent,
+        // so a test notices if Perennial saves the refresh token by mistake.
         let refresh_token = match &stranger {
             Some(stranger) => self.issue(stranger.clone(), issue.mfa, None),
             None => self.issue(issue.owner.clone(), issue.mfa, issue.parent),

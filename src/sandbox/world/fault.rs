@@ -31,7 +31,7 @@ pub enum Distortion {
     OtherUser,
     /// The answer has an access token with unreadable claims.
     OpaqueAccessToken,
-    /// The answer has no ID token, and an unreadable access token.
+    /// The answer has no ID token, and the claims of its access token are unreadable.
     NoIdentity,
     /// The answer says that the refresh token expires after a day. Entra issues such tokens if the redirect URI has the
     /// platform `spa`.
@@ -54,7 +54,7 @@ impl Distortion {
         Self::SameRefreshToken,
     ];
 
-    /// Returns the name of this kind in the body of `POST /_sandbox/faults`.
+    /// Returns the value of the field `distort` that requests this kind in `POST /_sandbox/faults`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NoRefreshToken => "no_refresh_token",
@@ -79,7 +79,7 @@ pub enum Hostile {
     Bomb,
     /// An endless body, of which the server sends one byte per second.
     Drip,
-    /// An error or a Partner Center profile. Each text in the body is data of the request.
+    /// An error or a Partner Center profile. Each text in the body repeats data from the request.
     Echo,
     /// A successful answer with harmful texts: the request's data or terminal escape sequences. Perennial must not
     /// display such texts.
@@ -90,7 +90,7 @@ impl Hostile {
     /// All kinds of harmful body.
     pub const ALL: [Self; 5] = [Self::Long, Self::Bomb, Self::Drip, Self::Echo, Self::Laced];
 
-    /// Returns the name of this kind in the body of `POST /_sandbox/faults`.
+    /// Returns the value of the field `body` that requests this kind in `POST /_sandbox/faults`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Long => "long",
@@ -150,7 +150,8 @@ pub enum FaultEffect {
         /// The body of the answer.
         body: String,
     },
-    /// The answer has a harmful body. The simulation, which does not use HTTP, gets only the status.
+    /// The answer has a harmful body. Only the HTTPS server sends this body. Without HTTP, a caller gets only the
+    /// status.
     Hostile {
         /// The HTTP status.
         status: u16,
@@ -218,7 +219,7 @@ impl Fault {
         Self { times: Some(times), ..self }
     }
 
-    /// Limits the fault to the time before `at` in the world's time.
+    /// Ends the fault at `at`, in the world's time.
     #[must_use]
     pub fn until(self, at: Timestamp) -> Self {
         Self { until: Some(at), ..self }
@@ -279,8 +280,9 @@ impl World {
         self.lock().faults.0.push(fault);
     }
 
-    /// Returns the fault, if any, that keeps an actor from getting a token for the vault. Actors send no request for
-    /// this token, so the ledger records no call. The subject of this fault is the actor's name.
+    /// Returns the fault, if any, that keeps an actor from getting a token for the vault or Microsoft Graph. Actors
+    /// send no request for this token, so the ledger records no call. The fault's `subject` is `None` or the actor's
+    /// name.
     pub(super) fn identity_fault(&self, actor: &str) -> Option<FaultEffect> {
         let mut inner = self.lock();
         let now = inner.time.now();

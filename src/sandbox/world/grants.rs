@@ -21,7 +21,7 @@ const LIFETIME: TimeDelta = TimeDelta::days(90);
 /// (50196; docs/azure-facts.md F126).
 const LOOP_LIMIT: usize = 15;
 
-/// The window in which redemptions count towards `LOOP_LIMIT`.
+/// The window in which redemptions count toward `LOOP_LIMIT`.
 const LOOP_WINDOW: TimeDelta = TimeDelta::minutes(5);
 
 /// The record of one issued refresh token.
@@ -110,7 +110,7 @@ impl Inner {
         token
     }
 
-    /// Returns Entra's code as an error if this grant can never be redeemed again, in any tenant and for any app.
+    /// Checks whether the grant has ended in all tenants and for all apps. If so, returns Entra's code as the error.
     pub(super) fn gone(&self, grant: &GrantRecord) -> Result<(), Refuse> {
         let user = self.directory.users.get(&grant.owner.user).filter(|user| !user.deleted);
         if user.is_none() {
@@ -199,7 +199,7 @@ impl World {
     }
 }
 
-/// Returns a short name for a secret text. The secret text cannot be computed from this name.
+/// Returns a fingerprint that identifies a secret text. The fingerprint does not reveal the text.
 pub fn fingerprint(text: &str) -> String {
     let mut hasher = DefaultHasher::new();
     hasher.write(text.as_bytes());

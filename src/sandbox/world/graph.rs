@@ -25,7 +25,7 @@ use crate::token::AccessToken;
 /// The audience of access tokens for Microsoft Graph.
 const AUDIENCE: &str = "https://graph.microsoft.com";
 
-/// The beginning of Graph's text for a secret that does not exist.
+/// The beginning of Graph's error message if the client secret to remove does not exist.
 const NO_SECRET: &str = "No password credential found with keyId";
 
 /// The lifetime of a secret if the request names no expiry.
@@ -65,7 +65,7 @@ pub struct CredentialPolicy {
     pub longest_secret: Option<TimeDelta>,
     /// The longest validity of a new certificate.
     pub longest_certificate: Option<TimeDelta>,
-    /// Whether new self-signed certificates are forbidden. The simulated policy trusts each certificate authority.
+    /// Whether new self-signed certificates are forbidden. The rule accepts certificates of any certificate authority.
     pub forbids_self_signed: bool,
 }
 
@@ -87,7 +87,7 @@ pub struct GraphRefusal {
     pub status: u16,
     /// Graph's error code.
     pub code: &'static str,
-    /// The text of the error.
+    /// Graph's error message.
     pub text: String,
 }
 
@@ -111,8 +111,8 @@ impl GraphRefusal {
         Self::new(400, "Request_BadRequest", text)
     }
 
-    /// Whether the request was rejected because the secret to remove does not exist. Only the text shows this, since
-    /// other rejections have the same code.
+    /// Whether the request was rejected because the secret to remove does not exist. Only the error message shows this
+    /// cause, since rejections with other causes have the same error code.
     pub(super) fn is_missing_secret(&self) -> bool {
         self.text.starts_with(NO_SECRET)
     }
@@ -136,7 +136,7 @@ impl World {
     /// read the registration.
     ///
     /// # Errors
-    /// Returns a fault or Graph's rejection.
+    /// Returns an injected fault, or Graph's rejection.
     pub fn registration(
         &self,
         actor: &str,
@@ -159,7 +159,7 @@ impl World {
     /// Adds a client secret to the app registration with this object id. Returns the secret with its value.
     ///
     /// # Errors
-    /// Returns a fault or Graph's rejection.
+    /// Returns an injected fault, or Graph's rejection.
     pub fn add_secret(
         &self,
         actor: &str,
@@ -176,7 +176,7 @@ impl World {
     /// Removes a client secret from the app registration with this object id.
     ///
     /// # Errors
-    /// Returns a fault or Graph's rejection. The removal of a secret that is already gone is rejected.
+    /// Returns an injected fault, or Graph's rejection. The removal of a secret that is already gone is rejected.
     pub fn remove_secret(
         &self,
         actor: &str,
@@ -215,15 +215,15 @@ impl World {
         self.change_app(client_id, |app| app.policy = policy);
     }
 
-    /// Sets the principal and the tenant of the identity with which actors call the vault and Microsoft Graph. The
-    /// default is a principal without rights. The HTTPS server does not use this identity, since its callers send
-    /// their own tokens.
+    /// Sets the tenant and the principal of the identity that actors use as `Caller::VaultIdentity`. By default, this
+    /// identity has no rights. The HTTPS server does not use this identity, since the server's clients send their own
+    /// access tokens.
     pub fn set_graph_identity(&self, tenant: &str, principal: &str) {
         self.lock().directory.graph_identity = Some((tenant.to_owned(), principal.to_owned()));
     }
 
-    /// Issues a token for Microsoft Graph to the identity that `set_graph_identity` sets. Real clients cache such a
-    /// token, so the ledger does not record this request.
+    /// Issues an access token for Microsoft Graph to the identity that `set_graph_identity` sets. The ledger does not
+    /// record this request: real clients cache the token, and so send no such request before most calls.
     pub(super) fn graph_identity_token(&self, actor: &str) -> Result<AccessToken, Trouble<EntraRefusal>> {
         if let Some(what) = self.identity_fault(actor) {
             return Err(Trouble::Fault(what));
@@ -358,8 +358,8 @@ fn about(actor: &str, operation: Operation, app: Option<String>) -> About<'_> {
     About { peer: Peer::Graph, operation, actor, subject, grant: None }
 }
 
-/// Returns the object id of an app's registration. The id is computed from the client id, so that no random number is
-/// needed.
+/// Returns the object id of an app's registration. The object id depends only on the client id, so it is the same in
+/// each run.
 pub(super) fn object_id_of(client_id: &str) -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_URL, client_id.as_bytes())
 }

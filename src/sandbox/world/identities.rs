@@ -73,11 +73,11 @@ impl World {
         self.lock().issuer_of(tenant)
     }
 
-    /// Issues a token of the managed identity with this client id. Without a client id, the world must have exactly one
-    /// identity.
+    /// Issues a token to the managed identity with this client id. If `client_id` is `None`, the world must have
+    /// exactly one managed identity.
     ///
     /// # Errors
-    /// Returns a fault or the host's rejection.
+    /// Returns an injected fault, or the host's rejection.
     pub fn managed_identity_token(
         &self,
         actor: &str,
@@ -164,7 +164,7 @@ impl Inner {
         })
     }
 
-    /// Returns a text in the form of a signed JWT.
+    /// Returns a JWT with these claims and a random signature. The signature is not valid.
     fn jwt(&mut self, claims: &Value) -> String {
         let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
         let header = json!({"typ": "JWT", "alg": "RS256", "kid": "sandbox-issuer"});

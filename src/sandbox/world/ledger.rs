@@ -1,7 +1,7 @@
 //! The ledger records every call to the world. For every write to a vault, the ledger also records the writer's name.
 //!
-//! This module owns the queries that tests use. For example, a test asks for the writer of a version, or for the number
-//! of calls since a time.
+//! This module owns the queries that tests use. For example, a test asks who wrote a version, or how many calls
+//! arrived since a given time.
 
 use std::fmt;
 
@@ -226,8 +226,8 @@ pub struct Call {
     pub operation: Operation,
     /// The name of the caller.
     pub actor: String,
-    /// The object of the call: the secret's name, the object id of the token's user, or the client id of the app.
-    /// `unknown` if the call is about none of these.
+    /// The object of the call: the name of the secret, certificate or key, the object id of the token's user, or the
+    /// client id of the app. Empty if the call lists a vault's secrets or certificates. `unknown` in all other cases.
     pub subject: String,
     /// The redeemed grant, if the token is known.
     pub grant: Option<usize>,
@@ -242,10 +242,8 @@ pub struct Write {
     pub at: Timestamp,
     /// The name of the writer: an actor's name, or `human`.
     pub writer: String,
-    /// The address of the secret.
     pub secret: SecretAddress,
     pub version: VersionId,
-    /// The value that was written.
     pub value: RefreshToken,
 }
 
@@ -256,8 +254,8 @@ pub(super) struct CallLedger {
 }
 
 impl World {
-    /// Returns all calls at or after `since`, oldest first. The search is binary, so the result is right only if the
-    /// world's time was never set back.
+    /// Returns all calls at or after `since`, oldest first. If the world's time was ever set back, the result can be
+    /// wrong, since the function uses a binary search.
     pub fn calls_since(&self, since: Timestamp) -> Vec<Call> {
         let inner = self.lock();
         let calls = &inner.ledger.calls;
@@ -280,7 +278,7 @@ impl World {
         calls[start..].iter().filter(|call| kind(call)).count()
     }
 
-    /// Drops calls before an instant, so that a long simulation needs little memory.
+    /// Removes all calls before `at` from the ledger. Long simulations use this function to save memory.
     pub fn forget_calls_before(&self, at: Timestamp) {
         self.lock().ledger.calls.retain(|call| call.at >= at);
     }

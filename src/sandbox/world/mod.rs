@@ -1,9 +1,9 @@
 //! One in-memory world with the rules of Entra, Key Vault, Partner Center and Microsoft Graph (docs/azure-facts.md).
 //!
 //! This module owns the behavior and the data of the services: users, apps, grants, secrets with versions, and roles.
-//! The module also owns the injected faults and a ledger of every call. The operations are synchronous. The callers are
-//! the simulation, through the traits of `crate::ports` (`actor`), and the sandbox's HTTPS server. Since both callers
-//! use the same world, each rule exists only once. The world does not depend on Perennial's own decisions.
+//! The module also owns the injected faults and a ledger of every call. The operations are synchronous. Simulations
+//! call the world through the traits of `crate::ports` (`actor`). The sandbox's HTTPS server calls the world directly.
+//! Both use the same rules, which exist only here. The world does not depend on Perennial's own decisions.
 //!
 //! Invariants: The same seed and the same order of calls give the same world, except for keys, certificates and
 //! signatures. No type shows a secret through `Debug`.
@@ -68,10 +68,10 @@ struct Inner {
     directory: directory::EntraDirectory,
     grants: grants::Grants,
     access_tokens: BTreeMap<String, entra::AccessRecord>,
-    /// The number of access tokens at which the expired access tokens are removed.
+    /// When the number of access tokens reaches this limit, the world removes the expired access tokens.
     sweep_access_tokens_at: usize,
     assertions: credentials::Assertions,
-    /// Whether new certificates share a few keys.
+    /// Whether new certificates use one of a few ready-made keys, instead of a new key each.
     shares_keys: bool,
     sign_ins: sign_in::SignIns,
     devices: device::Devices,
@@ -89,7 +89,7 @@ type Hook = Arc<dyn Fn(&Call, When) + Send + Sync>;
 /// The reason why a call failed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Trouble<E> {
-    /// An injected fault prevented the call or its answer.
+    /// An injected fault took effect: the service did not handle the call, or the service's answer was lost.
     Fault(FaultEffect),
     /// The service rejected the call by its own rules.
     Refused(E),
@@ -107,9 +107,8 @@ struct About<'a> {
 impl World {
     /// Creates an empty world. At first, the world's time is the time of `clock`.
     ///
-    /// The world uses the uncorrected clock. A daemon that shares the clock corrects the clock to the vault's time,
-    /// which is the world's time. If the world used the corrected clock, each correction would change the world's time,
-    /// too.
+    /// The world ignores corrections of `clock`. A daemon that shares `clock` corrects `clock` to the vault's time,
+    /// which is the world's time. If the world used this correction, the correction would also move the world's time.
     pub fn new(clock: Clock, seed: u64) -> Self {
         Self(Arc::new(Mutex::new(Inner {
             time: time::WorldTime::new(clock),
@@ -193,8 +192,8 @@ impl World {
         self.lock().fresh_id()
     }
 
-    /// Runs one call. Only this function runs the effect of a call, makes the call fail if a fault demands it, and
-    /// records the call in the ledger.
+    /// Runs one call: applies the injected faults, runs the effect, and records the call in the ledger. Each call to a
+    /// simulated service goes through this function.
     fn call<'a, T, E: std::fmt::Display>(
         &self,
         about: impl FnOnce(&Inner) -> About<'a>,
@@ -238,8 +237,8 @@ impl World {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // A thread may use the lock even after another thread has panicked. The panic has already failed the test, and
-        // each statement leaves the world's data consistent.
+        // Use the lock even if another thread panicked and poisoned the lock. The panic itself makes the test fail. The
+        // world's data is still consistent, since each single statement leaves the data consistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -60,7 +60,7 @@ impl World {
     /// Returns the profile of the organization for which an access token was issued.
     ///
     /// # Errors
-    /// Returns a fault or Partner Center's rejection.
+    /// Returns an injected fault, or Partner Center's rejection.
     pub fn profile(&self, actor: &str, access_token: &str) -> Result<Profile, Trouble<PartnerRefusal>> {
         self.call(
             |inner| {

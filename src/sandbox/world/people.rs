@@ -36,8 +36,8 @@ pub struct Partner {
 }
 
 impl World {
-    /// Creates a tenant, a user with MFA and an app. Stores in the vault the app's secret, and the refresh token of a
-    /// first sign-in. Creates the vault if it is missing.
+    /// Creates a tenant, a user with MFA and an app. Signs the user in, and stores the refresh token and the app's
+    /// secret in the vault. Creates the vault if it does not exist.
     ///
     /// # Panics
     /// Panics if `name` contains characters other than letters, digits and dashes, or is too long for a secret's name.
@@ -199,8 +199,8 @@ impl World {
         self.put(at, SetRequest { value: value.into(), attributes, content_type: None, tags: Tags::new() });
     }
 
-    /// Lets all new certificates share a few keys, so that a simulation can create thousands of certificates. Each
-    /// certificate still differs from the others.
+    /// Makes new certificates reuse a few keys of 2048 bits, since a simulation may need thousands of certificates, and
+    /// the creation of a new key is slow. The certificates still differ from each other.
     pub fn share_certificate_keys(&self) {
         self.lock().shares_keys = true;
     }
@@ -221,8 +221,8 @@ impl World {
         made
     }
 
-    /// Returns a version of a certificate, enabled or not. Without a version id, returns the newest version. Returns
-    /// `None` if there is no such version.
+    /// Returns a version of a certificate, even if the version is disabled. If `version` is `None`, returns the newest
+    /// version. Returns `None` if the version does not exist.
     pub fn certificate_of(&self, at: &SecretAddress, version: Option<&str>) -> Option<CertificateVersion> {
         self.lock().vaults.get(&*at.vault)?.certificate(at, version).ok()
     }
@@ -248,7 +248,7 @@ impl World {
     }
 
     /// Returns the secret texts of the world: issued tokens of all kinds, codes, apps' secrets, and the vaults' values.
-    /// Tokens that expired some time ago may be missing.
+    /// Expired access tokens and expired assertions may be missing.
     pub fn secret_texts(&self) -> Vec<SecretString> {
         let inner = self.lock();
         let tokens = inner.grants.records.iter().map(|grant| grant.token.expose().into());

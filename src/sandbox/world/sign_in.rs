@@ -92,11 +92,11 @@ struct Code {
 }
 
 impl World {
-    /// Checks whether Entra answers a request with a sign-in page, and returns the request's app. Entra shows errors
-    /// about the client and the redirect URI on its own page, and not at the redirect URI.
+    /// Checks whether Entra answers a request with a sign-in page, and returns the request's app. If the tenant, the
+    /// client or the redirect URI is wrong, Entra shows an error page and does not redirect the browser to the app.
     ///
     /// # Errors
-    /// Returns a fault, or the error that Entra's page shows.
+    /// Returns an injected fault, or the error that Entra's page shows.
     pub fn may_authorize(
         &self,
         actor: &str,
@@ -115,7 +115,8 @@ impl World {
     /// Makes a user act on the sign-in page.
     ///
     /// # Errors
-    /// Returns a fault, or an error. The page shows the error, and does not redirect the browser.
+    /// Returns an injected fault, or the error that Entra's page shows. With such an error, Entra does not redirect the
+    /// browser.
     pub fn authorize(
         &self,
         actor: &str,
@@ -219,8 +220,8 @@ impl Inner {
         Ok(user.clone())
     }
 
-    /// Records the consent if the user accepts. Returns `Accept` if the user or an administrator has consented.
-    /// Otherwise returns `decision`, where `SignIn` means that the user must be asked to consent.
+    /// Returns `Accept` if an earlier consent of the user or of an administrator is recorded. Otherwise returns the
+    /// user's decision, and records a decision to accept. The result `SignIn` means that Entra must ask for consent.
     fn consented(
         &mut self,
         tenant: &Tenant,
@@ -244,9 +245,8 @@ impl Inner {
     }
 }
 
-/// Whether a redirect URI matches the registered redirect URI. For `localhost`, the port is ignored
-/// (docs/azure-facts.md F134). Scheme, host and path must match, and a query is not allowed. An empty path equals a
-/// slash.
+/// Whether a redirect URI matches the registered redirect URI. Scheme, host, port and path must match. The port of
+/// `localhost` is ignored (docs/azure-facts.md F134). A query is not allowed. An empty path equals the path `/`.
 fn matches(registered: &str, asked: &str) -> bool {
     let (Ok(registered), Ok(asked)) = (Url::parse(registered), Url::parse(asked)) else { return false };
     let loopback = registered.host_str() == Some("localhost");

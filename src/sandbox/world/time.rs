@@ -7,7 +7,7 @@ use crate::process::clock::{Clock, Timestamp};
 pub(super) struct WorldTime {
     clock: Clock,
     wall: Option<Clock>,
-    /// One moment, in the clock's time and in the world's time.
+    /// The same moment in the clock's time and in the world's time. `now` counts from this moment.
     anchor: (Timestamp, Timestamp),
     speed: f64,
 }

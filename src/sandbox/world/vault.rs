@@ -60,7 +60,7 @@ impl World {
     /// Reads a version. Without a version id, reads the newest version.
     ///
     /// # Errors
-    /// Returns a fault or the vault's rejection.
+    /// Returns an injected fault, or the vault's rejection.
     pub fn get_secret(
         &self,
         actor: &str,
@@ -81,7 +81,7 @@ impl World {
     /// Writes a new version, which becomes the newest one.
     ///
     /// # Errors
-    /// Returns a fault or the vault's rejection.
+    /// Returns an injected fault, or the vault's rejection.
     pub fn set_secret(&self, actor: &str, at: &SecretAddress, new: SetRequest) -> VaultAnswer<SecretVersion> {
         self.vault_call(actor, Operation::Set, at, |vault, inner| {
             vault.allow(Action::SetSecret)?;
@@ -95,7 +95,7 @@ impl World {
     /// Changes the attributes, content type or tags of a version. Without a version id, changes the newest version.
     ///
     /// # Errors
-    /// Returns a fault or the vault's rejection.
+    /// Returns an injected fault, or the vault's rejection.
     pub fn update_secret(
         &self,
         actor: &str,
@@ -116,7 +116,7 @@ impl World {
     /// Lists a page of a secret's versions.
     ///
     /// # Errors
-    /// Returns a fault or the vault's rejection.
+    /// Returns an injected fault, or the vault's rejection.
     pub fn list_versions(
         &self,
         actor: &str,
@@ -127,7 +127,7 @@ impl World {
         self.vault_call(actor, Operation::List, at, |vault, _| {
             vault.allow(Action::ReadMetadata)?;
             let mut versions: Vec<&SecretVersion> = vault.live(at)?.versions.iter().collect();
-            // The order by random ids is arbitrary, but it is the same for every page.
+            // All pages of the list need the same order. The ids are random, so the order says nothing about age.
             versions.sort_unstable_by(|a, b| a.id.cmp(&b.id));
             Ok(rules::page(&versions, skip, most))
         })
@@ -136,7 +136,7 @@ impl World {
     /// Lists a page of a vault's secrets.
     ///
     /// # Errors
-    /// Returns a fault or the vault's rejection.
+    /// Returns an injected fault, or the vault's rejection.
     pub fn list_secrets(
         &self,
         actor: &str,
@@ -155,7 +155,7 @@ impl World {
     /// Deletes a secret. The vault keeps the deleted secret (soft delete).
     ///
     /// # Errors
-    /// Returns a fault or the vault's rejection.
+    /// Returns an injected fault, or the vault's rejection.
     pub fn delete_secret(&self, actor: &str, at: &SecretAddress) -> VaultAnswer<DeletedSecret> {
         self.vault_call(actor, Operation::Delete, at, |vault, inner| {
             vault.allow(Action::Delete)?;
@@ -170,7 +170,7 @@ impl World {
     /// Reads a deleted secret.
     ///
     /// # Errors
-    /// Returns a fault or the vault's rejection.
+    /// Returns an injected fault, or the vault's rejection.
     pub fn deleted_secret(&self, actor: &str, at: &SecretAddress) -> VaultAnswer<DeletedSecret> {
         self.vault_call(actor, Operation::GetDeleted, at, |vault, inner| {
             vault.allow(Action::ReadMetadata)?;
@@ -181,7 +181,7 @@ impl World {
     /// Lists a page of a vault's deleted secrets.
     ///
     /// # Errors
-    /// Returns a fault or the vault's rejection.
+    /// Returns an injected fault, or the vault's rejection.
     pub fn list_deleted_secrets(
         &self,
         actor: &str,
@@ -199,7 +199,7 @@ impl World {
     /// Recovers a deleted secret.
     ///
     /// # Errors
-    /// Returns a fault or the vault's rejection.
+    /// Returns an injected fault, or the vault's rejection.
     pub fn recover_secret(&self, actor: &str, at: &SecretAddress) -> VaultAnswer<SecretVersion> {
         self.vault_call(actor, Operation::Recover, at, |vault, inner| {
             vault.allow(Action::Recover)?;
@@ -215,7 +215,7 @@ impl World {
     /// Purges a deleted secret.
     ///
     /// # Errors
-    /// Returns a fault or the vault's rejection.
+    /// Returns an injected fault, or the vault's rejection.
     pub fn purge_secret(&self, actor: &str, at: &SecretAddress) -> VaultAnswer<()> {
         self.vault_call(actor, Operation::Purge, at, |vault, inner| {
             vault.allow(Action::Purge)?;
@@ -229,7 +229,7 @@ impl World {
     /// Reads all versions of a secret, oldest first. Includes disabled versions.
     ///
     /// # Errors
-    /// Returns a fault or the vault's rejection.
+    /// Returns an injected fault, or the vault's rejection.
     pub fn backup_secret(&self, actor: &str, at: &SecretAddress) -> VaultAnswer<Vec<SecretVersion>> {
         self.vault_call(actor, Operation::Backup, at, |vault, _| {
             vault.allow(Action::Backup)?;
@@ -243,7 +243,7 @@ impl World {
     /// Writes the versions of a backup. The versions keep their ids and dates. Returns the newest version.
     ///
     /// # Errors
-    /// Returns a fault or the vault's rejection.
+    /// Returns an injected fault, or the vault's rejection.
     pub fn restore_secret(
         &self,
         actor: &str,
@@ -281,8 +281,8 @@ impl World {
         self.call(
             |_| About { peer: Peer::KeyVault, operation, actor, subject: name.to_owned(), grant: None },
             |inner, _| {
-                // The vault is removed from the map during the operation, so that the operation can also change the
-                // rest of the world.
+                // `effect` borrows both the vault and the rest of the world mutably. So the vault leaves the map until
+                // the operation ends.
                 let mut vault = inner.vaults.remove(url).ok_or_else(VaultRefusal::no_vault)?;
                 let now = inner.time.now();
                 vault.settle(now);

@@ -199,8 +199,8 @@ fn step(token: &TokenStatus, at: Timestamp, now: Timestamp) -> String {
     format!("{} {}", words::next_step(token), relative::until(at, now))
 }
 
-/// Whether the token gives no usable access token, for example because the token is rejected or expired. The dates of
-/// rotation and expiry are then irrelevant.
+/// Whether the token gives no usable access token, for example because the token is rejected or expired. For such a
+/// token, the page hides the dates of the planned rotation and of a future expiry.
 fn is_dead(token: &TokenStatus) -> bool {
     token.runway_seconds == Some(0)
 }
@@ -216,7 +216,7 @@ fn bar(token: &TokenStatus, class: &str, now: Timestamp) -> Markup {
         svg class=(class) aria-hidden="true" {
             rect.late x="90%" width="10%" height="100%" {}
             @if let (Some(issued), Some(expires)) = (token.issued_at, token.expires_at) {
-                // The part of the bar for the age has a minimum width, so that the age of a new token is visible.
+                // The minimum width keeps the age visible if the token is new.
                 @let age = percent(now, issued, expires).max(1.2);
                 rect.age width=(format_args!("{age:.1}%")) height="100%" {}
                 @if let Some(at) = rotates_at(token) {

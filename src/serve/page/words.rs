@@ -39,7 +39,8 @@ impl Look {
         }
     }
 
-    /// The color as hexadecimal digits, for the browser tab's icon, which does not use the style sheet.
+    /// The color as hexadecimal digits. The icon in the browser tab needs the digits, because the style sheet does not
+    /// apply to the icon.
     pub(super) fn plain_colour(self) -> &'static str {
         match self {
             Self::Good => "17734a",
@@ -56,8 +57,8 @@ impl Look {
         }
     }
 
-    /// The look of a token. A critical condition gives `Bad`. Otherwise the states `Off` and `Unknown` give `Dim`, even
-    /// if the token has a warning. Otherwise a warning gives `Warn`. Without a condition, the state decides.
+    /// The look of a token, by the first rule that applies: `Bad` for a critical condition. `Dim` for the states `Off`
+    /// and `Unknown`. `Warn` for a warning. `Good` for the state `Current`. `Warn` for every other state.
     pub(super) fn of_token(token: &TokenStatus, gravest: Option<Severity>) -> Self {
         match (gravest, token.state) {
             (Some(Severity::Critical), _) => Self::Bad,

@@ -139,7 +139,7 @@ async fn a_renewal_is_shown_for_the_tokens_of_its_app_and_told_once() {
     assert_eq!(notifies(&board, || publish(report(RenewalStage::Waiting))), (false, false));
     assert_eq!(notifies(&board, || publish(report(RenewalStage::Due))), (true, true));
 
-    // A step of the rotation publishes a new state of the token. The token's snapshot keeps the renewal.
+    // A new state of the token does not erase the renewal report from the token's snapshot.
     let now = board.clock().now();
     Arc::new(board.clone()).publisher(0)(&State::unknown(now), &Next::Wait(now), &[]);
     let due = Some(RenewalStage::Due);
@@ -174,8 +174,8 @@ async fn the_gravest_condition_is_first_whatever_it_is_about() {
     assert_eq!(kinds(&board), [Kind::AlertUndeliverable, Kind::ClockSkew]);
 }
 
-/// The 15 minutes begin when the board is created. In a test or a demo, the clock may have started long before the
-/// board.
+/// `TRIED_WITHIN` counts from the creation of the board. In a test or a demo, the clock may have started long before
+/// the board.
 #[tokio::test(start_paused = true)]
 async fn a_token_that_was_never_checked_is_overdue_15_minutes_after_the_start() {
     let clock = clock();

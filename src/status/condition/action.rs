@@ -1,7 +1,7 @@
 //! Action texts for each kind of condition. Most texts name a command to type or a page to open.
 //!
-//! This module is pure. Operators may read an action at night on a phone, so the action must fit into every form of
-//! message (`alert::forms`).
+//! This module is pure. Each action must be short enough that a message shows the whole action (`alert::forms`).
+//! Operators may read the message on a phone at night.
 
 use crate::ports::advice::Advice;
 use crate::ports::diagnosis::Subject;
@@ -23,8 +23,8 @@ pub(crate) fn of_sink(name: &str) -> String {
     )
 }
 
-/// The action if Partner Center rejects an access token. With `is_audience`, the scope is wrong. Otherwise the user may
-/// lack a role, or may have signed in without MFA.
+/// The action if Partner Center rejects an access token. If `is_audience` is true, the token's configured scope is
+/// wrong. Otherwise the user may lack a role, or may have signed in without MFA.
 pub(crate) fn partner_center_refused(grant: &ManagedToken, is_audience: bool) -> String {
     let ManagedToken { name, tenant_id, scope, .. } = grant;
     if is_audience {

@@ -1,4 +1,4 @@
-//! Causes of conditions. A cause has a name for texts. The incident id depends on the cause.
+//! Causes of conditions. Logs and messages show the name of a cause. The incident id depends on the cause and the kind.
 
 use std::sync::Arc;
 
@@ -16,8 +16,9 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x7065_7265_6e6e_6961_6c00_0000_0000_000
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
     name: String,
-    /// The vault secret of the deployment's first token, so that two deployments have different incidents. `None` if
-    /// the name contains a token's own vault secret, because all deployments with this secret share the incident.
+    /// The vault secret of the deployment's first token. This secret is part of the incident id, so that two
+    /// deployments have different incidents. `None` if `name` contains a token's own vault secret, because all
+    /// deployments with this secret share the incident.
     deployment: Option<Arc<str>>,
 }
 
@@ -72,7 +73,7 @@ impl Cause {
         Self { name, deployment: Some(deployment.first_secret.clone()) }
     }
 
-    /// The name of the cause in texts.
+    /// The name of the cause, as in logs and messages.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -96,7 +96,7 @@ pub(super) fn renewal(of: &Snapshot) -> Vec<Symptom> {
     failed.into_iter().chain(unknown).chain(unaccepted).collect()
 }
 
-/// Reports the credential of the identity for Key Vault, if this credential expires soon. All tokens share one
+/// Returns a symptom if the credential of Perennial's identity for Key Vault expires soon. All tokens share one
 /// incident.
 pub(super) fn identity_expiring(of: &Snapshot, now: Timestamp) -> Option<Symptom> {
     let expiry = of.identity_expiry.as_ref().filter(|expiry| expiry.at - EXPIRY_WARNING <= now)?;

@@ -189,7 +189,8 @@ fn the_later_of_the_recorded_and_the_own_proof_is_shown() {
     assert_eq!(drawn(&state).proved_at, Some(now()));
 }
 
-/// Cases: the tags of a version that a previous process proved, and the token's state before this process's first step.
+/// A previous process has proved the version. Cases: the version's tags, and the token's state before this process's
+/// first step.
 #[test]
 fn a_recorded_rejection_makes_a_recorded_proof_void_until_a_new_proof() {
     let at = rfc3339(now());
@@ -362,7 +363,7 @@ fn only_a_configured_client_id_is_shown() {
     assert_eq!(of(ConfigValue::From(Source::Env("APP_ID".into()))), None);
 }
 
-/// The id goes into a command that a person types, and a tag may contain any text. So only GUIDs are accepted.
+/// Messages show the user's object id in a command. A tag can contain any text, so only GUIDs are accepted.
 #[test]
 fn the_user_of_a_disabled_account_is_taken_from_the_most_reliable_record() {
     let [noted, known, configured] =

@@ -85,7 +85,7 @@ impl Fleet {
     }
 }
 
-/// Runs `story` together with the daemon's loops for `count` tokens of one app and with the loop of a Teams sink.
+/// Runs `story` while the daemon manages `count` tokens of one app and sends its alerts to a Teams sink.
 fn day<T>(count: usize, story: &impl AsyncFn(&Fleet) -> T) -> T {
     day_told(&Destination::Teams { url: Source::Env("URL".into()) }, count, story)
 }
@@ -285,7 +285,7 @@ fn a_rejected_message_delays_no_other() {
     });
 }
 
-/// A user who signs in each week does not count as a foreign writer. Perennial rotates each sign-in.
+/// Weekly sign-ins of a user must not open the condition `foreign_writer`.
 #[test]
 fn a_weekly_sign_in_is_rotated_each_time_without_an_alert() {
     day(1, &async |fleet| {

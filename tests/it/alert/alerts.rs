@@ -50,7 +50,7 @@ fn courier(to: Destination) -> Notifier {
     Notifier { sink, here: here().into(), outbound: Outbound { http, calls: Arc::new(Calls::default()) } }
 }
 
-/// A deployment with a configured instance and links.
+/// A deployment with an instance name, a runbook and a status page.
 fn here() -> Deployment {
     Deployment {
         runbook_url: Some("https://wiki.example/runbook".into()),

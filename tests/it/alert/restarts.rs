@@ -218,8 +218,9 @@ fn a_reminder_comes_daily_also_after_the_clock_was_wrong() {
     });
 }
 
-/// Neither of the two incidents is about a token, so Perennial stores their marks in the tags of the first tokens in
-/// the configuration (found by the simulation of the whole process, seed 0).
+/// Perennial stores an incident's mark in the tags of the affected tokens. But these two incidents affect no token. So
+/// Perennial stores their marks in the tags of the first tokens in the configuration (found by the simulation of the
+/// whole process, seed 0).
 #[test]
 fn incidents_of_the_host_and_of_a_sink_are_resolved_after_a_restart() {
     in_town(2, |_, _, _| {}, &async |town| {
@@ -252,7 +253,8 @@ fn a_sink_that_still_fails_after_a_restart_is_not_reported_as_working() {
     });
 }
 
-/// While Perennial holds a successor, it writes no tags (found by the simulation of the whole process, seed 22).
+/// While Perennial holds an unsaved successor, Perennial writes no tags. So the tags contain no mark of this incident
+/// (found by the simulation of the whole process, seed 22).
 #[test]
 fn an_unsaved_incident_is_resolved_after_the_process_died() {
     in_town(1, |_, _, _| {}, &async |town| {
@@ -292,8 +294,9 @@ fn two_sign_ins_before_a_restart_resolve_earlier_incidents() {
     });
 }
 
-/// Perennial cannot find the version before the sign-in without the right to list versions. When Perennial gets this
-/// right, the token is already rotated (found by the simulation of the whole process, seed 293).
+/// The incident's marks are on the version before the sign-in. Without the right to list versions, Perennial cannot
+/// find that version. Perennial gets the right only after Perennial has rotated the token (found by the simulation of
+/// the whole process, seed 293).
 #[test]
 fn a_sign_in_resolves_incidents_once_its_history_can_be_read() {
     in_town(1, |_, _, _| {}, &async |town| {
@@ -314,8 +317,8 @@ fn a_sign_in_resolves_incidents_once_its_history_can_be_read() {
     });
 }
 
-/// Tags cannot be updated, and the pager does not answer. Perennial writes the marks together with the successor (found
-/// by the simulation of the whole process, seed 487).
+/// Perennial has no right to update tags, and each delivery to the pager fails. But the rotation after the sign-in
+/// saves the marks with the successor (found by the simulation of the whole process, seed 487).
 #[test]
 fn marks_survive_a_rotation_while_tags_cannot_be_updated() {
     in_town(1, |_, _, _| {}, &async |town| {

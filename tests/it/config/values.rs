@@ -1,5 +1,5 @@
-//! Tests values as people type them. A value is accepted if its meaning is clear. Otherwise it is rejected with the
-//! reason and the right form.
+//! Tests the different forms in which people type values. Perennial accepts a value if its meaning is clear. Perennial
+//! rejects any other value, and reports the reason and the right form.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;

@@ -22,7 +22,7 @@ impl Stage {
         self.world().count_calls(Peer::Entra, Some(Operation::Redeem), Timestamp::MIN_UTC)
     }
 
-    /// Configures the tokens for an issuer that invalidates redeemed tokens.
+    /// Sets `strict = true` for each token, since the issuer of a `strict` token invalidates redeemed tokens.
     pub(super) fn make_strict(&self) {
         let text = std::fs::read_to_string(&self.config).expect("written");
         let strict = text.replace("\nrefresh_token = ", "\nstrict = true\nrefresh_token = ");

@@ -13,8 +13,9 @@ use crate::support::child::{Child, eventually};
 use crate::support::harness::Scratch;
 use crate::support::lab;
 
-/// Starts the program with a command and a limit of `files` open files. The shell can limit only descriptor numbers. So
-/// the limit grows by one for each number above 2 that is already in use.
+/// Starts the program with a command and a limit of `files` open files. `ulimit -n` limits the numbers of the
+/// descriptors, and not how many files are open. So the script adds 1 to the limit for each number above 2 that is
+/// already in use.
 pub(super) fn with_at_most(files: u32, command: &str, stage: &Stage) -> Child {
     let shell = format!(
         "limit={files}; number=3; \
@@ -114,8 +115,8 @@ async fn two_programs_on_one_token_lose_nothing_and_write_little() {
     let redeemed =
         world.count_calls(Peer::Entra, Some(Operation::Redeem), chrono::DateTime::<chrono::Utc>::MIN_UTC);
     eprintln!("{written} versions written, {by_first} and {by_second} rotations, {redeemed} redemptions");
-    // Both programs may find that the same token is due, and both may save a successor. There must be no further
-    // versions, even on a slow machine.
+    // Both programs may rotate the token at the same time, so each due rotation may write two versions. More versions
+    // are an error, even on a slow machine.
     let due = usize::try_from((world.now() - started_at).num_seconds() / 10).expect("time passes") + 1;
     assert!(written <= 2 * due, "{written} versions where {due} were due");
     for program in &programs {

@@ -1,5 +1,5 @@
-//! Tests the memory of one token by the sizes of its types and allocations. `tests/acceptance/budgets.sh` measures the
-//! memory of the shipped program.
+//! Limits the size of a token's task and the size of a token's entry on the status board. `tests/acceptance/budgets.sh`
+//! measures the memory of the whole program.
 
 use std::sync::Arc;
 

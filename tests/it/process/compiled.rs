@@ -1,5 +1,5 @@
-//! Compiles C code for tests that need functions which Rust offers only with `unsafe`. A C compiler exists, because
-//! Rust links with `cc`.
+//! Compiles C code for tests that need functions which Rust offers only with `unsafe`. The tests need no additional
+//! compiler, because Rust already links with `cc`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

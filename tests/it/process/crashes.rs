@@ -46,12 +46,12 @@ const ALL: [Before; 7] = [
     Before::NewAppSecret,
 ];
 
-/// The number of steps that the test tries. The longest rotation has fewer steps, so the program is not killed at the
-/// last steps.
+/// The test tries to kill the program at each of these steps. Even the longest rotation has fewer steps, so the test
+/// covers every step of a rotation.
 const STEPS: usize = 22;
 
-/// The step at which the program is to be killed, the steps so far, and the program. Each call has a step before its
-/// effect and a step after it.
+/// Finds the moment to kill the program. `at` is the step, `passed` counts the steps so far, and `victim` is the
+/// process id. Each call has two steps: one before the call's effect, and one after the effect.
 struct Trap {
     at: usize,
     passed: AtomicUsize,
@@ -85,7 +85,8 @@ async fn dies_at(step: usize, before: Before) -> bool {
     match before {
         Before::Old | Before::SigningIn | Before::Copying | Before::Pasting | Before::NewAppSecret => {}
         Before::SignedIn | Before::Pasted => {
-            // One rotation happens before the test, so that there is a version to disable.
+            // One rotation happens first, so that the vault has a version of Perennial's. When Perennial rotates a
+            // later sign-in, Perennial disables this version.
             let done = stage.run_to_end(&["rotate", "one", "--force"]).await;
             assert_eq!(done.code, Some(0), "{}", done.stderr);
             world.advance(TimeDelta::days(2));

@@ -194,7 +194,7 @@ async fn the_requests_of_a_rotation_are_few_with_each_credential() {
         // identity, Entra also gets one token request for this identity.
         let of_host = usize::from(line == KINDS[5]);
         assert_eq!(count(Peer::Entra) - before.0, 2 + of_host, "{line}");
-        // The five calls are: read, read again, write, list, and disable the predecessor.
+        // The five calls are: read, list, read again, write, and list again.
         assert_eq!(count(Peer::KeyVault) - before.1, 5 + calls, "{line}");
     }
 }

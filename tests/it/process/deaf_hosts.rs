@@ -13,8 +13,8 @@ use tokio::time::Instant;
 
 use super::{Stage, is};
 
-/// The token request times out after 15 seconds. Without its own timeout, the longer timeout of all requests would
-/// apply.
+/// The request for an identity's token times out after 15 seconds. Other requests time out after 30 seconds. So the
+/// test fails if the general timeout applies.
 const GIVEN_UP_WITHIN: Duration = Duration::from_secs(30);
 const DRIP_EVERY: Duration = Duration::from_millis(100);
 

@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-/// The maximum speed in days per second.
+/// The maximum of `--speed`, in days of simulated time per second.
 const FAST: &str = "12";
 
 #[test]

@@ -17,8 +17,8 @@ use crate::support::child::{eventually, get};
 /// The time limit for an answer. A Kubernetes probe waits for only a second.
 const BOUND: Duration = Duration::from_secs(20);
 
-/// How many clients keep connections open, and how many other clients never complete a request. The number exceeds the
-/// program's limit on connections.
+/// This many clients keep connections open. The same number of other clients never complete a request. The number
+/// exceeds the program's limit on connections.
 const CLIENTS: usize = 1_000;
 
 /// Raises this process's limit of open files, because this process simulates all clients.

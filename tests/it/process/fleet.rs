@@ -85,8 +85,8 @@ async fn five_hundred_tokens_in_three_vaults_of_which_one_is_down() {
     assert!(redeemed <= TOKENS, "{redeemed}");
     assert!(requests(Peer::KeyVault) <= 8 * living.len() + 10, "{}", requests(Peer::KeyVault));
 
-    // Each cause has one condition: one for the vault and one for the grant. A transient failure is reported after the
-    // third attempt.
+    // One condition is about the vault that is down, and one condition is about the dead token. Perennial reports a
+    // transient failure after the third attempt.
     let status: Value = within(ALL_TRIED_WITHIN, "the vault that is down is told", || {
         let answer = get(&address, "/status");
         let body = answer.split_once("\r\n\r\n").expect("a body").1;

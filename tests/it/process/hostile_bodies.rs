@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Stage, is};
 use crate::support::child::{Child, eventually};
 
-/// The memory limit of 40 MB, in kB of 1,024 bytes, the kernel's unit.
+/// The memory limit of 40 MB, in the kernel's unit: 1 kB is 1,024 bytes.
 const MOST_KB: u64 = 40 * 1024;
 
 fn hostile(status: u16, body: Hostile) -> FaultEffect {
@@ -30,8 +30,8 @@ impl Stage {
         daemon.logs(from, "proved again", |event| is(event, "proved", "one")).await;
     }
 
-    /// Starts a new daemon. In a single process, the redemptions of this test would reach Perennial's limit for one
-    /// user and app.
+    /// Starts a new daemon. If one daemon ran for the whole test, the test's redemptions would reach Perennial's limit
+    /// for one user and app.
     async fn fresh_daemon(&self) -> Child {
         let daemon = self.start(&["run"]);
         daemon.logs(0, "proved at the start", |event| is(event, "proved", "one")).await;

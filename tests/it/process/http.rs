@@ -1,4 +1,4 @@
-//! Tests the HTTP endpoints of a daemon in this process, with a simulated world, and of the shipped program.
+//! Tests the HTTP endpoints of the shipped program, and of a daemon that runs in this process with a simulated world.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -34,7 +34,8 @@ impl Stage {
             .collect()
     }
 
-    /// The environment on App Service and Container Apps. For plain HTTP, the environment names an unreachable proxy.
+    /// The environment of App Service and Container Apps. `HTTP_PROXY` names an unreachable proxy, because requests to
+    /// the identity service must not use a proxy.
     pub(super) async fn app_service(&self) -> Env {
         let service = self.sandbox.serve_identity(([127, 0, 0, 1], 0).into()).await.expect("any port");
         self.sandbox.write_identity(&self.dir.0, &service).expect("a directory of our own");

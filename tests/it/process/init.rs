@@ -13,7 +13,8 @@ use super::Stage;
 use crate::support::child::{Child, Ended, eventually};
 
 impl Stage {
-    /// Runs a command with the environment of a pod, for a configuration without `[cloud]`.
+    /// Runs a command with the environment of a pod. The configuration has no `[cloud]`, so environment variables set
+    /// the keys of `[cloud]`.
     async fn in_a_pod(&self, config: &Path, args: &[&str]) -> Ended {
         self.start_in_a_pod(config, args, Child::start).ended(&args.join(" ")).await
     }

@@ -25,7 +25,7 @@ fn forms(secret: &str) -> Vec<String> {
     let hex: Vec<String> = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
     let mut all = vec![secret.to_owned(), percent, bytes, hex.concat()];
     // Inside a longer text, a secret has three base64 forms, depending on its position. The search uses all three
-    // forms, without the letters at the edges.
+    // forms. The letters at both ends depend on the text around the secret, so the search leaves out these letters.
     for before in ["", "x", "xx"] {
         let text = format!("{before}{secret}");
         for encoded in [STANDARD_NO_PAD.encode(&text), URL_SAFE_NO_PAD.encode(&text)] {

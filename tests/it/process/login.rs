@@ -68,7 +68,8 @@ impl Stage {
         let mut secrets = leaks::secrets(self);
         secrets.extend(self.world().secret_texts().iter().map(|text| text.expose_secret().to_owned()));
         assert_eq!(leaks::leaks(&printed, &secrets), Vec::<String>::new(), "{printed}");
-        // A token begins with `eyJ`. A nonce may contain these letters, too, but not at its beginning.
+        // A token begins with `eyJ`. A random nonce may contain these letters in the middle, so only the beginning of a
+        // word counts.
         let mut words = printed.split(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c));
         let holds_token = words.any(|word| word.starts_with("eyJ"));
         assert!(!holds_token && !printed.contains("code=0."), "{printed}");
@@ -146,7 +147,8 @@ async fn over_ssh_the_address_is_pasted_and_only_our_own_is_taken() {
     assert_eq!(&stage.newest().tags["team"], "billing", "foreign tags are carried over");
 }
 
-/// A terminal in its usual mode cuts a line at 4,095 bytes.
+/// In its usual mode, a terminal cuts each line at 4,095 bytes. So `login` changes the mode while a user pastes an
+/// address.
 #[tokio::test]
 async fn a_long_address_can_be_pasted_into_a_terminal() {
     let stage = Stage::never_signed_in().await;

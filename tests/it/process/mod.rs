@@ -265,7 +265,7 @@ async fn an_unknown_name_is_wrong_use_and_sends_nothing() {
 #[tokio::test]
 async fn a_vault_that_cannot_be_reached_at_the_start_is_waited_for() {
     let stage = Stage::set(TimeDelta::days(80)).await;
-    // The port is bound, but no program listens. So no other program can use the port, and connections fail.
+    // The socket reserves the port, but does not listen yet. Until it listens, every connection fails.
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
     let there = format!("https://localhost:{}", socket.local_addr().expect("bound").port());
@@ -305,7 +305,7 @@ async fn a_sighup_checks_at_once() {
     daemon.signal("HUP");
     let proved = |event: &Value| is(event, "proved", "one") && event["version"] == *signed_in.0;
 
-    // Without the signal, the daemon would check only once a minute, and this test does not wait so long.
+    // Without a signal, the daemon looks for a new sign-in once a minute. This test waits for less than a minute.
     daemon.logs(place, "the sign-in is taken up", proved).await;
 }
 

@@ -78,7 +78,8 @@ async fn a_proxy_of_the_environment_is_used_and_so_are_its_exceptions() {
     assert_eq!(proxy.asked_for(), tunnels, "an exception is one");
 }
 
-/// A proxy could read the addresses of the sink and of the heartbeat, which are secrets.
+/// The addresses of the sink and of the heartbeat are secret. A proxy could read them, because these requests use plain
+/// HTTP.
 #[tokio::test]
 async fn a_sink_and_a_heartbeat_on_loopback_bypass_the_proxy() {
     let stage = Stage::set(TimeDelta::days(1)).await;

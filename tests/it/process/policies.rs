@@ -1,4 +1,4 @@
-//! Tests what `rotate` does and reports if a user signs in during the rotation and a policy blocks this sign-in.
+//! Tests `rotate` when a user signs in during the rotation, and a policy then blocks the user's new token.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;

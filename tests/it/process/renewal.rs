@@ -17,11 +17,12 @@ use uuid::Uuid;
 
 use super::{Stage, results};
 
-/// How much faster than real time the renewals of these tests run.
+/// The speed of the tests' clock, as a multiple of real time.
 pub(super) const SPEED: f64 = 600.0;
 
 impl Stage {
-    /// Moves the app of token `one` into an `[[app]]` with this `renew`.
+    /// Moves the app ID and the client secret of token `one` into a new `[[app]]` section. `renew` is the value of the
+    /// section's key `renew`.
     pub(super) fn renews(&self, renew: &str) {
         let text = std::fs::read_to_string(&self.config).expect("written");
         let is_of_one = |line: &&str| {

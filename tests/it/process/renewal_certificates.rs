@@ -33,7 +33,8 @@ impl Stage {
             text.lines().map(|line| if is_secret(&line) { credential.as_str() } else { line }).collect();
         std::fs::write(&stage.config, lines.join("\n")).expect("our own file");
         stage.grants_the_right();
-        // The world runs as fast as the renewer's clock, because Entra checks the time of each signature.
+        // The simulated services need the same clock speed as the renewer, because Entra checks the time of each
+        // signature.
         stage.world().set_speed(SPEED);
         stage
     }

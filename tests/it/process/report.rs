@@ -20,7 +20,7 @@ async fn a_report_has_the_steps_and_no_secret_and_no_name() {
     std::fs::write(&stage.config, text).expect("our own file");
     let path = stage.dir.0.join("report.json");
     let file = path.display().to_string();
-    // A part of the token is in a tag, which is the wrong place for a secret.
+    // An operator copied a part of the token into a tag. The report must not show this tag's value.
     let planted = stage.stored().expose().to_owned();
     stage.world().retag(&stage.partner.refresh_token, |tags| tags.insert("planted", &planted[..40]));
 

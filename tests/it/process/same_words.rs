@@ -76,8 +76,8 @@ async fn check(refusal: &Refusal) -> Vec<String> {
             wrong.push(format!("{}: {command:?} ends with {:?}: {told}", refusal.name, ended.code));
         }
     }
-    // `status` reads the tags in the vault, which do not contain the rejection's code. But `status` must not suggest a
-    // new client secret, because a new secret does not help if the app is disabled.
+    // `status` knows only the tags in the vault, and the tags do not contain the rejection's code. `status` must not
+    // guess that the client secret is the cause, because none of these rejections has this cause.
     let status = stage.run_to_end(&["status", "one"]).await.stdout;
     if status.contains("client secret") {
         wrong.push(format!("{}: {status}", refusal.name));

@@ -15,7 +15,7 @@ impl Stage {
         Host::in_dir(&self.dir.0).set_clock(to);
     }
 
-    /// Starts a daemon on the simulated host, with another time of day. The daemon measures durations correctly.
+    /// Sets the clock of the simulated host, and starts the daemon there. The host's monotonic clocks stay right.
     fn daemon_by_another_clock(&self, clock: &str) -> Child {
         self.set_clock(clock);
         Child::start(&self.config, &["run"], &Host::in_dir(&self.dir.0).env())
@@ -59,7 +59,8 @@ async fn neither_hastens_nor_delays(off: &str) {
     assert!(lasts_90_days(stage.lasts()), "{off}: {}", stage.lasts());
 }
 
-/// Steps follow the vault's time, regardless of whether the host's clock is ahead or behind.
+/// The daemon uses the vault's time to decide when a proof or a rotation is due. The host's clock is a year ahead or
+/// behind.
 #[tokio::test]
 async fn a_clock_that_is_a_year_off_does_not_move_any_step() {
     tokio::join!(neither_hastens_nor_delays("+365d"), neither_hastens_nor_delays("-365d"));

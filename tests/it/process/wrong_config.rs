@@ -55,7 +55,7 @@ async fn five_mistakes_are_five_events_for_machines() {
     }
 }
 
-/// The daemon and both commands must end with the exit code 78 and name the key. No command may panic.
+/// `run`, `rotate` and `status` must end with the exit code 78 and name the key. No command may panic.
 #[tokio::test]
 async fn an_impossibly_old_app_secret_expiry_is_reported_at_the_start() {
     let stage = Stage::set(TimeDelta::days(2)).await;

@@ -1,4 +1,5 @@
-//! Tests two simple ways to renew a client secret without waits, in the same random worlds as the simulation.
+//! Tests two simple ways to renew a client secret, in the same random worlds as the simulation. Neither way waits until
+//! Entra accepts the new secret reliably.
 //!
 //! The two ways follow descriptions of other programs (docs/azure-facts.md F604). The test does not run those programs.
 //! The test counts how often the readers of a secret are rejected. The result shows the benefit of Perennial's waits.

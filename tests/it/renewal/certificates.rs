@@ -96,7 +96,7 @@ impl CertificateScene {
             .iter()
             .filter_map(|version| self.world.certificate_of(&self.at, Some(&version.id)))
             .collect();
-        // Versions of the same second have the same `created`, so the newest version is put first by its id.
+        // Versions created in the same second have the same `created`. So the id says which version is the newest.
         let newest = self.newest().id;
         all.sort_by_key(|version| (version.id != newest, std::cmp::Reverse(version.created)));
         all

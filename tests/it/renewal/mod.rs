@@ -23,7 +23,7 @@ mod duration;
 mod orders;
 mod simulation;
 
-/// The principal of the identity with which the actors read the vault.
+/// The principal ID of the identity for Key Vault. The renewals use the same identity for Microsoft Graph.
 const IDENTITY: &str = "9c9c9c9c-0000-4000-8000-000000000001";
 /// The name of a secret that a person created. No program may remove this secret.
 const BY_HAND: &str = "made by hand";
@@ -91,8 +91,8 @@ fn secrets_of(world: &World, partner: &Partner) -> Vec<AppSecret> {
     app.secrets.into_iter().filter(AppSecret::is_listed).collect()
 }
 
-/// Returns the orphans. Perennial created an orphan for a vault secret, and Entra lists the orphan. But no version of
-/// the vault secret contains the orphan.
+/// Returns the orphans of the vault secret `at`. An orphan is an app secret that Perennial created for `at` and that
+/// Entra still lists. No version of `at` contains an orphan.
 fn orphans(world: &World, partner: &Partner, at: &SecretAddress) -> Vec<AppSecret> {
     let versions = world.versions_of(at);
     let is_held = |secret: &AppSecret| {
@@ -115,7 +115,7 @@ fn is_accepted(world: &World, partner: &Partner, value: &str) -> bool {
             correlation_id: None,
         },
     );
-    // An injected fault does not show whether Entra accepts the secret. So only a rejection counts.
+    // After an injected fault, it is unknown whether Entra accepts the secret. The secret then counts as accepted.
     !matches!(answer, Err(Trouble::Refused(_)))
 }
 

@@ -146,7 +146,7 @@ pub(super) fn inject(world: &World, wrong: Wrong) {
     }
 }
 
-/// The choices of an order, each with the number of alternatives.
+/// One order of the calls. Each choice is the index of the task to poll next, and the number of unfinished tasks.
 pub(super) type Choices = Vec<(usize, usize)>;
 
 /// Runs the participants in an order that begins with the choices in `prefix`. Calls `check` after each choice. Returns
@@ -175,7 +175,8 @@ pub(super) fn play(
     taken
 }
 
-/// Plays every order. `play_one` plays the order that begins with the given choices. Returns the number of orders.
+/// Plays every order, and returns the number of orders. `play_one` plays one order that begins with the given choices,
+/// and returns all choices of this order.
 pub(super) fn every_order(play_one: impl Fn(&[usize]) -> Choices) -> usize {
     let mut orders = 0;
     let mut prefix: Vec<usize> = Vec::new();
@@ -243,8 +244,8 @@ fn every_order_of_two_instances_and_a_person_keeps_the_held_secret() {
     let mut orders = 0;
     for wrong in wrongs.into_iter().chain(crashes) {
         for pair in &pairs {
-            // Two settled instances have by far the most orders. Neither instance creates a secret, and a crash matters
-            // only near the save. So the test leaves out failures of `AddPassword`, and crashes at other calls.
+            // Two settled instances have by far the most orders, so the test leaves out some failures of this pair.
+            // Neither instance creates a secret, so `AddPassword` does not fail. A crash matters only near the save.
             let is_idle = match wrong {
                 Wrong::Lost(_, operation) | Wrong::NotReached(_, operation) => {
                     operation == Operation::AddPassword

@@ -2,8 +2,9 @@
 //! sometimes forget it. There are lost answers, outages, crashes, two instances, and two deployments that share the
 //! app.
 //!
-//! Three kinds of readers use the secret. Perennial's own steps use the newest version, and an older version while
-//! Entra rejects the newest. A script reads the newest version each time. A program keeps the value for up to six days.
+//! Three kinds of readers use the secret. Perennial itself uses the newest version. While Entra rejects the newest
+//! version, Perennial uses an older version. A script reads the newest version each time. A program keeps the value for
+//! up to six days.
 //!
 //! `PERENNIAL_RENEWALS` sets the number of renewals, and `PERENNIAL_SEED` the first seed.
 
@@ -35,7 +36,7 @@ pub(super) const BEFORE: i64 = 8;
 /// The number of simulated days in each world.
 pub(super) const DAYS: i64 = 200;
 
-/// For each reason: how often a new secret was removed without being used.
+/// How often Perennial removed a new secret without using it, counted by reason.
 type GaveUp = Arc<Mutex<BTreeMap<String, usize>>>;
 
 /// The results of all worlds.

@@ -10,7 +10,7 @@ const OLDEST: [(&str, &str, &str); 7] = [
     ("microsoft.app", "2024-03-01", "templates/microsoft.app/allversions; no end published, November 2026"),
     ("microsoft.authorization", "2022-04-01", "no end published, November 2026"),
     ("microsoft.eventgrid", "2025-02-15", "templates/microsoft.eventgrid/allversions; no end, November 2026"),
-    // For diagnostic settings, this preview is the only version after 2017. There is no stable version.
+    // Diagnostic settings have only one API version after 2017, and this version is a preview.
     ("microsoft.insights", "2021-05-01", "templates/microsoft.insights/allversions; no end, November 2026"),
     ("microsoft.keyvault", "2026-02-01", "access-control-default, 10 April 2026: older ones end 2027-02-27"),
     ("microsoft.managedidentity", "2023-01-31", "no end published, November 2026"),

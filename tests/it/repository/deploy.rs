@@ -121,7 +121,7 @@ fn every_command_in_compose_and_manifests_parses() {
     ];
     let mut typed = 0;
     for (path, text) in files.map(|path| (path, read(path))) {
-        // A list contains the arguments for the image's entry point, or begins with the program's path.
+        // Some lists contain only the program's arguments. Other lists begin with the program's path.
         let keys = ["args: [", "command: [", "test: [CMD, /usr"];
         let lists = text.lines().filter_map(|line| keys.iter().find_map(|key| line.split_once(key)));
         for list in lists.filter_map(|(_, rest)| rest.split(']').next()) {

@@ -213,7 +213,7 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
-/// Returns the numbers of facts in a text, such as `F101`.
+/// Returns the fact numbers in a text, such as `F101`.
 fn facts_in(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric());
     let is_fact = |word: &&str| {

@@ -92,8 +92,8 @@ fn shown_keys() -> BTreeSet<String> {
     shown
 }
 
-/// Returns the name under which `KEYS` lists the keys of a table. The source of a secret has the same keys in every
-/// section.
+/// Returns the section of `KEYS` that lists the keys of an inline table. `KEYS` lists the keys of a secret's source
+/// only once, under `token.client_secret`.
 pub(super) fn source_of(section: &str, key: &str) -> &'static str {
     match key {
         "client_certificate" if section != "vault" => "token.client_certificate",

@@ -73,8 +73,8 @@ fn the_configuration_page_has_every_key_of_the_example_and_no_other() {
     assert_eq!(example.difference(&documented).collect::<Vec<_>>(), [""; 0], "not in docs/configuration.md");
 }
 
-/// Returns the keys of `config/perennial.toml`, including keys that are commented out. The source of a secret has the
-/// same keys in every section.
+/// Returns the keys of `config/perennial.toml`, including keys that are commented out. `source_of` names the section of
+/// the keys in an inline table.
 fn example_keys() -> BTreeSet<String> {
     let plain = |key: &str| !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
     let (mut section, mut keys) = ("", BTreeSet::new());

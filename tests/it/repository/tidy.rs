@@ -36,7 +36,7 @@ const PURE: [&str; 23] = [
     "status/line",
 ];
 
-/// `lib.rs` lists the rooms in dependency order. A room may name only the rooms above it.
+/// A room is a top-level module. `lib.rs` lists the rooms in dependency order. A room may name only the rooms above it.
 #[test]
 fn a_room_uses_only_the_rooms_above_it() {
     let order = modules();

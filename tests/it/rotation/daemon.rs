@@ -56,7 +56,7 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        // The result is ignored, because a directory that stays does no harm.
+        // The result is ignored, because a leftover directory does no harm.
         let _untidy = std::fs::remove_dir_all(&self.dir);
     }
 }

@@ -94,8 +94,9 @@ fn run(
     taken
 }
 
-/// Checks that no sign-in stays buried, and that the newest version can be redeemed. If all participants have finished,
-/// the next process must have nothing to repair.
+/// Checks that the newest version contains the token of the last sign-in, or a successor of this token. Otherwise the
+/// sign-in is buried. If all participants have finished (`is_done`), no sign-in may be buried even before the next
+/// process starts. Also checks that the newest version can be redeemed.
 fn check(world: &World, partner: &Partner, taken: &dyn std::fmt::Debug, is_done: bool) {
     // At the end of each round, a new process makes its first proof.
     let mut context = Context::from_waker(Waker::noop());
@@ -104,8 +105,8 @@ fn check(world: &World, partner: &Partner, taken: &dyn std::fmt::Debug, is_done:
         let follows = last_sign_ins(world, partner)
             .iter()
             .any(|sign_in| newest == *sign_in || world.descends_from(newest.expose(), sign_in.expose()));
-        // A person may have stored an invalid value last. This value stays in the newest version until a process tries
-        // to redeem it.
+        // If a person stores an invalid value last, the newest version contains this value until a process tries to
+        // redeem it.
         let rubbish_on_top = !world.is_alive(newest.expose());
         assert!(
             follows || (round == 0 && (rubbish_on_top || !is_done)),
@@ -160,7 +161,8 @@ fn tasks(with: &[With]) -> (World, Partner, Vec<Task>) {
     // The instances do not call Partner Center, because its answer does not affect a save.
     let grant = ManagedToken { verify: Verify::Nothing, ..grant };
     let instance = |name: &'static str, seed| {
-        // For the restarted process, no rotation is due. So it can find a buried sign-in only by a search.
+        // The restarted process does not force a rotation. After a crash that follows a write, the process can find a
+        // buried sign-in only if it searches the older versions.
         let force = name != "again";
         let mut task = Box::pin(rotate_once(rotator(&world, still_clock(), &grant, name, seed), force));
         // The first poll runs only until the first call. Each later poll causes one effect.

@@ -18,7 +18,6 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// The limit of promise 6 (docs/promises.md).
 const VAULT_CALLS_A_DAY: usize = 60;
 
-/// An instance with its state.
 struct Instance {
     name: &'static str,
     rotator: WorldRotator,

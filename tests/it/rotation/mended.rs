@@ -22,11 +22,11 @@ use tokio::task::LocalSet;
 use crate::support::harness;
 use crate::support::harness::Scratch;
 
-/// The time limit if a check every minute shows the fix. Such a check makes one call to the vault, or reads a local
-/// file.
+/// The time limit if the daemon can notice the fix by a check with one call to the vault, or by reading a local file.
+/// The daemon repeats such a check every minute.
 const A_MINUTE: Duration = Duration::from_secs(70);
-/// The time limit if only a check with two calls shows the fix. Such checks are less frequent, because the daemon may
-/// make only 1,500 calls to the vault a day.
+/// The time limit if the daemon can notice the fix only by a check with two calls to the vault. Such checks are less
+/// frequent, because the daemon may make only 1,500 calls to the vault a day.
 const TWO_MINUTES: Duration = Duration::from_secs(135);
 /// The time limit if only the next proof shows the fix, such as a new role at Partner Center.
 const NEXT_PROOF: Duration = Duration::from_secs(6 * 3600 + 60);
@@ -299,9 +299,9 @@ fn of_the_vault() -> Vec<Cause> {
                 scene.world.human_purges(&scene.partner.refresh_token);
             },
             mends: Scene::sign_in },
-        // The simulated client requests an access token for each call, so it uses a new secret immediately. In
-        // contrast, the shipped client creates a new credential after a rejection, at most once a minute
-        // (azure::key_vault::tests::a_replaced_secret_is_used_in_the_same_call).
+        // The simulated client requests an access token for each call, so it uses a new secret immediately. The
+        // shipped client keeps the secret in memory. After a rejection, it reads the secret again, at most once a
+        // minute (azure::key_vault::tests::a_replaced_secret_is_used_in_the_same_call).
         Cause { name: "vault's identity refused, given a new secret", credential: SecretInVault,
             noticed_within: A_MINUTE,
             breaks: |scene| {
@@ -341,8 +341,8 @@ fn noticed(cause: &Cause, after: Duration, reload: bool) -> Result<Duration, &'s
     })
 }
 
-/// Returns the times between the failure and the fix that the test uses. A fix happens soon after each of eleven
-/// checks, and shortly before the next check.
+/// Returns the delays between the failure and the fix. For each of eleven checks, one delay ends soon after the check,
+/// and another delay ends shortly before the next check. If only a redemption shows the fix, there is only one delay.
 fn moments(cause: &Cause) -> Vec<Duration> {
     let apart = if cause.credential == BothInVault { 130 } else { 65 };
     let seconds = if cause.noticed_within > TWO_MINUTES {

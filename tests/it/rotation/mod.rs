@@ -1,5 +1,5 @@
-//! Tests of the rotation: simulated years, every order of two writers, the daemon's loop, the checks that notice a
-//! person's action, and long lists of versions.
+//! Tests of the rotation: simulated years, two writers whose calls take every order, the daemon's loop, the checks that
+//! notice a person's action, and long lists of versions.
 
 mod odd_times;
 mod old_tags;

@@ -66,7 +66,7 @@ fn config(policy: &str, token: &str) -> String {
     )
 }
 
-/// Returns the key and the expected form of the only problem.
+/// Returns the key and the description of the problem in a configuration. Returns `None` if the configuration is valid.
 fn problem(text: &str) -> Option<(String, String)> {
     let problems = Config::parse(Path::new("perennial.toml"), text, std::iter::empty()).err()?.problems;
     let [problem] = problems.as_slice() else { panic!("{problems:?}") };
@@ -167,7 +167,8 @@ fn at(text: &str) -> Timestamp {
     text.parse().expect("a time")
 }
 
-/// Makes every decision about each version, and shows each version, with extreme clocks, policies and configurations.
+/// For each version, plans the next step, creates the status document, and composes a new version. The clocks, the
+/// policies and the expiry times of the app secret are extreme.
 #[test]
 fn no_time_in_the_vault_causes_a_panic() {
     const DAY: u64 = 86_400;

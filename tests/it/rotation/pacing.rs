@@ -152,8 +152,8 @@ fn simulated<T>(story: impl AsyncFnOnce(Fleet) -> T) -> T {
 }
 
 const OF_ONE_USER: usize = 200;
-/// The time to redeem all tokens of one user. With fourteen redemptions in five minutes, the last of two hundred
-/// redemptions follows 70 minutes after the first.
+/// The time to redeem all tokens of one user. Perennial redeems at most fourteen of these tokens in five minutes, so
+/// two hundred redemptions take 70 minutes.
 const ALL_OF_ONE_USER: Duration = Duration::from_secs(14 * 300 + 30);
 
 #[test]
@@ -257,7 +257,7 @@ fn ten_thousand_tokens_in_two_vaults_are_delayed_by_the_limits_alone() {
         fleet.add(COUNT, &VAULTS);
         let each = COUNT / VAULTS.len();
 
-        // People wrote all versions, so all tokens are due for a rotation at the same time.
+        // Each token is a new sign-in. A new sign-in is due for a rotation immediately.
         let started = fleet.start();
         let rotated = fleet.until("all are rotated", 10 * MINUTE, |fleet| fleet.current() == COUNT).await;
         let floor = 10 * SECOND * u32::try_from(each / NEW_VERSIONS - 1).expect("small");

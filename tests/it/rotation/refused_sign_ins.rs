@@ -1,5 +1,5 @@
-//! Tests promise 2 for Entra's codes, in each place where Perennial decides about a foreign version. A sign-in that the
-//! issuer rejects must stay the newest version, unless the answer means that its grant has ended.
+//! Tests promise 2 for Entra's codes, at each step where Perennial may replace a sign-in. A sign-in that the issuer
+//! rejects must stay the newest version, unless the answer means that its grant has ended.
 
 use chrono::TimeDelta;
 use perennial::ports::failure::Kind;
@@ -56,7 +56,7 @@ const MAY_COME_BACK: [(&str, Option<u32>); 26] = [
 /// Answers that end a grant (docs/azure-facts.md F110, F124).
 const ENDS: [u32; 5] = [50133, 50173, 70008, 700_082, 700_084];
 
-/// A token of one user. Later, another user signs in, and a policy may block only this other user.
+/// A token of one user. A test then lets another user sign in, and makes Entra reject only the other user's tokens.
 struct Scene {
     world: World,
     partner: Partner,
@@ -270,7 +270,7 @@ async fn a_mark_of_the_first_version_does_not_condemn() {
     let state = settle(&mut rotator, scene.unknown()).await;
     assert!(scene.follows(&sign_in) && state.failure().is_none(), "{:?}", state.failure());
 
-    // In the second case, an invalid value is newer than the sign-in.
+    // Here, a user has stored an invalid value after the sign-in. The next process must return to the sign-in.
     let scene = Scene::set().await;
     let sign_in = scene.signs_in(mark_without_code(&scene, Kind::PolicyBlocked));
     scene.world.advance(TimeDelta::hours(1));

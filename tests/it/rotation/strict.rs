@@ -227,7 +227,7 @@ fn two_instances_that_start_at_once_lose_nothing() {
                 tokio::time::sleep(milliseconds(apart)).await;
                 let second = scene.daemon("second", 2);
 
-                // If an instance writes its mark (tag `redeeming`) too late, it waits before it tries again.
+                // This wait includes the retries of an instance that writes its mark (tag `redeeming`) too late.
                 tokio::time::sleep(1_800 * SECOND).await;
 
                 assert!(scene.is_alive(), "{latency} {updates_take} {apart}");
@@ -403,7 +403,7 @@ fn two_instances_lose_nothing_under_any_vault_failure() {
                 }
             }
             scene.heal();
-            // More than a day passes, because the calls of a day may be used up.
+            // The daemons may have reached the daily limit of calls. So the test waits for more than a day.
             tokio::time::sleep(30 * 3600 * SECOND).await;
             let told = daemons.each_ref().map(conditions);
             assert!(scene.is_alive(), "{seed} {told:?}");

@@ -1,5 +1,6 @@
-//! Tests an invalid value that is newer than a working token, while the versions cannot be listed. The problem must be
-//! reported until it ends, and Perennial must repair it without a person.
+//! Tests an invalid value that is newer than a working token, while Perennial cannot list or read the secret's
+//! versions. Perennial must report this problem until Perennial can read the versions. Then Perennial must replace the
+//! invalid value without a person's help.
 
 use std::time::Duration;
 

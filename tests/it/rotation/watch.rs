@@ -1,4 +1,5 @@
-//! Tests the checks of the vault while a person must act: which answers show a change, and which do not.
+//! While a person must act, Perennial checks the vault every minute for a change. Tests which answers of the vault show
+//! a change, and which do not.
 
 use std::sync::Arc;
 

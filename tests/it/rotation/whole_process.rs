@@ -1,11 +1,11 @@
 //! Simulates the whole process: the daemon with its alerts, as `run` starts it. The daemon runs over the simulated
 //! world.
 //!
-//! The seed determines the tokens and what they share, and the instances and the clocks of their hosts. The seed also
-//! determines the faults, the actions of people, and the failures of the alert receivers. Each hour, the checks compare
-//! every surface (docs/surfaces.md) with the world. `SIM_SEED=n cargo test whole_process` replays one seed.
-//! `SIM_SEEDS=m` runs `m` seeds, starting with the seed in `SIM_SEED`. `SIM_DAYS=d` sets the number of days for each
-//! seed.
+//! The seed determines the tokens, their shared apps and users, the number of instances, and the clocks of the hosts.
+//! The seed also determines the faults, the actions of people, and the failures of the alert receivers. Each hour, the
+//! checks compare every surface (docs/surfaces.md) with the world. `SIM_SEED=n cargo test whole_process` replays one
+//! seed. `SIM_SEEDS=m` runs `m` seeds, starting with the seed in `SIM_SEED`. `SIM_DAYS=d` sets the number of days for
+//! each seed.
 
 mod checks;
 mod deeds;

@@ -260,8 +260,8 @@ async fn every_grant_takes_an_assertion_that_the_vault_has_signed() {
     let lab = Lab::start().await;
     let (tenant, client_id) = (lab.partner.tenant_id.as_str(), lab.partner.client_id.as_str());
     let certificate = lab.certificate("app-certificate").await;
-    // This call creates a newer version with another key. The assertion must still be signed with the key of the first
-    // version, which `certificate` names.
+    // This call creates a second version with another key. The assertion below must still use the key of the first
+    // version (`certificate`).
     lab.certificate("app-certificate").await;
     let assertion = lab.assertion(&certificate, tenant, client_id).await;
     let token = lab.stored();

@@ -15,8 +15,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 /// The time limit of most waits. The limit is much longer than any step, so that no test fails on a slow machine. The
-/// limit is shorter than the daemon's interval of checks, which is about a minute. So if an event happens within this
-/// time after a signal, the signal has caused the event.
+/// daemon also examines its conditions about once a minute. With a shorter limit, a test seldom mistakes the effect of
+/// such an examination for the effect of a signal.
 const PATIENCE: Duration = Duration::from_secs(50);
 /// The limit of `eventually`, slightly longer than `PATIENCE`. `logs` calls `eventually`, but reaches its own limit
 /// first and shows the process's output.
@@ -39,7 +39,7 @@ pub(crate) async fn within<T>(longest: Duration, what: &str, mut look: impl FnMu
             return found;
         }
         assert!(Instant::now() < deadline, "in {longest:?} it did not come to this: {what}");
-        // A pause follows even a slow check, because the sandbox also runs in this thread.
+        // Sleep even if the check was slow. If the sandbox runs in this thread, it can answer only during the sleep.
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
@@ -141,7 +141,7 @@ impl Child {
         Self::of(command, config)
     }
 
-    /// Starts a command that is the program or executes the program.
+    /// Starts a command that runs the program, either directly or through another program.
     pub(crate) fn of(command: Command, config: &Path) -> Self {
         Self::with_stdin(command, config, Stdio::piped())
     }

@@ -107,8 +107,8 @@ impl Drop for Scratch {
     }
 }
 
-/// Writes a successor, but does not list the versions afterwards, as if the process crashed. So a buried sign-in is not
-/// found.
+/// Writes a successor, but does not list the versions afterwards, as if the process crashed. So this process does not
+/// notice that the write has buried a sign-in.
 pub(crate) async fn writes_and_dies(vault: &impl Vault, held: &Successor, partner: &Partner) {
     let provenance = Provenance {
         command: "run",

@@ -40,7 +40,7 @@ impl Host {
         self.told().into_iter().map(|(kind, _)| kind).collect()
     }
 
-    /// Returns the current conditions and who must act.
+    /// Returns the kind of each current condition, and who must act.
     pub(crate) fn told(&self) -> Vec<(Kind, Remedy)> {
         self.daemon.board().drawn(|_, conditions, _| {
             conditions.iter().map(|condition| (condition.kind, condition.remedy)).collect()

@@ -36,7 +36,7 @@ pub(crate) struct Inbox {
     address: SocketAddr,
     letters: Arc<Mutex<Vec<Letter>>>,
     answer: Arc<Mutex<StatusCode>>,
-    /// A number of bytes, and the status and body of the answer to each request with a longer body.
+    /// The answer (status and body) to each request whose body is longer than this number of bytes.
     long: Arc<Mutex<Option<(usize, StatusCode, String)>>>,
     task: AbortHandle,
 }

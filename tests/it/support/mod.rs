@@ -1,4 +1,4 @@
-//! Helpers for tests of several rooms: the simulated world, the lab, an inbox, and the program as a child process.
+//! Helpers that several test modules share, such as the simulated world, an inbox, and the program as a child process.
 
 pub(crate) mod child;
 pub(crate) mod harness;

@@ -135,7 +135,7 @@ impl Town {
         self.with(|daemon, clock| daemon.board().read(|all| all[0].standing(clock.now())))
     }
 
-    /// Returns the kinds and names of the current conditions.
+    /// Returns the kind and the cause of each current condition.
     pub(crate) fn holding(&self) -> Vec<(Kind, String)> {
         let told = |of: perennial::status::condition::Condition| (of.kind, of.cause);
         self.with(|daemon, _| {

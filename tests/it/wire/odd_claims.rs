@@ -28,8 +28,8 @@ const ANOTHER: &str = "99999999-9999-4999-8999-999999999999";
 
 /// The expected result of an answer for the right tenant, app and user.
 const RIGHT: &str = "right";
-/// The expected result of an answer for another tenant, app or user, or with a claim that cannot be compared. Nothing
-/// may be stored.
+/// The expected result of an answer for another tenant, app or user. The same result is expected if an answer has such
+/// a claim, but only in a form that cannot be compared. Nothing may be stored.
 const WRONG: &str = "wrong";
 /// The expected result of an answer without readable claims. The token is stored, and the unverified identity is
 /// reported.

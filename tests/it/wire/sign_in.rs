@@ -181,7 +181,7 @@ async fn a_device_code_is_pending_then_slow_down_then_spent() {
     assert_eq!(ask(&lab.secret).await.as_deref(), Some("bad_verification_code"));
 }
 
-/// This test carries out the steps of the daemon and moves the world's time.
+/// No daemon runs. The test itself carries out the daemon's steps and advances the world's time.
 #[tokio::test]
 async fn a_first_sign_in_is_noticed_within_about_a_minute() {
     let (world, partner) = harness::still_world();

@@ -25,7 +25,8 @@ use crate::support::lab::{Lab, grant, settle};
 
 type Arrange = Box<dyn Fn(&World, &Partner, &mut ManagedToken)>;
 
-/// The maximum number of requests for a proof and the steps that follow it, including an update of tags.
+/// The maximum number of requests of a row. A row makes a proof, the steps that follow the proof, and perhaps an update
+/// of tags.
 const MOST_REQUESTS: usize = 12;
 
 /// One answer and its expected result.
@@ -79,8 +80,8 @@ impl Row {
         Self { saying: Some(text.to_owned()), ..self }
     }
 
-    /// Marks the rejection as not definite. Perennial reports and records such a rejection only after a second
-    /// redemption is also rejected.
+    /// Expects no mark on the version, because the rejection is not definite. Perennial marks the version and alerts
+    /// only after Entra also rejects a second redemption.
     fn unconfirmed(self) -> Self {
         Self { marked: false, ..self }
     }
@@ -173,8 +174,8 @@ struct Scene {
 
 impl Scene {
     fn set(lab: &Lab, nth: usize) -> Self {
-        // The app's secret is old enough that it does not count as new. The token is too young for a rotation because
-        // of its age. A rotation is due only because a person stored the token.
+        // The app's secret and the token are two days old. At this age, the app's secret does not count as new, and
+        // the token needs no rotation yet. But a rotation is due, because a person stored the token.
         let partner = lab.sandbox.add_partner(&format!("row-{nth}"), TimeDelta::days(2));
         Self { grant: grant(&format!("row-{nth}"), &partner), partner }
     }

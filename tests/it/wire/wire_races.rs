@@ -51,7 +51,8 @@ const DEEDS: [Deed; 14] = [
         name: "signs in twice",
         act: |world, partner| {
             sign_in(world, partner);
-            // Time must pass, because a list does not show which of two versions of the same second is newer.
+            // A second must pass, because the vault's times are whole seconds. If two versions have the same time, a
+            // list does not show which version is newer.
             world.advance(TimeDelta::seconds(1));
             sign_in(world, partner);
         },
@@ -144,8 +145,8 @@ const DEEDS: [Deed; 14] = [
     },
 ];
 
-/// The number of steps at which an action is tested. A rotation has slightly fewer steps: one before and one after the
-/// effect of each call.
+/// The number of steps at which an action is tested. Each call has two steps: one before and one after the call's
+/// effect. `STEPS` is slightly higher than the number of steps in a rotation.
 const STEPS: usize = 22;
 
 /// An action that happens once, after `left` more steps.
@@ -203,7 +204,7 @@ async fn meets(lab: &Lab, deed: &Deed, step: usize) -> (Option<String>, bool) {
         state = rotator.reload(state);
         state = settle(&mut rotator, state).await;
     }
-    // A new process must have nothing to repair.
+    // A new process must also end without a failure and without an unsaved successor.
     let fresh = rotate(&mut lab.rotator(&grant), false).await;
     let wrong = wrong_with(world, &partner, &state, &fresh);
     (wrong.map(|what| format!("{} at step {step}: {what}", deed.name)), done)

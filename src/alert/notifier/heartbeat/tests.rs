@@ -1,4 +1,4 @@
-//! Tests of when the heartbeat is sent, with a simulated clock.
+//! Tests, with a simulated clock, that a stalled task or an overdue step stops the heartbeat.
 
 use std::sync::Arc;
 

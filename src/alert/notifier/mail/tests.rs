@@ -106,7 +106,7 @@ async fn converse(mut tcp: tokio::net::TcpStream, manners: Manners) -> std::io::
     Ok(())
 }
 
-/// Holds one SMTP conversation until its end (returns false) or until STARTTLS (returns true).
+/// Plays the server in one SMTP conversation. Returns true when the client starts TLS, and false at the end.
 async fn talk(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     manners: &Manners,

@@ -15,7 +15,7 @@ use crate::token::managed::ManagedToken;
 use crate::token::tags::Tags;
 use crate::token::version::{Version, tag};
 
-/// The inherited mark that shows that this kind of condition was reported to this sink.
+/// Creates the state that a process inherits if the previous process reported a condition of this kind to this sink.
 pub(in crate::alert::rules) fn told_before(sink: &Sink, kind: Kind) -> Inherited {
     let mut marks = Marks::default();
     marks.add(

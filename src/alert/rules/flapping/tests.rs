@@ -29,7 +29,7 @@ fn three_ends_in_six_hours_are_reported_once_as_flapping() {
         ]
     );
 
-    // The incident ended for good at minute 380.
+    // The incident ended for the last time at minute 380. So the hour without a change ends at minute 440.
     assert_eq!(kinds(told(&mut ledger, &[], now() + minutes(439))), []);
     assert_eq!(ledger.next_at(now() + minutes(439)), Some(now() + minutes(440)));
     assert_eq!(kinds(told(&mut ledger, &[], now() + minutes(440))), [EventKind::Resolved]);

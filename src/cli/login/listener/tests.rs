@@ -164,7 +164,7 @@ async fn a_port_in_use_on_either_address_is_rejected() {
     }
 }
 
-/// Returns a request that announces the body of a form but does not send it.
+/// Returns the headers of a POST request with a form, without the form itself.
 fn unsent_form(port: u16) -> String {
     format!(
         "POST / HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Type: application/x-www-form-urlencoded\r\n\

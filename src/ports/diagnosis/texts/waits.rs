@@ -1,14 +1,14 @@
-//! Action texts that say to wait, or to look an error up.
+//! Action texts that tell a person to wait or to look up an error.
 
 use super::super::is_known;
 use super::super::network::RETRIED;
 use super::super::subject::{LoginMethod, Subject};
 
-/// The highest HTTP status. A failure without an AADSTS number has the HTTP status as its number.
+/// The highest HTTP status. If the response has no AADSTS number, the code of the trace is the HTTP status.
 const HIGHEST_STATUS: u32 = 599;
 
 impl Subject<'_> {
-    /// Says how the failed request is repeated.
+    /// Says who repeats the failed request: Perennial, or a person with a command.
     pub(super) fn again(&self) -> String {
         match self.way {
             LoginMethod::Stored => RETRIED.to_owned(),
@@ -43,7 +43,7 @@ impl Subject<'_> {
         }
     }
 
-    /// Adds to the text of a failed sign-in that a person must start the sign-in again, unless the text says so.
+    /// If a sign-in failed, adds the command `perennial login` to the text, unless the text already names this command.
     pub(super) fn then_again(&self, words: String) -> String {
         let is_sign_in = matches!(self.way, LoginMethod::Code | LoginMethod::DeviceCode);
         if !is_sign_in || words.contains("perennial login") {

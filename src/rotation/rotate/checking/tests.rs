@@ -180,7 +180,7 @@ fn a_check_that_makes_more_calls_is_made_less_often() {
         lab.state = failed(lab.state, failure, start(), 1);
         assert_eq!(lab.rotator.credential_secrets(), calls, "{app:?}");
 
-        // `Timing::correct` does not shorten the wait after a check with this many calls.
+        // The wait after a check grows with the number of its calls. `Timing::correct` does not shorten this wait.
         let due_at = start() + WATCH_EVERY * calls;
         lab.state.blocked.as_mut().expect("blocked").next_check_at = due_at;
         lab.rotator.timing.correct(&mut lab.state, start());
@@ -197,7 +197,7 @@ async fn a_right_to_save_is_news_and_its_trial_counts_its_own_calls() {
     let forbidden = || VaultError::Forbidden(crate::ports::Forbidden::Policy { caller: None });
     let failure = Failure::new(Kind::VaultRefused, Remedy::Operator, FailureSubject::Saving, "x");
     lab.state = failed(lab.state, failure, start(), 1);
-    // The limit of vault calls does not count the first read of a check.
+    // This check does not count its first read towards the limit of vault calls.
     let check = async |lab: &mut Lab<'_>| {
         let now = lab.rotator.clock.now();
         let stepped = lab.rotator.check_vault(lab.state.clone()).await;

@@ -177,7 +177,7 @@ async fn another_processs_mark_prevents_the_redemption() {
     }
 }
 
-/// A process that may still hold the successor gets time to defend its mark.
+/// The process that wrote the old mark may still hold the successor. So it gets five minutes to replace the new mark.
 #[tokio::test(start_paused = true)]
 async fn a_mark_that_was_taken_over_must_stand_before_the_redemption() {
     let peers = Peers::new();
@@ -227,7 +227,7 @@ async fn a_claim_needs_calls_for_the_whole_redemption() {
     for (calls, redeemed) in [(48, true), (49, false)] {
         let peers = Peers::new();
         let mut lab = strict(&peers);
-        // The step itself makes three calls before the claim.
+        // The step makes three calls before the claim. A claim needs nine more calls. The limit is 60 calls a day.
         lab.state.note_vault_calls(calls, start());
 
         lab.step(Next::Prove).await;

@@ -210,7 +210,7 @@ async fn a_search_for_an_older_certificate_counts_its_signatures() {
         ["certificates", "certificate c2", "certificate c1", "sign c1", "certificate c0", "sign c0"];
     assert_eq!(calls[..6], expected);
     assert_eq!(calls[6..], ["authenticate with YzA"]);
-    // The expired certificate `c2` also counts as two calls, although it signs nothing.
+    // The search counts two calls for the expired certificate `c2`, a read and a signature. Only the read takes place.
     assert_eq!((search.calls, search.is_certain), (7, false));
     peers.all().certificates = vec![certificates(&[(1, 2)]).remove(0); 60];
     let search = rotator.older_credential("app", &VersionId("c0".into()), Uuid::nil()).await;

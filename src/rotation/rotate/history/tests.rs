@@ -10,7 +10,8 @@ use crate::rotation::schedule::Next;
 use crate::rotation::strict::Mark;
 use crate::token::version::tag;
 
-/// A person signed in (`v1`) just before Perennial wrote `v2`. `v2` is the successor of `v0`, so it buries the sign-in.
+/// A person signed in (`v1`) just before Perennial wrote `v2`. `v2` is the successor of `v0`, not of `v1`, so `v2`
+/// buries the sign-in.
 fn buried() -> Peers {
     let peers = Peers::new();
     peers.all().versions =

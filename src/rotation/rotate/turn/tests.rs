@@ -1,4 +1,4 @@
-//! Tests of the permits of a step: which ones it needs, and what it does without them.
+//! Tests of permits: which permits a step needs, and what the step does without them.
 
 use chrono::TimeDelta;
 use tokio::time::Instant;

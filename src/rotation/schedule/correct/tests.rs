@@ -17,7 +17,7 @@ fn now() -> Timestamp {
     Timestamp::from_timestamp(1_770_000_000, 0).expect("in range")
 }
 
-/// A state whose times all lie at this instant.
+/// Returns a state in which the times of past events and of the next steps are all `at`.
 fn all_at(at: Timestamp) -> State {
     let version = samples::version("v", now() - DAY);
     let failure = |remedy| Failure::new(Kind::VaultRefused, remedy, FailureSubject::Grant, "x");

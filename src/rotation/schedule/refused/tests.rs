@@ -92,8 +92,8 @@ fn a_mark_that_was_copied_from_an_older_version_does_not_condemn() {
     let copied = Version { created: at(5), ..marked(&version(0), &condemned(), at(1)) };
     assert!(!is_known_dead(&copied));
 
-    // A rejection cannot be older than its version. So the earlier start of the failure is replaced by the creation of
-    // the version.
+    // A rejection cannot be older than its version. So the tag records the creation of the version, not the earlier
+    // start of the failure.
     let tags = refusal_tags(&copied, &condemned(), at(1), at(9)).expect("its own mark");
     assert!(is_known_dead(&Version { tags, ..copied }));
 }

@@ -1,4 +1,4 @@
-//! Tests of the records that a process reads in the vault from the previous process.
+//! Tests of the record that the previous process left in the vault.
 
 use chrono::TimeDelta;
 

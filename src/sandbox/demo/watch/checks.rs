@@ -108,9 +108,8 @@ impl Watch {
         }
     }
 
-    /// Checks promise 9. The limit is twice `prove_every` plus `BEAT_IS_LATE`. A daemon must not show the state
-    /// `current` if the token has been dead for longer than this limit, or if the last successful redemption is older
-    /// than this limit.
+    /// Checks promise 9. A daemon must not show the state `current` if the token has been dead for too long, or if the
+    /// last successful redemption is too old. Both limits are twice `prove_every` plus `BEAT_IS_LATE`.
     fn check_green(&mut self, scene: &Scene<'_>, daemon: &Process) {
         let fresh_for = delta(2 * scene.stage.grant().policy.prove_every) + BEAT_IS_LATE;
         let late = |at: Option<Timestamp>| at.is_none_or(|at| at + fresh_for < scene.now);

@@ -158,7 +158,7 @@ struct IdentityForm {
     tenant: Option<String>,
 }
 
-/// Adds a managed identity to the host that the identity endpoints simulate.
+/// Adds a managed identity to the simulated host.
 pub(super) async fn managed_identity(State(shared): State<Arc<SandboxState>>, body: Bytes) -> Reply {
     let form: IdentityForm = read(&body)?;
     let world = &shared.world;
@@ -183,7 +183,7 @@ struct IssueForm {
     lasts: Option<Span>,
 }
 
-/// Issues a token of an external issuer. Adds the issuer if it is missing. No other control shows a token.
+/// Issues a token in the name of an external issuer. Registers the issuer first if the world does not know it.
 pub(super) async fn issue_assertion(State(shared): State<Arc<SandboxState>>, body: Bytes) -> Reply {
     let form: IssueForm = read(&body)?;
     let audience = form.audience.as_deref().unwrap_or(EXCHANGE);

@@ -33,10 +33,10 @@ pub(super) struct FaultForm {
     /// The service does not answer before the client's timeout.
     #[serde(default)]
     hang: bool,
-    /// The answer is a page that is not a valid answer of the service.
+    /// The service sends a web page instead of JSON.
     #[serde(default)]
     garbage: bool,
-    /// The kind of harmful body: `long`, `bomb`, `drip`, `echo` or `laced`.
+    /// The service sends a harmful body. `Hostile` explains the kinds: `long`, `bomb`, `drip`, `echo` and `laced`.
     body: Option<String>,
     /// The time by which the call is delayed.
     delay: Option<Span>,
@@ -46,7 +46,7 @@ pub(super) struct FaultForm {
     status: Option<u16>,
     /// The value of the `Retry-After` header in seconds.
     retry_after: Option<u64>,
-    /// The OAuth error. If this field is set, the answer is an error of Entra.
+    /// The service sends an error of Entra with this OAuth error code, such as `invalid_grant`.
     error: Option<String>,
     /// The AADSTS number, or the code of Key Vault, Partner Center or Microsoft Graph.
     code: Option<Value>,

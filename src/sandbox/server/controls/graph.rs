@@ -1,4 +1,5 @@
-//! Controls for Microsoft Graph: the rights of callers, the owners and limits of an app, and the list of its secrets.
+//! Controls for Microsoft Graph: the roles of callers, the owners of an app, and the limits for an app's new
+//! credentials.
 
 use std::sync::Arc;
 

@@ -98,8 +98,8 @@ pub(super) fn deleted(vault: &str, secret: &DeletedSecret) -> Response {
     Json(deleted_bundle(vault, secret, true)).into_response()
 }
 
-/// Returns a deleted secret as JSON. With `with_version`, the secret's id names the newest version. In a list, the id
-/// names no version.
+/// Returns a deleted secret as JSON. The secret's id ends with the newest version if `with_version` is set. A list does
+/// not set `with_version`.
 pub(super) fn deleted_bundle(vault: &str, secret: &DeletedSecret, with_version: bool) -> Value {
     let mut body = bundle(vault, &secret.newest, with_version);
     body["recoveryId"] = json!(format!("{vault}/deletedsecrets/{}", secret.newest.name));
@@ -131,8 +131,8 @@ pub(super) fn attributes(attributes: &Attributes, created: Timestamp, updated: T
     shown
 }
 
-/// Returns a version as JSON, without its value. With `with_version`, the id names the version. In a list of secrets,
-/// the id names only the secret.
+/// Returns a version as JSON, without its value. The secret's id ends with the version if `with_version` is set. A list
+/// of secrets does not set `with_version`.
 pub(super) fn bundle(vault: &str, version: &SecretVersion, with_version: bool) -> Value {
     let SecretVersion { name, id, .. } = version;
     let base = format!("{vault}/secrets/{name}");

@@ -136,8 +136,7 @@ impl FormBody {
 }
 
 impl SignBody {
-    /// Returns the digest. For an unreadable digest, returns an empty digest, which is later rejected because of its
-    /// length.
+    /// Returns the decoded digest, or an empty digest if the text is not base64. `World::sign` rejects an empty digest.
     pub(super) fn digest(&self) -> Vec<u8> {
         URL_SAFE_NO_PAD.decode(self.value.trim_end_matches('=')).unwrap_or_default()
     }
@@ -155,8 +154,8 @@ pub(super) fn certificate(vault: &str, version: &CertificateVersion) -> Value {
     body
 }
 
-/// Returns the properties that a version has in a list. With `with_version`, the id names the version. In a list of
-/// certificates, the id names no version.
+/// Returns a version as an item of a list. The certificate's id ends with the version if `with_version` is set. A list
+/// of certificates does not set `with_version`.
 pub(super) fn item(vault: &str, version: &CertificateVersion, with_version: bool) -> Value {
     let base = format!("{vault}/certificates/{}", version.name);
     let id = if with_version { format!("{base}/{}", version.id) } else { base };

@@ -5,7 +5,7 @@ use axum::http::Method;
 
 use crate::sandbox::world::VaultRefusal;
 
-/// The first segments of the paths that a vault has.
+/// A path belongs to a vault if its first segment is one of these.
 const OF_A_VAULT: [&str; 9] = [
     "secrets",
     "deletedsecrets",
@@ -23,7 +23,7 @@ pub(super) fn is_of_a_vault(path: &str) -> bool {
     segments(path).first().is_some_and(|first| OF_A_VAULT.contains(first))
 }
 
-/// Returns the error for a request that is not served.
+/// Returns the error for a request that the sandbox does not serve.
 pub(super) fn refusal(method: &Method, path: &str) -> VaultRefusal {
     match (method.as_str(), &segments(path)[..]) {
         (_, ["secrets" | "deletedsecrets", _, operation]) => wrong_operation(method, operation),
@@ -58,7 +58,8 @@ pub(super) fn wrong_method(method: &Method) -> VaultRefusal {
     VaultRefusal::new(405, "MethodNotAllowed", None, text)
 }
 
-/// Returns the sandbox's own error. Key Vault would serve the request, or would answer with a web page.
+/// Returns the sandbox's own error for a request that the sandbox does not serve. The real Key Vault serves the request
+/// or answers with a web page.
 fn not_here(method: &Method, path: &str) -> VaultRefusal {
     let text = if is_of_a_vault(path) {
         format!("The sandbox simulates only a part of Key Vault, and does not serve {method} {path}.")

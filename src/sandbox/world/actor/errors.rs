@@ -93,8 +93,8 @@ pub(super) fn vault_error(trouble: Trouble<VaultRefusal>) -> VaultError {
     }
 }
 
-/// Converts an answer by its status alone. An answer without Key Vault's body comes from a gateway and says nothing
-/// about secrets.
+/// Returns `Unavailable` for every status. An answer without Key Vault's error body comes from a gateway. Even a 404
+/// from a gateway does not mean that the secret is missing.
 fn bare_status(status: u16, retry_after: Option<Duration>) -> VaultError {
     VaultError::Unavailable { status, retry_after }
 }

@@ -57,8 +57,8 @@ impl Inner {
             let header = part(json!({"typ": "JWT", "alg": "RS256"}).to_string());
             format!("{header}.{}.{signature}", part(payload.to_string()))
         };
-        // Expired tokens are removed only when the number of tokens reaches a limit. A search for expired tokens at
-        // each new token would take most of the processor time.
+        // The world searches for expired tokens only when the number of tokens reaches a limit. If the world searched
+        // whenever it issues a token, the searches would take most of the processor time.
         if self.access_tokens.len() >= self.sweep_access_tokens_at {
             self.access_tokens.retain(|_, record| record.expires > issued);
             self.sweep_access_tokens_at = 64.max(2 * self.access_tokens.len());

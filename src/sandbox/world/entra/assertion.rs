@@ -19,7 +19,7 @@ use super::codes::{Denial, Refuse};
 use super::proof::FrontEnd;
 use crate::process::clock::Timestamp;
 
-/// The tolerance for a caller's clock.
+/// The largest accepted error of a caller's clock.
 const SKEW: TimeDelta = TimeDelta::minutes(5);
 
 /// The longest lifetime of an app's own assertion.
@@ -56,7 +56,7 @@ struct AssertionClaims {
     iss: String,
     sub: String,
     aud: Value,
-    /// Times may have a fraction (RFC 7519, 2). MSAL for Python sends such times.
+    /// Times may contain fractions of a second (RFC 7519, 2). MSAL for Python sends such times.
     exp: f64,
     nbf: Option<f64>,
     iat: Option<f64>,
@@ -125,8 +125,8 @@ fn check_own(
     if time(claims.exp)? - start > LONGEST {
         return Err(Refuse(700_024).into());
     }
-    // The times of an assertion may fit the host's clock or the world's clock. Microsoft's libraries use the host's
-    // clock. Perennial uses the vault's clock, which is the world's clock.
+    // An assertion is accepted if its times are valid by the host's clock or by the world's clock. Microsoft's
+    // libraries use the host's clock. Perennial uses the vault's clock, which is the world's clock.
     check_time(claims, by.wall).or_else(|_| check_time(claims, by.now))
 }
 

@@ -17,7 +17,8 @@ impl Inner {
             return None;
         }
         let issued = self.time.wall();
-        // The claims for name and object id need the scope `profile` (id-token-claims-reference).
+        // The token contains the user's name and object id only if the request has the scope `profile` (Microsoft's
+        // page id-token-claims-reference).
         let oid = Some(&bearer.user).filter(|_| asked("profile"));
         let user = oid.and_then(|oid| self.directory.users.get(oid));
         let mut claims = json!({

@@ -32,7 +32,7 @@ pub(super) struct FrontEnd {
     /// The front end knows only the credentials that reached it by this time.
     pub(super) knows: Timestamp,
     pub(super) now: Timestamp,
-    /// The current time that decides whether an assertion or an access token is expired.
+    /// The current time by `WorldTime::wall`. This time decides whether an assertion or an access token is expired.
     pub(super) wall: Timestamp,
 }
 

@@ -29,7 +29,7 @@ const PROOF_LIVES: i64 = 600;
 /// The validity of a certificate if the request does not name the end of the validity.
 const USUAL_VALIDITY: TimeDelta = TimeDelta::days(365);
 
-/// The beginning of Graph's text for a certificate that does not exist.
+/// The beginning of Graph's error message if the certificate to remove does not exist.
 const NO_KEY: &str = "No key credential found with keyId";
 
 /// A request for a new certificate.
@@ -39,9 +39,11 @@ pub struct KeyRequest {
     pub der: Vec<u8>,
     /// The display name. The default is the certificate's subject.
     pub name: Option<String>,
-    /// The beginning of the validity. The default is the present time.
+    /// The start of the validity. The default is the time of the request, or the certificate's own start if that is
+    /// later.
     pub starts: Option<Timestamp>,
-    /// The end of the validity. The default is a year after the beginning (docs/azure-facts.md F609).
+    /// The end of the validity. The default is a year after the start (docs/azure-facts.md F609), or the certificate's
+    /// own end if that is earlier.
     pub ends: Option<Timestamp>,
 }
 
@@ -95,7 +97,7 @@ impl World {
     /// Adds a certificate to the app registration with this object id. Returns the registered certificate.
     ///
     /// # Errors
-    /// Returns a fault or Graph's rejection.
+    /// Returns an injected fault, or Graph's rejection.
     pub fn add_key(
         &self,
         actor: &str,
@@ -113,7 +115,7 @@ impl World {
     /// Removes a certificate from the app registration with this object id.
     ///
     /// # Errors
-    /// Returns a fault or Graph's rejection. The removal of a certificate that is already gone is rejected.
+    /// Returns an injected fault, or Graph's rejection. The removal of a certificate that is already gone is rejected.
     pub fn remove_key(
         &self,
         actor: &str,
@@ -131,7 +133,7 @@ impl World {
     /// Replaces the list of certificates of the app registration with this object id.
     ///
     /// # Errors
-    /// Returns a fault or Graph's rejection.
+    /// Returns an injected fault, or Graph's rejection.
     pub fn replace_keys(
         &self,
         actor: &str,
@@ -149,7 +151,7 @@ impl World {
 impl Inner {
     /// Checks the caller's rights and the proof. Returns the client id of the app.
     fn proved(&self, access_token: &str, object_id: Uuid, proof: &str) -> Result<String, GraphRefusal> {
-        // An app may change its own certificates without any permission.
+        // An app needs no app role to add or remove its own certificates. The proof is enough.
         let caller = self.graph_caller(access_token)?;
         let own = self.directory.apps.get(&caller.app).filter(|app| app.object_id == object_id);
         let app = own.map_or_else(|| self.changeable(access_token, object_id), Ok)?;

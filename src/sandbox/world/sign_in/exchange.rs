@@ -41,7 +41,7 @@ impl World {
     /// Exchanges a code for tokens.
     ///
     /// # Errors
-    /// Returns a fault or Entra's rejection.
+    /// Returns an injected fault, or Entra's rejection.
     pub fn exchange_code(
         &self,
         actor: &str,

@@ -102,7 +102,8 @@ async fn what_was_exported_can_be_imported_in_both_forms() {
         assert_eq!((imported.policy.content_type, imported.policy.key_size), (form, 2048));
         assert_eq!(imported.attributes.expires, Some(made.certificate.not_after));
         assert_eq!(imported.tags, Tags::from([("of", "import")]));
-        // The original certificate verifies a signature of the imported key, so both keys are the same.
+        // The imported key signs a text, and the original certificate verifies the signature. So the imported key is
+        // the original key.
         let digest = digest::digest(&digest::SHA256, b"text");
         let copy = address(&format!("{name}-copy"));
         let signed = scene.world.sign("one", &copy, Some(&imported.id), "PS256", digest.as_ref());
@@ -131,7 +132,8 @@ async fn what_was_exported_can_be_imported_in_both_forms() {
     let (_, certificate) = stranger.split_once("-----BEGIN CERT").expect("a certificate");
     let mixed = format!("{key}-----BEGIN CERT{certificate}");
     assert_eq!(refusal(scene.import("mixed", &mixed, "")).status, 400, "another key's certificate");
-    // The key's own certificate is found even if another certificate comes first in the value.
+    // A value can contain several certificates. The import finds the certificate of the key, even if another
+    // certificate comes first.
     let (_, own) = other.split_once("-----BEGIN CERT").expect("a certificate");
     let chain = format!("{mixed}-----BEGIN CERT{own}");
     assert!(scene.import("chain", &chain, "").is_ok());

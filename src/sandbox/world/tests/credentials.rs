@@ -174,9 +174,8 @@ async fn credentials_that_all_front_ends_know_draw_nothing_at_random() {
     assert_ne!(one.world.fresh_id(), two.world.fresh_id());
 }
 
-/// The world draws random numbers for the propagation of credentials only if a test sets a propagation time or calls
-/// `set_flapping`. So each seed of the simulation still gives the results that it gave before the world simulated
-/// propagation.
+/// The simulation of propagation must not change the results of existing seeds. So the world draws random numbers for
+/// the propagation of credentials only if a test sets a propagation time or calls `set_flapping`.
 #[tokio::test(start_paused = true)]
 async fn a_partner_draws_its_ids_and_tokens_and_nothing_else() {
     let scene = Scene::new();

@@ -1,9 +1,10 @@
 //! Key Vault's certificates. Each certificate comes with a key and a secret that have the same name, versions and
 //! attributes.
 //!
-//! The state of the secret contains the attributes and tags of each version, and the time of the deletion. This
-//! module adds the certificate and the key of each version. Invariant: each version of a managed secret (a secret of
-//! a certificate) has a key. Keys, certificates and signatures do not depend on the world's seed.
+//! `SecretState` stores the data that the three objects share: the attributes and tags of each version, and the time of
+//! a deletion. This module stores the certificate and the key of each version. Invariant: each version of a managed
+//! secret (a secret of a certificate) has a key. Keys, certificates and signatures differ in each run, even if the
+//! world has the same seed.
 
 mod content;
 mod keeping;
@@ -123,7 +124,7 @@ pub struct CertificateRequest {
     pub name: String,
     /// The id of the request.
     pub id: String,
-    /// The id of the certificate's version. The version exists as soon as the certificate is complete.
+    /// The id of the version that this request creates. Before the certificate is complete, the version does not exist.
     pub version: String,
     /// The signing request (PKCS#10, DER).
     pub csr: Vec<u8>,
@@ -146,7 +147,7 @@ struct PendingVersion {
 #[derive(Clone, Debug)]
 pub(super) struct Backing {
     policy: CertificatePolicy,
-    /// The keys, by the id of the version.
+    /// The certificate and the private key of each version, by the version's id.
     keys: BTreeMap<String, VersionKey>,
 }
 
@@ -161,7 +162,7 @@ impl World {
     /// Reads a version of a certificate. Without a version id, reads the newest version.
     ///
     /// # Errors
-    /// Returns a fault or the vault's rejection.
+    /// Returns an injected fault, or the vault's rejection.
     pub fn get_certificate(
         &self,
         actor: &str,
@@ -181,7 +182,7 @@ impl World {
     /// Lists a page of a certificate's versions.
     ///
     /// # Errors
-    /// Returns a fault or the vault's rejection.
+    /// Returns an injected fault, or the vault's rejection.
     pub fn list_certificate_versions(
         &self,
         actor: &str,
@@ -192,7 +193,8 @@ impl World {
         self.vault_call(actor, Operation::ListCertificateVersions, at, |vault, _| {
             vault.allow(Action::ReadCertificate)?;
             let secret = vault.managed_secret(at, "CertificateNotFound", "certificate")?;
-            // The map sorts the versions by their random ids. So the order is arbitrary, but the same for every page.
+            // The map sorts the versions by id, so all pages of the list have the same order. The ids are random, so
+            // the order says nothing about age.
             let ids = secret.backing.iter().flat_map(|backing| backing.keys.keys());
             let all = ids.map(|id| secret.certificate(Some(id))).collect::<Result<Vec<_>, _>>()?;
             Ok(rules::page(&all.iter().collect::<Vec<_>>(), skip, most))
@@ -202,7 +204,7 @@ impl World {
     /// Lists a page of a vault's certificates.
     ///
     /// # Errors
-    /// Returns a fault or the vault's rejection.
+    /// Returns an injected fault, or the vault's rejection.
     pub fn list_certificates(
         &self,
         actor: &str,
@@ -222,7 +224,7 @@ impl World {
     /// Reads the policy of a certificate.
     ///
     /// # Errors
-    /// Returns a fault or the vault's rejection.
+    /// Returns an injected fault, or the vault's rejection.
     pub fn certificate_policy(&self, actor: &str, at: &SecretAddress) -> VaultAnswer<CertificateVersion> {
         self.vault_call(actor, Operation::GetCertificate, at, |vault, _| {
             vault.allow(Action::ReadCertificate)?;
@@ -233,7 +235,7 @@ impl World {
     /// Reads the newest request for a certificate.
     ///
     /// # Errors
-    /// Returns a fault or the vault's rejection.
+    /// Returns an injected fault, or the vault's rejection.
     pub fn certificate_request(&self, actor: &str, at: &SecretAddress) -> VaultAnswer<CertificateRequest> {
         self.vault_call(actor, Operation::GetCertificate, at, |vault, _| {
             vault.allow(Action::ReadCertificate)?;
@@ -242,11 +244,11 @@ impl World {
         })
     }
 
-    /// Creates a self-signed certificate with a new key in the vault. The certificate is complete at once, unless the
-    /// vault's `issuance` is longer than zero.
+    /// Creates a self-signed certificate with a new key in the vault. The creation takes the time `issuance` of the
+    /// vault, which is zero by default.
     ///
     /// # Errors
-    /// Returns a fault or the vault's rejection.
+    /// Returns an injected fault, or the vault's rejection.
     pub fn create_certificate(
         &self,
         actor: &str,
@@ -264,7 +266,7 @@ impl World {
     /// Replaces the tags of a certificate version. The secret's version and the key's version get the same tags.
     ///
     /// # Errors
-    /// Returns a fault or the vault's rejection.
+    /// Returns an injected fault, or the vault's rejection.
     pub fn update_certificate(
         &self,
         actor: &str,
@@ -287,7 +289,7 @@ impl World {
     /// Imports a certificate with its key. The imported version becomes the newest one.
     ///
     /// # Errors
-    /// Returns a fault or the vault's rejection.
+    /// Returns an injected fault, or the vault's rejection.
     pub fn import_certificate(
         &self,
         actor: &str,
@@ -351,7 +353,8 @@ impl Inner {
         Ok(vault.requested[&key(at)].clone())
     }
 
-    /// Returns a new version of a managed secret. The caller must still add the version to the vault.
+    /// Builds a new version of a certificate and its secret, but does not add the version to the vault.
+    /// `VaultState::complete` adds the version.
     fn pending_version(
         &mut self,
         vault: &VaultState,

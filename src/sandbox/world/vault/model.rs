@@ -26,7 +26,7 @@ pub enum Action {
     Recover,
     /// The right to purge a deleted secret.
     Purge,
-    /// The right to read a backup, which contains all versions of a secret.
+    /// The right to back up a secret with all its versions.
     Backup,
     /// The right to restore all versions of a secret from a backup.
     Restore,
@@ -98,10 +98,10 @@ pub struct VaultState {
     /// The time that the creation of a certificate takes.
     pub issuance: TimeDelta,
     pub(super) secrets: BTreeMap<String, SecretState>,
-    /// The newest request for each certificate, complete or not, by the certificate's name.
+    /// The newest request for each certificate, by the certificate's name. A complete request stays in the map.
     pub(super) requested: BTreeMap<String, CertificateRequest>,
-    /// The times of recent calls, for the limits on calls. The first queue has the calls that write a new version. The
-    /// second queue has all other calls.
+    /// The times of recent calls, for the limits on calls. The first queue has the writes of secrets and the imports of
+    /// certificates. The second queue has all other calls.
     pub(super) lately: (VecDeque<Timestamp>, VecDeque<Timestamp>),
 }
 
@@ -150,7 +150,7 @@ pub struct SecretVersion {
     /// The content type: a MIME type or any other text.
     pub content_type: Option<String>,
     pub tags: Tags,
-    /// Whether this version is the secret part of a certificate. The certificate's version has the same name and id.
+    /// Whether the secret belongs to a certificate. If it does, the certificate has a version with the same id.
     pub managed: bool,
 }
 
@@ -184,7 +184,7 @@ pub struct SetRequest {
     pub tags: Tags,
 }
 
-/// A change to a version. A part that is `None` stays unchanged.
+/// A change to a version. A field that is `None` changes nothing.
 #[derive(Clone, Debug, Default)]
 pub struct UpdateRequest {
     /// Whether the version is enabled.

@@ -20,7 +20,7 @@ pub struct VaultRefusal {
     pub inner: Option<&'static str>,
     /// The text of the rejection. The text never contains the value of a secret.
     pub text: String,
-    /// The missing data action, if Key Vault rejects the request because the caller's role does not grant this action.
+    /// The data action that the caller's role lacks. `None` if the rejection has another cause.
     pub action: Option<Action>,
     /// The caller's address, if the firewall blocks this address.
     pub address: Option<String>,
@@ -63,7 +63,7 @@ impl VaultRefusal {
         Self::new(404, code, None, text)
     }
 
-    /// Returns the error for a name under which no certificate was requested. The text was recorded from Key Vault.
+    /// Returns the error if no request for a certificate has this name. The text was recorded from Key Vault.
     pub(in crate::sandbox) fn nothing_pending(name: &str) -> Self {
         let text = format!("Pending certificate not found: {name}");
         Self::new(404, "PendingCertificateNotFound", None, text)

@@ -97,8 +97,8 @@ impl VaultState {
         done.filter(|secret| now >= secret.deleted_at + self.transition).collect()
     }
 
-    /// Adds the secret of a backup. Rejects the backup if the name is in use. The name of a deleted secret is still in
-    /// use.
+    /// Restores a secret from a backup. Rejects the backup if the vault has a secret or a deleted secret with this
+    /// name.
     pub(super) fn restore(
         &mut self,
         at: &SecretAddress,

@@ -47,8 +47,8 @@ fn failure(kind: Kind) -> Failure {
     Failure::new(kind, Remedy::Operator, FailureSubject::Grant, "as told")
 }
 
-/// If Perennial has read a condition from the vault's tags, Perennial has no answer of a service. So the condition has
-/// the general action.
+/// If Perennial reads a failure from the vault's tags, the service's answer is missing. The condition then has the
+/// general action.
 #[test]
 fn each_kind_says_what_to_do_without_an_answer_of_a_service() {
     let login = "`perennial login partner`";
@@ -228,7 +228,7 @@ fn a_rejected_newest_credential_is_replaced_or_registered() {
     assert!(key.contains("Perennial uses the older version until Entra accepts the newest version"), "{key}");
 }
 
-/// The client id may be stored in the vault. The action then contains a placeholder for the client id.
+/// If the configuration says only where the client id is stored, the action contains a placeholder for the client id.
 #[test]
 fn a_command_without_a_known_client_id_has_a_placeholder() {
     let from = ConfigValue::From(Source::Secret(samples::address("app-id")));

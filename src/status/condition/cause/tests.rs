@@ -110,8 +110,8 @@ fn an_alert_sink_is_no_cause_that_a_token_knows() {
     assert_eq!(vaults, ["vault:https://contoso.vault.azure.net", "vault:https://other.vault.azure.net"]);
 }
 
-/// The id of an app may be stored outside the configuration, for example in an environment variable. This module does
-/// not read such an id.
+/// If the configuration says only where an app's client id is stored, for example in an environment variable, the
+/// cause cannot contain the client id.
 #[test]
 fn an_app_without_a_known_id_is_named_by_the_secret_of_its_token() {
     let from = ConfigValue::From(Source::Env("APP_ID".into()));

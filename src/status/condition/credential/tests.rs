@@ -1,4 +1,4 @@
-//! Tests of when the conditions about credentials open.
+//! Tests of the conditions about credentials.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ fn proved() -> State {
     State { app_secret_expires: Some(now() + TimeDelta::days(300)), ..State::unknown(now()) }
 }
 
-/// The identity for Key Vault belongs to all tokens. So its expiry is one incident, not one for each token.
+/// All tokens use the same identity for Key Vault. So the expiry of this identity's credential is one incident.
 #[test]
 fn the_expiry_of_the_identity_for_key_vault_is_one_incident() {
     let ends = |days| {

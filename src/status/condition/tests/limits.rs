@@ -166,7 +166,8 @@ fn a_held_successor_is_reported_since_its_save_fails() {
     assert_eq!(told(&unasked(&denied)), [(Kind::Unsaved, since)], "the failure says it already");
 }
 
-/// A strict issuer has invalidated the stored token, so programs have no working token until the successor is saved.
+/// A strict issuer invalidates a refresh token when the token is redeemed. Programs then have no working token until
+/// Perennial saves the successor.
 #[test]
 fn a_held_successor_of_a_strict_issuer_is_the_only_working_token() {
     let state = State { phase: unsaved(), ..fresh() };
@@ -246,7 +247,6 @@ fn a_delivery_failure_belongs_to_the_sink_of_exactly_this_name() {
     assert!(!of_chat.is_of_sink("chat2") && !of_chat.is_of_sink("cha") && !named_alike.is_of_sink("chat"));
 }
 
-/// A tenth of 90 days is nine days.
 #[test]
 fn an_outage_becomes_critical_with_a_tenth_of_the_lifetime_left() {
     let lifetime = TimeDelta::days(90);

@@ -372,8 +372,8 @@ impl<'a> Person<'a> {
         if known { Ok(named) } else { Err(format!("there is no app {named}")) }
     }
 
-    /// Assigns the app role `Application.ReadWrite.OwnedBy` of Microsoft Graph. In this test, `az ad sp show` prints
-    /// its argument `--id`.
+    /// Assigns the app role `Application.ReadWrite.OwnedBy` of Microsoft Graph. Here, `az ad sp show` prints the client
+    /// id that it gets, so `body` and `url` contain client ids.
     fn assigns_a_role(&self, flags: &mut Flags) -> Told<()> {
         flags.expect(&[("method", "post")])?;
         let body: Value = serde_json::from_str(&flags.take("body")?).map_err(|error| error.to_string())?;

@@ -12,7 +12,7 @@ use super::super::Stage;
 use super::{leaks, secrets};
 use crate::support::child::{Child, eventually, get};
 
-/// All endpoints of the daemon, and an unknown one.
+/// All endpoints of the daemon, and a path that does not exist.
 const PATHS: [&str; 10] = [
     "/",
     "/status",
@@ -68,7 +68,8 @@ pub(super) fn pages(daemon_at: &str) -> String {
     PATHS.iter().map(|path| get(daemon_at, path)).collect::<Vec<_>>().join("\n")
 }
 
-/// Returns the tags of all versions. More people may read tags than secret values.
+/// Returns the tags of all versions. The tags must contain no secret, because people without access to secret values
+/// can read tags.
 pub(super) fn tags(stage: &Stage) -> String {
     let secrets = stage.world().secrets();
     let versions = secrets.iter().flat_map(|at| stage.world().versions_of(at));

@@ -79,7 +79,8 @@ async fn world_readable_process_files_hold_no_secret() {
     assert!(public.contains("perennial\0run\0"), "{public}");
     assert_eq!(leaks(&public, &secrets(&stage)), Vec::<String>::new());
 
-    // The only secret in the environment is the operator's own variable, and the program has no regular file open.
+    // Only `AN_OPERATORS_OWN`, a variable that Perennial does not read, contains a secret. The program has no regular
+    // file open.
     let own = stage.sandbox.vault_identity.client_secret.expose_secret();
     let environ = read("environ").unwrap_or_default();
     let others: Vec<&str> =

@@ -39,7 +39,8 @@ impl Stage {
 #[tokio::test]
 async fn claims_that_echo_the_request_are_not_shown() {
     let stage = Stage::set(TimeDelta::days(80)).await;
-    // The configuration names the tenant by its domain, so the tenant id in a token cannot be compared.
+    // The configuration names the tenant by its domain. So Perennial cannot compare the tenant id in a token with the
+    // configuration, and accepts the false id.
     let text = std::fs::read_to_string(&stage.config).expect("written");
     let by_domain = text.replace(&stage.partner.tenant_id, "one.onmicrosoft.com");
     assert_ne!(text, by_domain);
@@ -190,7 +191,8 @@ async fn the_writer_that_buried_a_sign_in_is_named_with_escapes() {
     stage.assert_harmless("its page", &page);
 }
 
-/// The program that opens the browser gets the address, but no secret, neither as an argument nor in its environment.
+/// The program that opens the browser gets the address of the sign-in page. Its arguments and its environment contain
+/// no secret.
 #[tokio::test]
 async fn the_program_that_opens_the_browser_gets_no_secret() {
     let stage = Stage::set(TimeDelta::days(3)).await;

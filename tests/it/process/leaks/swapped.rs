@@ -1,5 +1,5 @@
-//! Tests the mistake that the source of the app's id contains an app secret. Messages name the location and never the
-//! value.
+//! Tests a mistake: a user stores an app secret in the place of the app's id. Perennial's messages name this place, and
+//! never show the value.
 
 use chrono::TimeDelta;
 use perennial::token::secret::{SecretAddress, SecretName};

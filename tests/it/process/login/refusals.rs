@@ -348,8 +348,8 @@ async fn a_device_code_may_be_declined_mistyped_or_expired() {
     assert_eq!(stage.versions(), 0);
 }
 
-/// The answer has no readable ID token or access token. For an import, no nonce is expected, so no other check would
-/// fail.
+/// Entra's answer does not name the user. An import has no nonce to check, so only the comparison of the users can stop
+/// this import.
 #[tokio::test]
 async fn a_token_whose_user_cannot_be_compared_is_not_imported_over_a_users() {
     let stage = Stage::set(TimeDelta::days(3)).await;

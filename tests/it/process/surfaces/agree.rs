@@ -16,7 +16,7 @@ pub(super) struct Row<'a> {
     gravest: Value,
     token: Value,
     pub(super) cells: Vec<String>,
-    /// The sink's message, in the form of docs/messages.md.
+    /// The sink's messages, as sections of docs/messages.md.
     pub(super) message: String,
     pub(super) wrong: Vec<String>,
 }
@@ -147,8 +147,8 @@ impl<'a> Row<'a> {
                 && typed("code", Value::is_u64)
                 && typed("status", Value::is_u64);
             self.expect("log", fits, event);
-            // If Entra rejects an expired token, there is only one condition, about the expiry. The log event of the
-            // rejection has another kind.
+            // If Entra rejects an expired token, the only condition is the expiry. The log event has the kind of the
+            // rejection, which is not the kind of this condition.
             let named = event["kind"].as_str().is_none_or(|kind| self.situation.kinds.contains(&kind));
             self.expect("log", named || self.situation.before == PastItsEnd, event);
         }

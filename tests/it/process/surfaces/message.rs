@@ -1,4 +1,5 @@
-//! Creates the form of a message for docs/messages.md. Values that differ from run to run are replaced by examples.
+//! Converts a Slack message to a section of docs/messages.md. Placeholders such as TIME replace the values that differ
+//! from run to run.
 
 use serde_json::Value;
 
@@ -24,7 +25,7 @@ fn texts(value: &Value, lines: &mut Vec<String>) {
     }
 }
 
-/// Returns a line in which an example replaces each value that differs from run to run.
+/// Returns the line with a placeholder for each value that differs from run to run.
 fn steady(line: &str) -> String {
     let line = line.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
     for (label, placeholder) in [("*Since:* ", "TIME"), ("*Instance:* ", "HOST"), ("*Time left:* ", "SPAN")] {

@@ -62,7 +62,7 @@ async fn tokens_that_wait_for_their_turn_are_neither_overdue_nor_unready() {
     assert!(DOCUMENTED.contains(row), "{row}");
 }
 
-/// An ended grant and an unreachable Entra are two conditions. Both conditions must be shown and counted.
+/// The token is revoked, and later Entra cannot be reached. The surfaces must show and count both conditions.
 #[tokio::test]
 async fn an_outage_after_a_permanent_failure_is_shown_and_counted() {
     let revoked = SITUATIONS.iter().find(|situation| situation.name == "revoked").expect("listed");
@@ -93,7 +93,7 @@ async fn an_outage_after_a_permanent_failure_is_shown_and_counted() {
     assert_eq!(status.code, Some(3), "{}", status.stdout);
 }
 
-/// A proof that is a minute old is still shown with its time, even if a later call fails.
+/// A minute after a proof, an outage begins. The surfaces must still show the time of the last proof.
 #[tokio::test]
 async fn during_a_short_outage_the_last_proof_is_still_shown() {
     let current = SITUATIONS.iter().find(|situation| situation.name == "current").expect("listed");
@@ -156,8 +156,8 @@ async fn every_json_says_summary_and_action() {
     }
 }
 
-/// The issuer returns the same token, so there is no rotation. Perennial writes no version, counts and logs no
-/// rotation, and reports no foreign writer.
+/// The issuer returns the same token, so there is no rotation. Perennial must not write a version, must not count or
+/// log a rotation, and must not report a foreign writer.
 #[tokio::test]
 async fn an_issuer_that_returns_the_same_refresh_token_rotates_nothing() {
     let stage = Stage::set(TimeDelta::days(40)).await;

@@ -19,13 +19,13 @@ enum Stage {
     Due,
     /// The newest version is not registered. Key Vault or a person has created it.
     Unregistered,
-    /// Entra has accepted the newest version's test requests for long enough.
+    /// Each instance has tested the newest version for long enough.
     Tried,
     /// The newest version has been in use for longer than the grace period.
     Replaced,
 }
 
-/// The participant in addition to the first instance.
+/// The second participant. The first participant is always an instance.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Other {
     Instance,
@@ -151,8 +151,8 @@ fn a_person_who_goes_back_to_an_older_version_keeps_its_certificate() {
     let (renewer, mut state) = (renewer(&scene, "instance"), CertificateState::default());
     for _ in 0..8 {
         let step = next(&renewer.0.target, &state, renewer.0.clock.uptime());
-        // The person disables the newest version after the instance has read the vault and the app, but before the
-        // removal.
+        // The instance has read the vault and the app, and is about to remove the old certificate. At this moment, the
+        // person disables the newest version.
         if matches!(step, CertificateStep::Remove(_)) {
             scene.world.switch_version(&scene.at, Some(&VersionId(new.id.as_str().into())), false);
         }
@@ -180,16 +180,16 @@ fn every_order_of_two_participants_keeps_the_certificate_in_use() {
     let crashes = (1..12).map(Wrong::Crash);
     let mut wrongs: Vec<_> =
         [Wrong::Nothing].into_iter().chain(lost).chain(not_reached).chain(crashes).collect();
-    // Each signature takes half a millisecond, so all orders together take too long for each test run. The test plays
-    // all orders only if `PERENNIAL_ALL_ORDERS` is set.
+    // Each signature takes half a millisecond, so all orders take too long for a normal test run. The test plays all
+    // orders only if `PERENNIAL_ALL_ORDERS` is set.
     let plays_all = std::env::var_os("PERENNIAL_ALL_ORDERS").is_some();
     if !plays_all {
         wrongs.retain(|wrong| matches!(wrong, Wrong::Nothing | Wrong::Lost(..) | Wrong::Crash(4 | 7)));
     }
     let mut orders = 0;
     for stage in [Stage::Due, Stage::Unregistered, Stage::Tried, Stage::Replaced] {
-        // Two instances have far more orders than an instance and a creator. So the test plays two instances without
-        // failures, and only in the two stages with the fewest steps.
+        // Two instances have far more possible orders than an instance and a creator. So the test plays the orders of
+        // two instances only in the two stages with the fewest steps, and without failures.
         let two = if plays_all && matches!(stage, Stage::Tried | Stage::Replaced) {
             walk(stage, Other::Instance, Wrong::Nothing)
         } else {

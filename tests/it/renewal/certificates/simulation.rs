@@ -179,7 +179,7 @@ async fn run(seed: u64, totals: Shared) {
     totals.borrow_mut().renewals += scene.versions().len() - 1;
 }
 
-/// Checks that Entra lists no replaced certificate later than four days after the grace period.
+/// Checks that Entra does not list a replaced certificate whose grace period ended more than four days ago.
 fn check_left(scene: &CertificateScene, seed: u64) {
     let now = scene.world.now();
     let (registered, all) = (scene.registered(), scene.versions());

@@ -57,7 +57,7 @@ enum Choice {
     Acts(usize),
 }
 
-/// The settling time of a `strict` claim, and a little more.
+/// A time that is a little longer than the wait of a `strict` claim (`SETTLES`).
 const SETTLED: Duration = Duration::from_millis(2_001);
 type Life = Pin<Box<dyn Future<Output = Option<Failure>>>>;
 
@@ -146,8 +146,8 @@ impl<'a> Run<'a> {
         run
     }
 
-    /// Starts a process. The first poll runs only until the first call. For a process that restarts after a crash, no
-    /// rotation is due.
+    /// Starts a process. The first poll runs only until the first call. The first start of a process forces a rotation.
+    /// A restart after a crash does not.
     fn start(&self, index: usize, lives: usize, speed: f64) -> Process {
         let name = ["first", "second"][index];
         let clock = Clock::running(self.world.now(), speed);
@@ -186,8 +186,8 @@ impl<'a> Run<'a> {
                 choices.push(Choice::Loses(index, Lost::Answer));
                 choices.push(Choice::Loses(index, Lost::Request));
             }
-            // In the schedules, a process dies only directly after an effect. A death at another time would have the
-            // same result.
+            // In the schedules, a process dies only directly after an effect. A later death, before the next effect,
+            // would have the same result.
             if last == Call::Effect && may_fail && self.crashes < FAULTS_OF_A_KIND {
                 choices.push(Choice::Dies(index));
             }

@@ -1,5 +1,5 @@
-//! Implements the ports of one instance over the world. An answer may be lost. The instance keeps a hash of all answers
-//! that it has received so far.
+//! Implements the ports of one instance. Each call goes to the simulated world, and its request or answer may be lost.
+//! The instance keeps a hash of all answers that it has received so far.
 //!
 //! If an instance receives the same answers in two schedules, its state is the same in both schedules. For this
 //! comparison, the hash must not depend on the world's random texts, such as tokens and ids. So the hash uses a name
@@ -46,7 +46,7 @@ pub(super) enum Call {
 pub(super) struct Names(Arc<Mutex<HashMap<String, u64>>>);
 
 impl Names {
-    /// Returns the name of a text. A text that is not random is its own name.
+    /// Returns the name of a text. If a text has no name, returns a hash of the text.
     pub(super) fn of(&self, text: &str) -> u64 {
         lock(&self.0).get(text).copied().unwrap_or_else(|| number(text))
     }
@@ -114,7 +114,7 @@ impl Instance {
         lock(&self.ear).heard
     }
 
-    /// Causes the loss of this part of the instance's next call.
+    /// Makes the instance lose its next request or the answer to that request.
     pub(super) fn lose(&self, what: Lost) {
         lock(&self.ear).loses = Some(what);
     }

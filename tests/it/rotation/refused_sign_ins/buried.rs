@@ -114,7 +114,7 @@ async fn a_failure_during_the_daily_attempt_does_not_end_the_attempts() {
         scene.refuse("invalid_grant", Some(53003));
         let mut rotator = scene.rotator("next");
         let mut state = settle(&mut rotator, scene.unknown()).await;
-        // The policy is removed. After that, another failure lasts for a day, so that the next attempt fails.
+        // The policy is removed, but another failure begins and lasts a day. The next daily attempt meets this failure.
         state = hours(&scene, &mut rotator, state, 12).await;
         scene.allow();
         scene.world.inject(fault);

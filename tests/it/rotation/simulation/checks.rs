@@ -95,9 +95,9 @@ impl Simulation {
             return Ok(());
         }
         let since = *self.checks.astray_since.get_or_insert(now);
-        // A rotation in progress may bury a sign-in, and Perennial does not replace an invalid value for a day. The
-        // next proof finds both cases. If a disabled version is enabled again after a newer version was written, only
-        // the next rotation finds this version, because only a rotation lists the versions.
+        // A buried sign-in stays buried until the next proof. An invalid value stays for at least a day. If a person
+        // enables an older version again, only the next rotation finds this version, because only a rotation lists the
+        // versions. Then the limit also includes the time until that rotation.
         let turn = TimeDelta::from_std(self.grant.policy.rotate_after.mul_f64(1.15)).unwrap_or_default();
         let below =
             self.trouble.switched_on_below_at.is_some_and(|at| at + turn + TimeDelta::hours(32) > now);
@@ -137,7 +137,7 @@ impl Simulation {
             let processes =
                 usize::try_from(1 + instance.starts - earlier.map_or(0, |(_, count)| *count)).unwrap_or(1);
             let seen = instance.seen.lock().expect("not poisoned").clone();
-            // At some time of the day, a process of this instance waited for a role or a person.
+            // During the last day, the instance waited for a person, or Azure had a problem (an outage, a lost role).
             let watched = seen.awaited_at.is_some_and(|at| at > since) || self.trouble.busy_until > since;
             let vault = if watched { WATCHED } else { VAULT_CALLS_A_DAY };
             for (peer, trials, most) in [
@@ -178,7 +178,7 @@ impl Simulation {
                 return Err(format!("{now}: the grant is dead, and {} says nothing", instance.name));
             }
             let asks_login = matches!(seen.remedy, Some(Remedy::Login));
-            // After an attempt without an answer, a rejected token is redeemed again only three hours later.
+            // If Entra does not answer, Perennial waits three hours before it redeems a rejected token again.
             let asked_again = self.trouble.busy_until < now - due.max(TimeDelta::minutes(185));
             if asks_login && quiet && calm && asked_again && self.world.is_alive(value.expose()) {
                 return Err(format!("{now}: {} asks for a sign-in while the token is good", instance.name));
@@ -187,7 +187,8 @@ impl Simulation {
         Ok(())
     }
 
-    /// Checks that a day after the last failure, the stored token is not older than `rotate_after` plus a day.
+    /// Does nothing until 26 hours after the last failure. Then checks that the stored token is not older than
+    /// `rotate_after` plus 15% plus a day, and that no instance has held a successor for 26 hours.
     fn rotated_when_quiet(&self, now: Timestamp) -> Result<(), String> {
         let quiet_since = now - TimeDelta::hours(26);
         let trouble = &self.trouble;

@@ -66,7 +66,7 @@ pub(super) enum Deed {
     /// A host's clock is set to a wrong time. Some hours later, the clock is corrected.
     SetClock,
     SetClockBack(usize, TimeDelta),
-    /// Another token of the process has read the vault, so the process's clock is corrected.
+    /// The process reads the vault for another token. The vault's answer corrects the process's clock.
     OthersRead,
 }
 
@@ -125,7 +125,7 @@ impl Simulation {
             self.all_but_an_hour(hour, now);
             return;
         }
-        // Normally the app's secret is replaced before its expiry.
+        // The app's secret expires after 120 days. Every 90 days, an administrator replaces the secret.
         if hour % (24 * 90) == 24 * 60 {
             self.act(Deed::NewAppSecret).await;
         }
@@ -424,7 +424,7 @@ impl Simulation {
         }
     }
 
-    /// Starts a reload and waits until some of its calls have had their effects.
+    /// Reloads all instances, and waits for a random number of calls. The next event may then happen during a save.
     async fn meet_a_save(&mut self) {
         self.instances.iter().for_each(|instance| instance.reload.send_modify(|n| *n += 1));
         let effects = self.rng.u32(0..12);

@@ -202,8 +202,8 @@ impl Simulation {
             self.checks.of[nth].astray_since = None;
             return Ok(());
         };
-        // A sign-in of a user whom the configuration does not allow stays the newest version, because it is not known
-        // to be invalid.
+        // Perennial does not overwrite a sign-in of a user whom the configuration does not allow. Such a sign-in may
+        // work after a change of the configuration.
         let stranger = of.truth == Truth::Stranger;
         let follows = value == sign_in || self.world.descends_from(value.expose(), sign_in.expose());
         let good = stranger || (self.world.is_alive(value.expose()) && follows);
@@ -262,11 +262,11 @@ impl Simulation {
         Ok(())
     }
 
-    /// Checks that two days after the last failure, the stored token is not older than `rotate_after` plus a day.
+    /// Does nothing until 50 hours after the last event. Then checks that the stored token is not older than
+    /// `rotate_after` plus 15% plus a day.
     fn rotated_when_quiet(&self, nth: usize, now: Timestamp) -> Result<(), String> {
         let token = &self.tokens[nth];
-        // A rejected token is redeemed again after a day. If the calls of that day are used up, the redemption follows
-        // another day later.
+        // Perennial redeems a rejected token again after a day, or after two days if it has reached the daily limit.
         let quiet = TimeDelta::hours(50);
         let of = &self.checks.of[nth];
         if of.truth != Truth::Good
@@ -331,8 +331,8 @@ impl Simulation {
                     .flat_map(|partner| [&partner.refresh_token, &partner.app_secret])
                     .map(|at| at.name.as_str())
                     .collect();
-                // While a person must act, the daemon checks the vault often. So the lower limit applies only if the
-                // tokens have had no problem for two days.
+                // While a person must act, the daemon checks the vault often. So `VAULT_CALLS_A_DAY` applies only if
+                // the tokens have had no problem for two days.
                 let calm = |nth: &usize| {
                     self.nature.calm_since(*nth) < since - TimeDelta::hours(26)
                         && self.checks.of[*nth].truth == Truth::Good

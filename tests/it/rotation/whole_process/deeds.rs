@@ -218,8 +218,8 @@ impl Simulation {
                 }
             }
             Deed::SetClockBack(nth, by) => {
-                // If the process has ended, there is no clock to set back. If the process has restarted, this event
-                // moves the new clock.
+                // A process that has ended has no clock. If the process has restarted since then, this event changes
+                // the clock of the new process.
                 if let Some(running) = &self.instances[nth].running {
                     running.clock.set_by(by);
                 }
@@ -259,7 +259,8 @@ impl Simulation {
 
     fn script_begins(&mut self, token: usize, now: Timestamp) {
         let every_minutes = [1, 5, 60][self.rng.usize(0..3)];
-        // A script that writes every few minutes runs only for some hours, because each version makes the lists longer.
+        // Each write adds a version to the secret, and a long list of versions needs many calls. So a script that
+        // writes every few minutes runs for at most eight hours.
         let most = if every_minutes < 60 { 8 } else { 24 * 14 };
         let until = now + self.span(most);
         let signs_in = self.rng.bool();

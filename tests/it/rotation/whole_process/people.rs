@@ -81,7 +81,7 @@ impl Simulation {
         }
     }
 
-    /// Follows the action of a condition, as far as the world supports this.
+    /// Does what the condition's action says, if the simulation supports the action.
     fn follow(&mut self, condition: &Condition, now: Timestamp) {
         let Condition { kind, action, remedy, .. } = condition;
         self.nature
@@ -181,8 +181,8 @@ impl Simulation {
     }
 }
 
-/// Whether the world causes this kind of condition by a fault. Such a fault ends by itself. The action then only names
-/// what to examine.
+/// Whether a simulated fault may cause this kind of condition. The fault ends by itself, and the alert only says what
+/// to examine.
 fn is_answered_by_entra(kind: Kind) -> bool {
     matches!(
         kind,

@@ -51,7 +51,7 @@ pub(super) struct Incident {
     pub(super) kind: String,
     /// The names of tokens in the last message. A message about many tokens names only some of them.
     pub(super) tokens: Vec<String>,
-    /// The process that last reported the incident, as the number of its start (`Running::start`).
+    /// The number (`Running::start`) of the process that last reported the incident.
     pub(super) told_by: u64,
     pub(super) told_at: Timestamp,
     /// Whether the process in `told_by` must have marked the incident in the vault by now.
@@ -64,7 +64,7 @@ pub(super) struct Incident {
 
 pub(super) struct Inbox {
     mood: Mood,
-    /// After this time, no sink still waits because of an earlier failure of the receiver.
+    /// The latest time until which a sink may wait after a failure of the receiver.
     pub(super) sure_from: Timestamp,
     /// The open incidents by their ids.
     pub(super) open: BTreeMap<String, Incident>,

@@ -25,7 +25,7 @@ pub(super) enum Truth {
     Refused(u32),
     /// The token lacks MFA, which Partner Center requires.
     NoFactor,
-    /// The token belongs to another user than configured.
+    /// The token's user is not the configured user.
     Stranger,
 }
 
@@ -41,7 +41,7 @@ impl Truth {
             Self::Refused(50057) => &[Kind::AccountDisabled],
             Self::Refused(53003) => &[Kind::PolicyBlocked],
             Self::Refused(50076) | Self::NoFactor => &[Kind::MfaRequired],
-            // The rejection of an expired token belongs to the incident of the expiry.
+            // If Entra rejects an expired token, the incident `TokenExpired` covers the rejection.
             Self::Refused(_) => &[Kind::LoginRequired, Kind::TokenExpired],
             Self::Stranger => &[Kind::WrongIdentity],
         }

@@ -134,7 +134,8 @@ const TABLE: &[Codes] = &[
     ),
 ];
 
-/// The expected results for answers with no code or an unknown code. For such an answer, only the OAuth error decides.
+/// The expected results for answers with no code or an unknown code. Perennial classifies such an answer by its OAuth
+/// error alone.
 const BY_ERROR: &[(&str, Remedy, Kind)] = &[
     ("invalid_grant", Remedy::Login, Kind::LoginRequired),
     ("interaction_required", Remedy::Login, Kind::LoginRequired),
@@ -185,7 +186,8 @@ fn row(error: &str, code: Option<u32>, remedy: Remedy, kind: Kind, known: bool) 
     row.saying(&named)
 }
 
-/// Returns the pause that Entra's loop rule requires, regardless of what the answer requests.
+/// Returns the pause after Entra has detected a loop of redemptions. Perennial makes this pause even if the answer
+/// requests no pause.
 fn pause(code: Option<u32>) -> Option<Duration> {
     const A_QUARTER_OF_AN_HOUR: Duration = Duration::from_secs(15 * 60);
     (code == Some(50196)).then_some(A_QUARTER_OF_AN_HOUR)

@@ -87,7 +87,7 @@ async fn run(lab: &Lab, nth: usize, trouble: &Trouble, wanted: &Published) -> Ve
     let next = rotator.timing.next(&state, now);
     let snapshot = Snapshot::of(&rotator.grant, Periods::of(&rotator.timing), &state, Some(&next), now);
     let told = conditions(std::slice::from_ref(&snapshot), TimeDelta::zero(), now);
-    // The test ignores the condition about a foreign writer, because people wrote the versions of this test.
+    // A simulated user writes the token to the vault. The test ignores a condition about this foreign writer.
     let told = told.iter().find(|condition| condition.kind != Kind::ForeignWriter);
     let found = (snapshot.accepted(), snapshot.mfa(), told.map(|told| (told.kind, told.remedy)));
     if found != *wanted {

@@ -1,5 +1,5 @@
 //! Tests the vault's answers (docs/azure-facts.md F214) when Perennial reads the token or the app's secret. Also tests
-//! Entra's answers to the token request of this process's identity.
+//! Entra's answers when Perennial requests an access token for the vault.
 
 use std::time::Duration;
 
@@ -114,7 +114,7 @@ fn passing() -> Vec<(Answer, Option<Duration>)> {
     ]
 }
 
-/// Returns rows for Entra's answers to the token request of this process's identity, at the first call to a vault.
+/// Returns rows for Entra's answers to a new process that requests its first access token for the vault.
 pub(super) fn identity_rows() -> Vec<Row> {
     let retry = Remedy::Retry;
     let oauth = |status, error: &str, code| FaultEffect::OAuth {

@@ -1,4 +1,4 @@
-//! Rules that the text of every advice obeys.
+//! Tests of rules that apply to the texts of all variants of `Advice`.
 
 use super::*;
 use crate::ports::diagnosis::ROWS;
@@ -105,7 +105,7 @@ fn an_unknown_number_is_always_looked_up() {
     assert!(text(Advice::ClientSecret).starts_with("look the code up: "));
     let known = Trace::of(ROWS[0].codes[0]);
     assert!(!Advice::SignIn.text(&Subject { trace: &known, ..subject(of_app(&secret)) }).contains("/error"));
-    // A failure without an AADSTS number has the HTTP status as its number.
+    // If the response has no AADSTS number, the code of the trace is the HTTP status.
     let status = Trace::of(407);
     assert!(!Advice::SignIn.text(&Subject { trace: &status, ..subject(of_app(&secret)) }).contains("/error"));
 }

@@ -104,7 +104,8 @@ fn in_pkcs12(bytes: &[u8], password: &str) -> Option<KeysAndCertificates> {
     Some((keys.collect(), certificates.collect()))
 }
 
-/// If there is exactly one private key, returns this key and the certificate that belongs to it.
+/// Returns the private key and its certificate. Returns `None` if there is no private key, or more than one, or if no
+/// certificate belongs to the private key.
 fn matching(keys: Vec<Vec<u8>>, certificates: &[Vec<u8>]) -> Option<VersionKey> {
     let [private] = <[Vec<u8>; 1]>::try_from(keys).ok()?;
     let pair = rsa::KeyPair::from_pkcs8(&private).ok()?;
@@ -114,7 +115,6 @@ fn matching(keys: Vec<Vec<u8>>, certificates: &[Vec<u8>]) -> Option<VersionKey> 
     Some(VersionKey { certificate, private: Arc::new(private) })
 }
 
-/// Returns a block of PEM.
 fn pem(label: &str, der: &[u8]) -> String {
     let encoded = STANDARD.encode(der);
     let mut lines: Vec<&str> = Vec::new();

@@ -21,11 +21,11 @@ const EARLY: TimeDelta = TimeDelta::minutes(10);
 /// The number of keys that certificates share after `World::share_certificate_keys`.
 const SHARED_KEYS: usize = 8;
 
-/// The longest lifetime of a certificate. In Key Vault, the issuer sets this limit.
+/// The longest lifetime of a certificate that the vault creates. In the real Key Vault, the issuer sets this limit.
 const LONGEST: TimeDelta = TimeDelta::days(3653);
 
-/// Creates a key, its certificate, and the signing request for the certificate. With `shares_keys`, a key of 2048 bits
-/// is one of the shared keys.
+/// Creates a key, its certificate, and the signing request for the certificate. If `shares_keys` is true, a key of 2048
+/// bits is not new but comes from `shared_key`.
 pub(super) fn self_signed(
     name: &str,
     policy: &CertificatePolicy,
@@ -52,7 +52,7 @@ pub(super) fn self_signed(
         .map_err(|error| VaultRefusal::new(500, "InternalServerError", None, error.to_string()))
 }
 
-/// Returns one of a few keys, which are generated once for all worlds of the process.
+/// Returns one of `SHARED_KEYS` keys. All worlds of a process use the same keys.
 fn shared_key(number: u128) -> Result<KeyPair, rcgen::Error> {
     static KEYS: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
     let keys = KEYS.get_or_init(|| {

@@ -22,7 +22,7 @@ impl World {
     /// read.
     ///
     /// # Errors
-    /// Returns a fault or the vault's rejection.
+    /// Returns an injected fault, or the vault's rejection.
     pub fn get_key(
         &self,
         actor: &str,
@@ -40,7 +40,7 @@ impl World {
     /// `PS256`, `PS384`, `PS512`, `RS256`, `RS384` or `RS512`.
     ///
     /// # Errors
-    /// Returns a fault or the vault's rejection.
+    /// Returns an injected fault, or the vault's rejection.
     pub fn sign(
         &self,
         actor: &str,

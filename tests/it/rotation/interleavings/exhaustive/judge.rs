@@ -42,7 +42,8 @@ impl Run<'_> {
         if self.cast.strict {
             self.judge_strict_end();
         } else {
-            // If an answer was lost, the process may not have finished, because it waits before it tries again.
+            // After a lost request or answer, a process waits before its next attempt. So the process possibly has not
+            // finished its work.
             check(&self.world, &self.partner, &self.taken, self.lost == 0);
         }
     }

@@ -1,4 +1,5 @@
-//! Checks promise 9 for `status --monitor`, which reads only the vault, and promise 4 for a mailbox that people read.
+//! Checks promise 9 for `status --monitor`, which reads only the vault. Checks promise 4 for the mailbox: each day, a
+//! mail must name every condition that is older than a day.
 
 use chrono::TimeDelta;
 use perennial::cli::Monitored;

@@ -13,9 +13,9 @@ use perennial::token::version::tag;
 use super::super::receivers::{Incident, Receiver};
 use super::super::{Running, Simulation};
 
-/// The interval of this test's checks. At the third check, every receiver must be up to date. Until then, messages may
-/// be late. Perennial reports a new condition after half a minute, and evaluates conditions at least every five
-/// minutes. Perennial sends due messages one after the other.
+/// The interval between comparisons. At the first two comparisons, messages may still be on their way. At the third
+/// comparison, every receiver must be up to date. Three delays are normal: Perennial reports a new condition after half
+/// a minute, evaluates conditions at least every five minutes, and sends messages one after the other.
 const LOOK_AGAIN: Duration = Duration::from_secs(10 * 60);
 const LOOKS: usize = 3;
 
@@ -60,7 +60,7 @@ impl Simulation {
                 self.checks.of[place].unmarked_at.max(touched) + TimeDelta::hours(2) > now
             })
         };
-        // If an alert names no token, the first tokens of the process have the mark of the alert.
+        // If an alert names no token, Perennial writes the mark of the alert to the first tokens of the process.
         let first: Vec<String> = self.tokens.iter().take(MARKED).map(|token| token.name.clone()).collect();
         for receiver in &self.receivers {
             let sink = SinkState::new(receiver.sink(&self.secret), now);
@@ -142,7 +142,7 @@ impl Simulation {
                 let Incident { kind, tokens, told_by, .. } = incident;
                 let what =
                     format!("{} holds {kind} of {tokens:?} open, told by start {told_by}", receiver.name);
-                // If an alert names no token, the first token of the process has the mark of the alert.
+                // If an alert names no token, Perennial writes its mark to the first tokens of the process.
                 let keeper = tokens.first().or_else(|| self.tokens.first().map(|token| &token.name));
                 found.insert(what, keeper.cloned());
             }
@@ -151,8 +151,8 @@ impl Simulation {
     }
 
     /// Whether an incident may still be open although its condition has ended. This is allowed if an earlier process
-    /// reported the incident, and the current process has not seen the token work yet. Only a success of the token ends
-    /// such an incident. Other checks limit the time until this success.
+    /// reported the incident, and the current process has not seen the token work yet. Perennial ends such an incident
+    /// only when the token works. Other checks limit the time until then.
     fn may_be_left(&self, _: &Receiver, incident: &Incident) -> bool {
         // The end of a flapping incident is reported an hour late, and this test checks only once an hour. So up to
         // three hours may pass.

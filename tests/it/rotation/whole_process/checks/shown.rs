@@ -27,7 +27,8 @@ struct Shown<'a> {
     told: Vec<&'a Condition>,
     truth: Truth,
     now: Timestamp,
-    /// The time since the true state changed, the process started, or an event affected the token.
+    /// The time since the true state changed, the process started, or an event affected the token. The latest of
+    /// the three counts.
     steady: TimeDelta,
     /// How long the token has been unusable. `None` if the token is usable.
     bad: Option<TimeDelta>,
@@ -112,8 +113,8 @@ impl Shown<'_> {
         Ok(())
     }
 
-    /// Checks promises 4 and 10: the surfaces name the cause and who must act. After a rejection of the token or its
-    /// app, they also show that no time is left.
+    /// Checks promises 4 and 10: the surfaces name the cause and who must act. If Entra or Partner Center rejects the
+    /// token or its app, the surfaces also show a runway of zero.
     fn is_told_in_time(&self) -> Result<(), String> {
         let due = self.prove_every + TimeDelta::minutes(5) + CONFIRMED + TURN;
         if self.truth == Truth::Good || self.steady <= due {
@@ -127,8 +128,8 @@ impl Shown<'_> {
         if exhausted && self.steady < TimeDelta::hours(25) + due {
             return Ok(());
         }
-        // After a rejection, the token is redeemed again only a day later (promise 6). Until then, the surfaces still
-        // report this rejection, even if the cause has changed.
+        // After a rejection, Perennial waits a day before it redeems the token again (promise 6). Until then, the
+        // surfaces still report this rejection, even if the cause has changed.
         let by_entra =
             matches!(self.truth, Truth::App(_) | Truth::Refused(_) | Truth::NoFactor | Truth::Stranger);
         let refused = self.told.iter().any(|condition| condition.remedy != Remedy::Retry);
@@ -178,8 +179,8 @@ impl Shown<'_> {
         if self.truth != Truth::Good || self.steady <= most {
             return Ok(());
         }
-        // With lists of hundreds of versions, the daily limit does not allow all proofs. Some proofs are overdue, and
-        // this is reported (promise 6).
+        // A list of hundreds of versions needs many vault calls, so the daily limit does not allow all proofs. Then
+        // Perennial reports that proofs are overdue (promise 6).
         if self.is_crowded && self.token.state == TokenState::Unknown && self.tells(&[Kind::Overdue]) {
             return Ok(());
         }
