@@ -146,7 +146,7 @@ fn facts(
             facts.push(("What", cut(&condition.summary, most)));
             facts.push((
                 "Flapping",
-                "the condition began and ended several times. The next message follows when the condition has not changed for an hour"
+                "the condition began and ended several times. Perennial sends the next message after one hour without a change, or if the severity increases"
                     .to_owned(),
             ));
             facts.push(("Since", since()));

@@ -297,11 +297,11 @@ pub(super) fn no_identity(error: &azure_core::Error) -> VaultError {
         ),
         Some(known @ SdkError::NoTokenOfHost(_, HostReason::Audience)) => advised(
             known.to_string(),
-            "set name of [cloud] to the cloud of the vault; if name already has this value, set credential of [vault] to another value",
+            "set name of [cloud] to the cloud of the vault; if [cloud] already names this cloud, set credential of [vault] to another value",
         ),
         Some(known @ SdkError::NoTokenOfHost(_, HostReason::NoHeader)) => advised(
             known.to_string(),
-            "exempt this host's identity service from any proxy that changes requests; also restart Perennial, so that Perennial reads the current IDENTITY_HEADER",
+            "make sure that no proxy changes requests to this host's identity service; also restart Perennial, so that Perennial reads the current IDENTITY_HEADER",
         ),
         Some(known @ SdkError::NoTokenOfHost(_, HostReason::NoService)) => advised(
             known.to_string(),

@@ -48,7 +48,7 @@ pub(super) enum SdkError {
     )]
     Astray,
     /// The vault asked for a token whose audience is not the audience of this cloud's vaults.
-    #[error("the vault requests an access token for a cloud that [cloud] does not name")]
+    #[error("the vault requests an access token for a cloud other than the cloud in [cloud]")]
     OtherAudience,
     /// Entra rejected the token request. Perennial parses the error itself, because the SDK loses the error's codes if
     /// the JSON body has escapes.

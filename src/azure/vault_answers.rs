@@ -64,7 +64,7 @@ pub(super) fn failed(error: &azure_core::Error) -> VaultError {
         // The SDK rejects a challenge for a domain that is not the vault's. The SDK has no error kind for this
         // rejection, so this code searches the error's text.
         None if error.to_string().contains("challenge resource") => VaultError::no_identity(
-            "the vault requests an access token for a domain that is not the vault's",
+            "the vault requests an access token for a domain other than the vault's domain",
             false,
         ),
         None => VaultError::NotUnderstood,

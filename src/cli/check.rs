@@ -48,7 +48,7 @@ Examples:
   # also write a report without secrets and names, to send if you need help
   perennial check --report report.json
 
-Run the command on the host and as the user of the daemon, since the command
+Run the command on the daemon's host, as the daemon's user, since the command
 tests the daemon's identity. If the machine has no identity in Azure, the
 command uses the identity of the Azure CLI, and says so.
 

@@ -43,7 +43,7 @@ Examples:
     --app-secret partner-app-secret --refresh-token partner-refresh-token
   perennial init --config ./perennial.toml --force
 
-The command writes the file of --config, by default
+The command writes the file that --config names, by default
 /etc/perennial/perennial.toml. To find values that you do not pass as flags, it
 lists the vault's secrets. To access the vault, it uses the machine's identity
 in Azure or, if there is none, the identity of the Azure CLI. It reads the value
@@ -127,7 +127,7 @@ pub async fn run(args: InitArgs, global: &Global) -> Result<ExitCode, Stop> {
     let shown = path.display();
     let done = match written {
         Written::New => "is written",
-        Written::Replaced => "existed before and is overwritten",
+        Written::Replaced => "is written and replaces the previous file",
     };
     let next = format!(
         "{shown} {done}. Next:\n\n  export PERENNIAL_CONFIG={shown}\n  perennial check\n  perennial login {name}    # if the vault has no token yet\n  perennial check --write\n  perennial run",

@@ -47,7 +47,7 @@ Examples:
   perennial login partner-center --device-code
 
 The app registration needs the redirect URI http://localhost under the platform
-Web. The port does not matter. Do not use the platform Single-page application:
+Web. Entra ignores the port. Do not use the platform Single-page application:
 the tokens of such an app expire after 24 hours. Do not use the platform Mobile
 and desktop applications: this platform is for apps without a secret.
 

@@ -32,7 +32,7 @@ Examples:
   perennial status partner-center --json
   # print one line, and exit with the code of a monitoring plugin
   perennial status --monitor
-  # read Key Vault, as a command on another host does
+  # read the tags in Key Vault, even if the daemon answers
   perennial status --source vault
 
 The command asks the running daemon at the address `listen` of [http]. If no

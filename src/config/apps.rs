@@ -229,6 +229,6 @@ fn assertion(section: &Section<'_>, defaults: AppDefaults<'_>) -> Checked<Creden
 /// Returns the error message for a host on which a managed identity cannot be used.
 pub(super) fn no_host(host: &str) -> String {
     format!(
-        "cannot be the managed identity of {host}: the environment points to {host}, but Azure's library does not support {host}"
+        "cannot be the managed identity of {host}: the environment variables show that this host is {host}, but Azure's library does not support {host}"
     )
 }

@@ -46,7 +46,7 @@ fn warning(count: usize, most: usize, token: &ManagedToken, policy: &Policy) -> 
     let every = humantime::format_duration(policy.prove_every);
     ConfigWarning {
         summary: format!(
-            "{tokens} of {app} in tenant {} {whose}. Entra allows about {most} redemptions in {every} for one user and app, and rejects further redemptions as a loop (AADSTS50196). So proofs will be late",
+            "{tokens} of {app} in tenant {} {whose}. Entra allows about {most} redemptions in {every} for one user and app, and rejects further redemptions as a loop (AADSTS50196). Perennial stays within this limit, so proofs will be late",
             token.tenant_id
         ),
         action: format!("raise prove_every of [policy], or sign in with more than one user{apart}"),

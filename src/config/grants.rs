@@ -189,7 +189,7 @@ fn refresh_token(section: &Section<'_>, vault: &Checked<Arc<str>>) -> Checked<Se
 /// Parses the source of a secret that must not be in a vault. For example, the credential for Key Vault cannot be
 /// stored in Key Vault itself.
 pub(super) fn source_outside_vaults(section: &Section<'_>, key: &str) -> Checked<Source> {
-    local_source(section, key, "must not be a vault secret: Perennial needs it to read the vault")
+    local_source(section, key, "must not be a vault secret: Perennial needs this value to read the vault")
 }
 
 /// Parses the source of a secret on this machine. If the source is in a vault, reports the text `why`.

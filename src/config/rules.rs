@@ -90,7 +90,7 @@ pub(super) fn vault_url(text: &str) -> Result<Arc<str>, Wanted> {
     // use the public name even if the vault has a private endpoint.
     if url.host().contains(".vaultcore.") {
         return Err(
-            "must be a name without `vaultcore`, such as https://NAME.vault.azure.net: DNS resolves this name to the private endpoint",
+            "must not contain `.vaultcore.`: use an address such as https://NAME.vault.azure.net, which DNS resolves to the private endpoint",
         );
     }
     Ok(url.as_str().trim_end_matches('/').into())

@@ -110,8 +110,10 @@ fn not_for_us(mismatch: &Mismatch, grant: &ManagedToken, client_id: &str, name: 
         let what = mismatch.fact.as_str();
         return StepFailure::new(
             Remedy::Operator,
-            format!("Entra names the {what} in a form that cannot be compared with the configuration"),
-            "check the value of authority in [cloud], since a server other than Entra may have answered",
+            format!(
+                "Entra's answer names the {what} in a form that Perennial cannot compare with the configuration"
+            ),
+            "check the value of authority in [cloud]: perhaps another server answered instead of Entra",
         );
     }
     wrong(mismatch.fact, grant, client_id, &person(&shown(mismatch.user_oid.as_deref()), name))
@@ -125,7 +127,7 @@ fn wrong(fact: Fact, grant: &ManagedToken, client_id: &str, who: &str) -> StepFa
             Remedy::Login,
             format!("the account that signed in does not belong to tenant {tenant}"),
             format!(
-                "sign in with an account of tenant {tenant} (--login-hint helps), or correct tenant_id of {name}"
+                "sign in with an account of tenant {tenant} (--login-hint can suggest the account), or correct tenant_id of {name}"
             ),
         ),
         Fact::App => StepFailure::new(
@@ -224,7 +226,7 @@ fn no_second_factor(grant: &ManagedToken) -> StepFailure {
     let name = &grant.name;
     StepFailure::new(
         Remedy::Login,
-        "the sign-in used no second factor (no `mfa` in amr): Partner Center rejects every call with such a token (900421), and a refresh token cannot get a second factor later",
+        "the sign-in used no second factor (no `mfa` in amr): Partner Center rejects every call with a token from such a sign-in (900421), and MFA cannot be added to a refresh token later",
         format!(
             "register MFA for this user and require it with a Conditional Access policy or security defaults (a federated provider must send the MFA claim), then sign in: `perennial login {name}`, in a private browser window"
         ),

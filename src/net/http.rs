@@ -72,7 +72,7 @@ pub enum HttpError {
 /// # Errors
 /// Root certificates are missing or unreadable. An operator must fix the cause.
 pub fn http_client(ca_pem: Option<&[u8]>, proxy: bool) -> Result<reqwest::Client, HttpError> {
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that makes clients")]
+    #[expect(clippy::disallowed_methods, reason = "only this function creates HTTP clients")]
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("perennial/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)

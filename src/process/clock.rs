@@ -220,7 +220,7 @@ impl Clock {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the host's clocks")]
+#[expect(clippy::disallowed_methods, reason = "only this function reads the host's clocks directly")]
 fn host_times() -> (Timestamp, std::time::Instant) {
     (Utc::now(), std::time::Instant::now())
 }

@@ -106,7 +106,7 @@ impl Event {
             }
             Self::Failed { failure, is_new, attempts, .. } => log_failure(token, failure, *is_new, *attempts),
             Self::TurnedOff => {
-                warn!(event = "turned_off", %token, "the newest version is disabled: nothing is redeemed");
+                warn!(event = "turned_off", %token, "the newest version is disabled, so Perennial does not redeem the token");
             }
             Self::VersionChanged => {
                 info!(event = "version_changed", %token);

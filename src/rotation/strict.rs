@@ -237,7 +237,7 @@ pub fn wrong_user(grant: &ManagedToken, version: &Version) -> Option<Failure> {
     let (wanted, noted) = (grant.user_oid.as_deref()?, version.tags.get(tag::USER_OID)?);
     let differs = version.is_ours() && !wanted.eq_ignore_ascii_case(noted);
     differs.then(|| {
-        let summary = "the user in a tag of the newest version differs from user_oid in the configuration, so Perennial did not redeem the token";
+        let summary = "the newest version's tag user-oid differs from user_oid in the configuration, so Perennial did not redeem the token";
         Failure::new(Kind::WrongIdentity, Remedy::Operator, FailureSubject::Grant, summary)
     })
 }

@@ -94,7 +94,7 @@ impl SinkHealth {
         if std::mem::replace(&mut record.has_inherited, true) || record.trouble.is_some() {
             return false;
         }
-        let why = "this happened before Perennial's last restart".to_owned();
+        let why = "the failure began before Perennial's last restart".to_owned();
         record.trouble =
             Some(Trouble { since: now, why, attempts: 0, is_told: true, severity: Severity::Warning });
         true
@@ -220,7 +220,11 @@ mod tests {
         assert!(!sinks.inherit(0, now()), "it is adopted already");
         let [told] = sinks.conditions(&here(), now()).try_into().expect("one");
         assert_eq!((&*told.cause, told.severity), ("sink:chat", Severity::Warning));
-        assert!(told.summary.ends_with("this happened before Perennial's last restart"), "{}", told.summary);
+        assert!(
+            told.summary.ends_with("the failure began before Perennial's last restart"),
+            "{}",
+            told.summary
+        );
         assert!(told.action.contains("[[alert]] chat"), "{}", told.action);
         assert!(sinks.all_delivered(0), "a delivery ends it");
         assert!(!sinks.inherit(0, now()), "it ended in this process");

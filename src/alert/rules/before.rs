@@ -67,7 +67,7 @@ impl SinkState {
             let Some(Inherited::Refused(kind)) = of.inherited else { return None };
             let told = ended_of(kind, &Cause::token_by_name(&of.grant.name), of, (self.started, now));
             Some(told.with_texts(
-                "Perennial reports this problem under another id from now on".to_owned(),
+                "Perennial now reports this problem under a new incident id".to_owned(),
                 "nothing".to_owned(),
             ))
         });

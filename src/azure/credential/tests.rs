@@ -93,7 +93,7 @@ async fn a_vault_cannot_ask_for_another_domains_token() {
 
     assert_eq!(
         error,
-        settled("the vault requests an access token for a domain that is not the vault's".into())
+        settled("the vault requests an access token for a domain other than the vault's domain".into())
     );
 }
 
@@ -106,7 +106,8 @@ async fn a_host_outside_the_vaults_domain_gets_no_token() {
     {
         let error = read(host, "https://vault.azure.net", "asked for a token").await;
 
-        let told = settled("the vault requests an access token for a domain that is not the vault's".into());
+        let told =
+            settled("the vault requests an access token for a domain other than the vault's domain".into());
         assert_eq!(error, told, "{host}");
     }
 }
@@ -116,7 +117,7 @@ async fn a_vault_of_another_cloud_is_reported() {
     let error = read("https://contoso.vault.azure.cn", "https://vault.azure.cn", "").await;
 
     let told = VaultError::no_identity(
-        "the vault requests an access token for a cloud that [cloud] does not name",
+        "the vault requests an access token for a cloud other than the cloud in [cloud]",
         false,
     );
     assert_eq!(error.to_string(), told.to_string());

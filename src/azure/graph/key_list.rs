@@ -48,7 +48,9 @@ impl Graph {
         let read = GraphRequest { operation: "application", method: Method::GET, url, body: None };
         let keys = answers::raw_keys(&self.call(caller, &read, id).await?.answer, object_id)?;
         if !known.iter().all(|known| keys.iter().any(|key| answers::is_key(key, *known))) {
-            return Err(DirectoryError::NotUnderstood("it lacks certificates that were listed before"));
+            return Err(DirectoryError::NotUnderstood(
+                "it lacks a certificate that an earlier answer listed",
+            ));
         }
         Ok(keys)
     }

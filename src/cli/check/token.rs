@@ -196,7 +196,7 @@ async fn update(rotator: &AzureRotator, stored: &Stored, id: Uuid) -> CheckStep 
     let (grant, version) = (&rotator.grant, &stored.version);
     let change = SecretUpdate { enabled: None, tags: Some(version.tags.clone()) };
     match rotator.vault.update(&grant.secret, &version.id, &change, id).await {
-        Ok(()) => CheckStep::ok(UPDATE, format!("wrote the tags of version {} back unchanged", version.id)),
+        Ok(()) => CheckStep::ok(UPDATE, format!("wrote the same tags to version {} again", version.id)),
         Err(error) => CheckStep::failed(
             UPDATE,
             explain::vault(&error, SecretRole::Own, &grant.secret, grant.name.as_str()),

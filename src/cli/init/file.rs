@@ -71,7 +71,7 @@ fn put_in_place(draft: &Path, path: &Path, force: bool) -> io::Result<Written> {
         }
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(io::Error::new(
             ErrorKind::AlreadyExists,
-            "another process has just written it; --force overwrites it",
+            "another process has just created this file; --force overwrites the file",
         )),
         Err(error) => Err(error),
     }

@@ -18,8 +18,8 @@ use crate::ports::failure::Remedy;
 
 const WARNING: &str = "\
 Warning: phishers use device codes, so many tenants block this flow. If a policy
-blocks the flow later, Entra also rejects the tokens from this flow. A token
-from this flow may lack a second factor. If you can, sign in with a browser
+blocks the flow later, Entra also rejects the tokens from this flow. A sign-in
+with this flow may lack a second factor. If you can, sign in with a browser
 instead. Over SSH, use --no-browser: it prints a URL for a browser on another
 machine.";
 

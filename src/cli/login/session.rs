@@ -160,7 +160,7 @@ impl LoginSession {
         let (new, dropped) = NewVersion::compose(&answer.refresh_token, lifetime, &provenance);
         if !dropped.is_empty() {
             let text = format!(
-                "Perennial dropped these tags of the old version, because the new version has no room for them: {}",
+                "Perennial did not copy these tags, because the new version has no room for more tags: {}",
                 dropped.join(", ")
             );
             self.voice.say("tags_dropped", &text);
@@ -260,7 +260,7 @@ impl LoginSession {
         }
         let (name, vault) = (at.name.as_str(), at.vault_name());
         let action = format!(
-            "recover the secret: `az keyvault secret recover --vault-name {vault} --name {name}`; or, if you do not need its old versions and purge protection is off, purge the secret: `az keyvault secret purge --vault-name {vault} --name {name}`; then run `perennial login {}` again",
+            "recover the secret: `az keyvault secret recover --vault-name {vault} --name {name}`; or, if you do not need the secret's old versions and purge protection is off, purge the secret: `az keyvault secret purge --vault-name {vault} --name {name}`; then run `perennial login {}` again",
             self.grant().name
         );
         StepFailure::new(Remedy::Operator, summary, action)

@@ -140,7 +140,8 @@ fn a_user_who_cannot_be_compared_is_not_the_same_one() {
         assert!(by(&grant(), answer, None, false).is_ok());
     }
     one["oid"] = json!({ "id": USER });
-    let told = refused(judged(&pinned, &signed_in(&one)), "names the user in a form that cannot be compared");
+    let told =
+        refused(judged(&pinned, &signed_in(&one)), "names the user in a form that Perennial cannot compare");
     assert_eq!(told.remedy, Remedy::Operator);
 }
 

@@ -151,7 +151,7 @@ impl GraphProblem {
                     RenewIdentity::App => "",
                 };
                 format!(
-                    "compare client_id ({app}) and tenant_id ({tenant}) of {name} with the app registration: `az ad app show --id {app}`; if the app belongs to another company, such as a vendor, remove `renew` from {name}: only the owner can create secrets{elsewhere}"
+                    "compare client_id ({app}) and tenant_id ({tenant}) of {name} with the app registration: `az ad app show --id {app}`; if the app belongs to another company, such as a vendor, remove `renew` from {name}: only that company can create secrets{elsewhere}"
                 )
             }
             Self::ForbiddenByPolicy if of.is_certificate => format!(
@@ -167,13 +167,13 @@ impl GraphProblem {
                 "set a shorter lifetime in `renew` of {name}; maxLifetime in the tenant's policy is the longest lifetime allowed (this command shows the policy: {policy}); the app may also have its own policy; this command lists such policies: `az rest --method get --url {graph}/v1.0/policies/appManagementPolicies`"
             ),
             Self::Token => format!(
-                "check three requirements: name of [cloud] must be the cloud of tenant {tenant} (public, usgov or china), no proxy may change requests to {graph}, and the app registration must exist: `az ad app show --id {app}`"
+                "check three requirements: the value of name in [cloud] must be the cloud of tenant {tenant} (public, usgov or china), no proxy may change requests to {graph}, and the app registration must exist: `az ad app show --id {app}`"
             ),
             Self::TooManyCredentials if of.is_certificate => format!(
-                "remove certificates that no program uses: `az ad app credential list --id {app} --cert` shows the key ids of all certificates, and `az ad app credential delete --id {app} --cert --key-id KEY_ID` removes the certificate with this id"
+                "remove certificates that no program uses: `az ad app credential list --id {app} --cert` shows the key ids of all certificates, and `az ad app credential delete --id {app} --cert --key-id KEY_ID` removes the certificate KEY_ID"
             ),
             Self::TooManyCredentials => format!(
-                "remove secrets that no program uses: `az ad app credential list --id {app}` shows the key ids of all secrets, and `az ad app credential delete --id {app} --key-id KEY_ID` removes the secret with this id"
+                "remove secrets that no program uses: `az ad app credential list --id {app}` shows the key ids of all secrets, and `az ad app credential delete --id {app} --key-id KEY_ID` removes the secret KEY_ID"
             ),
             Self::Busy => "wait: Perennial retries automatically".to_owned(),
             Self::UnknownCode => format!(

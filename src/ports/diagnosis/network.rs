@@ -41,13 +41,13 @@ fn tls(fault: TlsFault, host: &str) -> String {
             "check the server at {host}: the server must speak TLS 1.2 or 1.3, and no proxy or firewall may cut the handshake"
         ),
         TlsFault::UnknownIssuer | TlsFault::Certificate => format!(
-            "check the certificate of {host}; if a proxy inspects TLS or the certificate authority is private, set ca_file of [cloud] to the root certificate of this proxy or authority"
+            "check the certificate of {host}; if a proxy inspects TLS, or if the certificate authority is private, set ca_file of [cloud] to the root certificate of this proxy or authority"
         ),
         TlsFault::OtherName => format!(
             "{host} shows the certificate of another host: correct the address in the configuration, or exempt {host} from the proxy that answers instead"
         ),
         TlsFault::Authority => format!(
-            "give the server at {host} a certificate that the certificate authority has signed for this server, and set ca_file of [cloud] to the authority's certificate"
+            "give the server at {host} its own certificate, signed by the certificate authority, and set ca_file of [cloud] to the authority's certificate"
         ),
         TlsFault::NotInTime => format!(
             "set this host's clock: `timedatectl set-ntp true`; if the clock is right, renew the certificate of {host}"

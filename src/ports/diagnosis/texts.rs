@@ -100,7 +100,7 @@ impl Subject<'_> {
                 self.tenant_key()
             ),
             CredentialPlace::Vault { .. } => format!(
-                "enable Azure Key Vault's service principal in {tenant}: `az ad sp update --id cfa8b339-82a2-471a-a3c9-0fc0be7a4093 --set accountEnabled=true`; if the service principal is already enabled, check whether the tenant's Azure subscription has lapsed, and set name of [cloud] to the cloud of the vault"
+                "enable Azure Key Vault's service principal in {tenant}: `az ad sp update --id cfa8b339-82a2-471a-a3c9-0fc0be7a4093 --set accountEnabled=true`; if the service principal is already enabled, check that the tenant's Azure subscription has not lapsed and that name of [cloud] is the cloud of the vault"
             ),
         }
     }
@@ -128,7 +128,7 @@ impl Subject<'_> {
                 Some(words.replace(&format!("app {}", self.client_id), "this identity"))
             }
             _ => Some(
-                "check that this host's managed identity still exists: Azure portal, the host's page, Identity; if the identity was deleted, assign a new identity and give the new identity the role on the vault; if the new identity is user-assigned, set client_id of [vault] to its client id"
+                "check that this host's managed identity still exists: Azure portal, the host's page, Identity; if the identity was deleted, assign the host a new identity with the same role on the vault; if the new identity is user-assigned, set client_id of [vault] to its client id"
                     .to_owned(),
             ),
         }
@@ -151,7 +151,7 @@ impl Subject<'_> {
         const SET: &str = "set this host's clock: `timedatectl set-ntp true`";
         if self.has_foreign_assertion() {
             return format!(
-                "{SET}; if the clock is right, the assertion is too old: have its issuer write a new one"
+                "{SET}; if the clock is right, the assertion is too old: have the issuer create a new assertion"
             );
         }
         SET.to_owned()

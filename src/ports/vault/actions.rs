@@ -30,7 +30,7 @@ impl VaultError {
             Self::Unavailable { .. } => wait(&at.vault),
             Self::NoIdentity { action: Some(action), .. } => action.clone().into(),
             Self::NoIdentity { transient: true, .. } => {
-                "wait: Perennial retries automatically; if the problem lasts, check this host's identity service, and which other programs request tokens from this service"
+                "wait: Perennial retries automatically; if the problem lasts, check this host's identity service, and find other programs that request tokens from this service"
                     .into()
             }
             Self::NoIdentity { .. } => {
@@ -41,7 +41,7 @@ impl VaultError {
                 cloud_of(&at.vault)
             ),
             Self::Unauthorized { akv: Some(10000) } => format!(
-                "if this happens only sometimes, wait: Perennial retries automatically; if this happens each time, exempt vault {vault} from the proxy between this host and the vault, because the proxy removes the header Authorization"
+                "if only some requests fail, wait: Perennial retries automatically; if every request fails, exempt vault {vault} from the proxy between this host and the vault, because the proxy removes the header Authorization"
             ),
             Self::Unauthorized { akv: Some(10032) } => format!(
                 "set tenant_id of [vault] to the tenant of vault {vault}: `az keyvault show --name {vault} --query properties.tenantId`"

@@ -136,7 +136,7 @@ impl Peers {
     /// Returns the newest value.
     pub(crate) fn newest_value(&self) -> String {
         let all = self.all();
-        all.versions.last().expect("a version is there from the start").value.expose_secret().to_owned()
+        all.versions.last().expect("the vault starts with one version").value.expose_secret().to_owned()
     }
 
     /// Returns a rotator of a token with the default policy. `change` can change the token's configuration first.

@@ -219,7 +219,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             }
         }
         let ours = versions.into_iter().find(|version| version.id == *written);
-        Ok(Pass::Saved(ours.expect("a settled version is in the list")))
+        Ok(Pass::Saved(ours.expect("the list contains the written version")))
     }
 
     /// Redeems a buried sign-in, and holds the sign-in's successor for the next pass. This successor may replace the

@@ -22,7 +22,7 @@ impl Demo {
     pub(super) async fn story(&mut self) -> Result<(), Stuck> {
         self.opening();
         let first = self.stage.world.newest_value(&self.stage.partner.refresh_token);
-        let first = first.expect("the stage begins with a sign-in");
+        let first = first.expect("the vault contains the token of the first sign-in");
         self.quiet_weeks().await?;
         self.busy_issuer().await?;
         self.vault_outage().await?;
@@ -70,7 +70,7 @@ impl Demo {
     async fn first_token_dies(&mut self, first: &RefreshToken) -> Result<(), Stuck> {
         self.watch.told.expect(&[Kind::AppSecretExpiring]);
         let dead = |world: &World, token: &RefreshToken| world.refusal_of(token.expose()).is_some();
-        self.until("the end of the first token", TimeDelta::days(30), |demo| {
+        self.until("the expiry of the first token", TimeDelta::days(30), |demo| {
             dead(&demo.stage.world, first) && demo.now() >= demo.stage.since + TimeDelta::days(90)
         })
         .await?;
@@ -155,7 +155,7 @@ impl Demo {
         let files = self.stage.files.names();
         self.start_again()?;
         self.tell(Tone::Plain, "trouble", "Power cut: Perennial is killed, and started again.");
-        self.until("work of the new process", TimeDelta::days(1), |demo| !demo.watch.fresh).await?;
+        self.until("a current token after the restart", TimeDelta::days(1), |demo| !demo.watch.fresh).await?;
         self.beat().await;
         let after = self.memory();
         let now = self.now();

@@ -92,7 +92,11 @@ impl OpenConditions {
         let kind = condition.kind;
         self.incidents += 1;
         promises.check(Promise::Told, now, self.expected.contains(&kind), || {
-            format!("{} was reported although nothing had happened: {}", kind.as_str(), condition.summary)
+            format!(
+                "Perennial reported {} without a cause in the story: {}",
+                kind.as_str(),
+                condition.summary
+            )
         });
         let times = self.openings.entry(incident.clone()).or_default();
         *times += 1;

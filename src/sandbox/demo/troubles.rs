@@ -57,7 +57,7 @@ impl Demo {
         self.tell(
             Tone::Plain,
             "trouble",
-            "For another half day, Entra rejects every request as a loop (AADSTS50196).",
+            "For another half day, Entra suspects a request loop and rejects every request (AADSTS50196).",
         );
         self.wait(TimeDelta::hours(12)).await?;
         self.stage.world.clear_faults(Some(Peer::Entra));
@@ -74,7 +74,8 @@ impl Demo {
     pub(super) async fn vault_outage(&mut self) -> Result<(), Stuck> {
         self.until_day(30).await?;
         let due = self.rotate_at() - TimeDelta::hours(8);
-        self.until("the day before a rotation", TimeDelta::days(9), |demo| demo.now() >= due).await?;
+        self.until("the last eight hours before a rotation", TimeDelta::days(9), |demo| demo.now() >= due)
+            .await?;
         self.watch.told.expect(&[Kind::VaultUnreachable, Kind::Unsaved]);
         let began = self.now();
         let down = || FaultEffect::Status { status: 503, retry_after: None };
@@ -128,7 +129,7 @@ impl Demo {
     pub(super) async fn app_secret_ends(&mut self) -> Result<(), Stuck> {
         self.watch.told.expect(&[Kind::AppSecretExpiring, Kind::AppCredentialRefused]);
         let ends = self.stage.since + super::stage::APP_SECRET_LASTS;
-        self.until("the end of the app's secret", TimeDelta::days(30), |demo| demo.now() >= ends).await?;
+        self.until("the expiry of the app's secret", TimeDelta::days(30), |demo| demo.now() >= ends).await?;
         self.tell(
             Tone::Plain,
             "trouble",
@@ -179,7 +180,8 @@ impl Demo {
         })
         .await?;
         let due = self.rotate_at() - TimeDelta::minutes(90);
-        self.until("the hour before a rotation", TimeDelta::days(9), |demo| demo.now() >= due).await?;
+        self.until("the last 90 minutes before a rotation", TimeDelta::days(9), |demo| demo.now() >= due)
+            .await?;
         self.watch.told.expect(&[Kind::BuriedSignIn]);
         self.stage.run_at(SLOW.min(self.options.speed));
         let secret = self.stage.partner.refresh_token.clone();
@@ -275,7 +277,7 @@ impl Demo {
 
     /// Waits until all reported conditions have cleared.
     async fn calm_again(&mut self, within: TimeDelta) -> Result<(), Stuck> {
-        self.until("the end of all reported conditions", within, |demo| {
+        self.until("a current token without open conditions", within, |demo| {
             demo.standing() == TokenState::Current && demo.watch.told.kinds().is_empty()
         })
         .await?;

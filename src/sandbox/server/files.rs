@@ -167,7 +167,7 @@ Next, in another terminal:
   perennial rotate --force --json
   perennial run
 
-Sign in at a page with test users (the browser warns about the temporary certificate):
+Sign in as a test user (the browser warns about the temporary certificate):
 
   perennial login partner-center
 

@@ -42,7 +42,7 @@ impl Page {
                 body {
                     h1 { (title) }
                     (body)
-                    p { small { "A simulation by perennial sandbox: no account here is real." } }
+                    p { small { "Perennial's sandbox simulates this page: no account here is real." } }
                 }
             }
         };

@@ -23,7 +23,7 @@ impl<'de> Deserialize<'de> for Span {
         // The longest span is about 100 years. Addition of a longer span to a time could overflow.
         let fits = |span: &TimeDelta| span.abs() <= TimeDelta::days(36_525);
         span.filter(fits).map(Self).ok_or_else(|| {
-            D::Error::custom("must be a number of seconds, or a text such as \"30d\" or \"-90s\"")
+            D::Error::custom("must be a number of seconds, or a string such as \"30d\" or \"-90s\"")
         })
     }
 }

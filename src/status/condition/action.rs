@@ -139,11 +139,11 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
             "grant consent to offline_access for app {app}, then sign in: `perennial login {name}`; Perennial keeps the stored token until then"
         ),
         (None, Kind::SameRefreshToken) => format!(
-            "set authority of [cloud] to Entra's address, because Entra returns a new refresh token each time; until then, Perennial proves {name} but cannot rotate it; to test {name} now: `perennial verify {name}`"
+            "set authority of [cloud] to Entra's address: Entra always returns a new refresh token; until then, Perennial proves {name} but cannot rotate the token; to test {name} now: `perennial verify {name}`"
         ),
         (None, Kind::PartnerCenterRefused) => partner_center_refused(&of.grant, of.is_audience_rejected()),
         (None, Kind::ForeignWriter) => format!(
-            "find who else writes {secret}, and stop this writer; to list the versions, type `az keyvault secret list-versions --vault-name {} --name {}`; the other writer made the versions without the tag managed-by",
+            "find who else writes {secret}, and stop this writer; to list the versions, type `az keyvault secret list-versions --vault-name {} --name {}`; the versions without the tag managed-by come from the other writer",
             secret.vault_name(),
             secret.name.as_str()
         ),

@@ -300,7 +300,7 @@ fn each_reason_for_a_missing_answer_says_what_to_check() {
         (tls(TlsFault::UnknownIssuer), "check the certificate of HOST; if a proxy inspects TLS"),
         (tls(TlsFault::Certificate), "check the certificate of HOST; if a proxy inspects TLS"),
         (tls(TlsFault::OtherName), "HOST shows the certificate of another host"),
-        (tls(TlsFault::Authority), "give the server at HOST a certificate that"),
+        (tls(TlsFault::Authority), "give the server at HOST its own certificate"),
         (tls(TlsFault::NotInTime), "set this host's clock: `timedatectl set-ntp true`"),
     ] {
         let text = network(why, "HOST", "AGAIN");

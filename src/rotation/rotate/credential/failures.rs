@@ -30,7 +30,7 @@ pub(super) fn no_app_id(source: &Source, app: &ManagedApp, name: &str) -> Failur
     let place = local_secret::place(source);
     let summary = format!("{place} must contain the client_id of {name}, but its value is not a GUID");
     let action = format!(
-        "store the app's client id in {place}; if client_id of {name} names the source of {key} by mistake, correct client_id"
+        "store the app's client id in {place}; if client_id of {name} and {key} name the same source by mistake, correct client_id"
     );
     Failure { action: Some(action.into()), ..unreadable(summary) }
 }

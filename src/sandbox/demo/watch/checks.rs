@@ -42,7 +42,7 @@ impl Watch {
         let kept = self.check_predecessor(scene, &write.version);
         if scene.second.is_some() {
             self.promises.check(Promise::TwoAtOnce, write.at, proven && kept, || {
-                "a rotation went wrong while two instances were running".into()
+                "a rotation broke promise 2 or 3 while two instances were running".into()
             });
         }
     }

@@ -204,7 +204,7 @@ struct PropagationForm {
 pub(super) async fn propagation(State(shared): State<Arc<SandboxState>>, body: Bytes) -> Reply {
     let PropagationForm { most: Span(most) } = read(&body)?;
     if most < TimeDelta::zero() {
-        return Err(wrong("most must not be negative"));
+        return Err(wrong("`most` must not be negative"));
     }
     shared.world.set_propagation(most);
     Ok(Json(json!({"most": most.num_seconds()})))

@@ -125,7 +125,7 @@ impl FaultForm {
         match <[FaultEffect; 1]>::try_from(all) {
             Ok([what]) => Ok(what),
             Err(_) => {
-                Err("name exactly one of cut, hang, garbage, body, delay, distort, error and status, except that body and error may have a status".into())
+                Err("give exactly one of cut, hang, garbage, body, delay, distort, error and status; only body and error may also have a status".into())
             }
         }
     }
