@@ -201,7 +201,7 @@ fn of_the_app() -> Vec<Row> {
             cause: |stage| entra_says(stage, "unauthorized_client", 7_000_229) },
         Row { kind: Kind::AppSecretExpiring, name: "in ten days", when: Before, applies: &[],
             cause: |stage| app_secret_ends(stage, Some(TimeDelta::days(10))) },
-        Row { kind: Kind::AppSecretExpiryUnknown, name: "stored without an end", when: Before, applies: &[],
+        Row { kind: Kind::AppSecretExpiryUnknown, name: "stored without an expiry date", when: Before, applies: &[],
             cause: |stage| app_secret_ends(stage, None) },
         Row { kind: Kind::AppCertificateUnregistered, name: "renewed by the vault", when: Before, applies: &[],
             cause: |stage| {

@@ -93,7 +93,7 @@ const SITUATIONS: [Situation; 25] = [
         trouble: |stage| stage.world().disable_user(&stage.partner.user_oid, true) },
     Situation { name: "app secret expired", before: Good, kinds: &["app_credential_refused"],
         trouble: |stage| stage.world().expire_app_secret(&stage.partner.client_id) },
-    Situation { name: "app secret ends in ten days", before: Good, kinds: &["app_secret_expiring"],
+    Situation { name: "app secret expires in ten days", before: Good, kinds: &["app_secret_expiring"],
         trouble: |stage| store_app_secret_ending(stage, Some(TimeDelta::days(10))) },
     Situation { name: "Partner Center refuses", before: Good, kinds: &["partner_center_refused"],
         trouble: |stage| {
@@ -130,7 +130,7 @@ const SITUATIONS: [Situation; 25] = [
         trouble: |stage| refuses(stage, "invalid_scope", 70011) },
     Situation { name: "unknown code", before: Good, kinds: &["unknown_code"],
         trouble: |stage| refuses(stage, "out_of_cheese", 999_999) },
-    Situation { name: "app secret without an end", before: Good, kinds: &["app_secret_expiry_unknown"],
+    Situation { name: "app secret without an expiry date", before: Good, kinds: &["app_secret_expiry_unknown"],
         trouble: |stage| store_app_secret_ending(stage, None) },
 ];
 
