@@ -37,10 +37,10 @@ pub struct SandboxArgs {
     /// The age of the stored token at the start
     #[arg(long, value_name = "SPAN", default_value = "0s", value_parser = super::span)]
     pub age: Duration,
-    /// The value of `rotate_after` in the written configuration
+    /// The value of `rotate_after` in the perennial.toml that the sandbox writes
     #[arg(long, value_name = "SPAN", value_parser = policy_span)]
     pub rotate_after: Option<Duration>,
-    /// The value of `prove_every` in the written configuration
+    /// The value of `prove_every` in the perennial.toml that the sandbox writes
     #[arg(long, value_name = "SPAN", value_parser = policy_span)]
     pub prove_every: Option<Duration>,
     /// How the issuer treats a token that has been redeemed
