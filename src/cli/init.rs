@@ -144,8 +144,9 @@ fn parse(path: &Path, text: &str) -> Result<Config, Stop> {
     Ok(Config::parse(path, text, text_only)?)
 }
 
-/// Lists the vault's secrets and proposes values. If the list fails at a terminal, returns an empty proposal, and the
-/// command asks the user for the values. Without a terminal, a failed list is an error if a value is missing.
+/// Lists the vault's secrets and proposes values. If the vault cannot be listed, a terminal decides: if stdin is a
+/// terminal, returns an empty proposal, and the command asks the user for the values. Without a terminal, returns an
+/// error if a value is missing.
 async fn look(path: &Path, given: &Draft, layout: Option<Layout>) -> Result<Proposal, Stop> {
     let config = parse(path, &given.text())?;
     let shipped = AzureClients::for_person(&config, Clock::host()).await?;

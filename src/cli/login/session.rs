@@ -260,7 +260,7 @@ impl LoginSession {
         }
         let (name, vault) = (at.name.as_str(), at.vault_name());
         let action = format!(
-            "recover the secret: `az keyvault secret recover --vault-name {vault} --name {name}`; or, if you do not need the secret's old versions and purge protection is off, purge the secret: `az keyvault secret purge --vault-name {vault} --name {name}`; then run `perennial login {}` again",
+            "recover the secret: `az keyvault secret recover --vault-name {vault} --name {name}`; or, if purge protection is off and you do not need the secret's old versions, purge the secret: `az keyvault secret purge --vault-name {vault} --name {name}`; then run `perennial login {}` again",
             self.grant().name
         );
         StepFailure::new(Remedy::Operator, summary, action)

@@ -211,7 +211,7 @@ impl GraphSubject<'_> {
             ),
         };
         format!(
-            "let the identity{whose} manage app {app}: `p={principal} && az ad app owner add --id {app} --owner-object-id $p && az rest --method post --url {graph}/v1.0/servicePrincipals/$p/appRoleAssignments --body \"{{\\\"principalId\\\":\\\"$p\\\",\\\"resourceId\\\":\\\"$(az ad sp show --id {GRAPH_APP_ID} --query id --output tsv)\\\",\\\"appRoleId\\\":\\\"{OWNED_BY}\\\"}}\"` (may take a day){then}"
+            "allow the identity{whose} to manage app {app}: `p={principal} && az ad app owner add --id {app} --owner-object-id $p && az rest --method post --url {graph}/v1.0/servicePrincipals/$p/appRoleAssignments --body \"{{\\\"principalId\\\":\\\"$p\\\",\\\"resourceId\\\":\\\"$(az ad sp show --id {GRAPH_APP_ID} --query id --output tsv)\\\",\\\"appRoleId\\\":\\\"{OWNED_BY}\\\"}}\"` (may take a day){then}"
         )
     }
 

@@ -108,7 +108,7 @@ fn allow(why: &Forbidden, asked: SecretRole, at: &SecretAddress) -> String {
                 SecretRole::Source => (
                     "--secret-permissions get",
                     "secret permission get",
-                    "; if this vault also contains the token, add list and set to these permissions",
+                    "; if this vault also contains the token, also give the secret permissions list and set",
                 ),
                 SecretRole::SigningKey => (
                     "--certificate-permissions get list --key-permissions sign",

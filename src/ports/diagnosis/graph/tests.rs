@@ -95,7 +95,7 @@ fn the_right_is_given_to_the_identity_that_sends_the_requests() {
     assert_eq!(
         action(&error, &subject()),
         format!(
-            "let the identity manage app {APP}: `p=$(az ad sp show --id {IDENTITY} --query id --output tsv) && az ad app owner add --id {APP} --owner-object-id $p && az rest --method post --url https://graph.microsoft.com/v1.0/servicePrincipals/$p/appRoleAssignments --body \"{{\\\"principalId\\\":\\\"$p\\\",\\\"resourceId\\\":\\\"$(az ad sp show --id 00000003-0000-0000-c000-000000000000 --query id --output tsv)\\\",\\\"appRoleId\\\":\\\"18a4783c-866b-4cc7-a460-3d5e5662c884\\\"}}\"` (may take a day)"
+            "allow the identity to manage app {APP}: `p=$(az ad sp show --id {IDENTITY} --query id --output tsv) && az ad app owner add --id {APP} --owner-object-id $p && az rest --method post --url https://graph.microsoft.com/v1.0/servicePrincipals/$p/appRoleAssignments --body \"{{\\\"principalId\\\":\\\"$p\\\",\\\"resourceId\\\":\\\"$(az ad sp show --id 00000003-0000-0000-c000-000000000000 --query id --output tsv)\\\",\\\"appRoleId\\\":\\\"18a4783c-866b-4cc7-a460-3d5e5662c884\\\"}}\"` (may take a day)"
         )
     );
     assert!(action(&error, &by_app).contains(&format!("p=$(az ad sp show --id {APP} ")));

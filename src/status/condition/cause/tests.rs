@@ -46,7 +46,8 @@ fn found_again(of: &Snapshot, told: &[Condition]) -> BTreeSet<Kind> {
     told.iter().map(|condition| condition.kind).collect()
 }
 
-/// Conditions of these kinds never come from a failed step.
+/// Conditions of these kinds never come from the failure of a proof or a save. They come, for example, from an expiry
+/// date, from the renewal of a credential or from an alert sink.
 const NO_FAILURES: [Kind; 7] = [
     Kind::AppSecretExpiring,
     Kind::AppSecretExpiryUnknown,

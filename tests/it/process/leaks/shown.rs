@@ -153,7 +153,11 @@ async fn foreign_tags_that_do_not_fit_are_named_with_escapes() {
     browser.go_back(browser.sign_in(&url, &stage.partner.user_oid).await).await;
     let ended = login.ended("stored").await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(ended.stderr.contains("has no room for them") && ended.stderr.contains("04"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("has no room for more tags") && ended.stderr.contains("04"),
+        "{}",
+        ended.stderr
+    );
     stage.assert_harmless("login", &(ended.stdout + &ended.stderr));
 
     for format in ["json", "pretty"] {
