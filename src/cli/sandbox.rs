@@ -93,6 +93,7 @@ pub async fn run(args: SandboxArgs) -> Result<ExitCode, Stop> {
         never_signed_in: args.never_signed_in,
         inbox: args.inbox,
         tokens: args.tokens.into(),
+        program: std::env::args_os().next().unwrap_or_else(|| "perennial".into()).into(),
     };
     let stop = super::signals::stopped()?;
     let say = |text: &str| drop(out::line(text));

@@ -115,9 +115,8 @@ struct Viewed {
 async fn look(args: &StatusArgs, global: &Global) -> Result<Viewed, Stop> {
     let config = load(global)?;
     let grants = select(&config, &args.names)?;
-    let by_notes = "from the tags in Key Vault";
-    let view = if args.source == Some(AskedSource::Vault) {
-        by_notes.to_owned()
+    let unasked = if args.source == Some(AskedSource::Vault) {
+        String::new()
     } else {
         match running_daemon::status(&config).await? {
             Ok(status) => {
@@ -125,15 +124,17 @@ async fn look(args: &StatusArgs, global: &Global) -> Result<Viewed, Stop> {
                 return Ok(Viewed { view, status: status.narrowed(&grants) });
             }
             Err(none) if args.source == Some(AskedSource::Daemon) => return Err(Stop::Failed(none.into())),
-            Err(none) => format!("{by_notes}; {none}"),
+            Err(none) => format!("; {none}"),
         }
     };
     let clock = Clock::host();
     let shipped = AzureClients::for_person(&config, clock.clone()).await?;
     let reads = grants.into_iter().map(|grant| peek(shipped.rotator(grant, "status")));
     let snapshots: Vec<Snapshot> = stream::iter(reads).buffered(super::AT_ONCE).collect().await;
+    let is_read = snapshots.iter().any(|snapshot| snapshot.version.is_some());
+    let read = if is_read { "from the tags in Key Vault" } else { "no token could be read from Key Vault" };
     let status = Status::of(&snapshots, clock.skew(), clock.now(), StatusSource::Vault);
-    Ok(Viewed { view, status })
+    Ok(Viewed { view: format!("{read}{unasked}"), status })
 }
 
 /// Reads a token's newest version and derives the token's status from this version and its tags.

@@ -186,7 +186,7 @@ async fn ask(rotator: &AzureRotator, proof: &ProvenToken, id: Uuid) -> CheckStep
 
 fn accepted(said: &Acceptance) -> CheckStep {
     let company = said.company.clone();
-    let of_whom = company.as_deref().map(|company| format!(" of {company}")).unwrap_or_default();
+    let of_whom = company.as_deref().map(|company| format!(" (company: {company})")).unwrap_or_default();
     let summary = format!("Partner Center accepts the access token{of_whom}");
     CheckStep { company, ..CheckStep::ok(PARTNER_CENTER, summary) }
 }

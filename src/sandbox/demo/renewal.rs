@@ -22,8 +22,8 @@ impl Demo {
         self.tell(
             Tone::Plain,
             "people",
-            "Ravi turns on the renewal of the client secret (`renew`) and restarts Perennial. The secret \
-             that he stored expires in three months.",
+            "Ravi turns on the renewal of the client secret (`renew`), with `before = \"100d\"`, and restarts \
+             Perennial. The secret that he stored expires in three months, so the renewal is due.",
         );
         self.stage.run_at(MINUTES_MATTER.min(self.options.speed));
         self.stage.renews = true;

@@ -64,7 +64,7 @@ impl Demo {
         let tries = self.stage.world.count_calls(Peer::Entra, Some(Operation::Redeem), began);
         self.tell(
             Tone::Plain,
-            "people",
+            "trouble",
             &format!("Entra recovers. Perennial sent {tries} requests in {}.", span(self.now() - began)),
         );
         self.calm_again(TimeDelta::days(1)).await
@@ -100,7 +100,7 @@ impl Demo {
         self.tell(Tone::Plain, "trouble", "Now the vault answers every request with an error.");
         self.wait(began + TimeDelta::days(6) - self.now()).await?;
         self.stage.world.clear_faults(Some(Peer::KeyVault));
-        self.tell(Tone::Plain, "people", "After six days the vault is back.");
+        self.tell(Tone::Plain, "trouble", "After six days the vault is back.");
         self.until("the save of the held successor", TimeDelta::days(1), |demo| {
             demo.standing() != TokenState::Unsaved
         })

@@ -155,21 +155,25 @@ ca_file = {}
         text
     }
 
-    /// Returns the next commands to type.
-    pub fn welcome(&self, written: &WrittenFiles) -> String {
+    /// Returns the next commands to type. `program` is the path or the name of the program.
+    pub fn welcome(&self, written: &WrittenFiles, program: &Path) -> String {
         let (origin, ca, config) = (&self.origin, quoted(&written.ca), quoted(&written.config));
+        let shown = program.to_string_lossy();
+        let program = if shown.contains(char::is_whitespace) { quoted(program) } else { shown.into_owned() };
         format!(
             "Simulated Entra, Key Vault, Partner Center and Microsoft Graph are running at {origin}.
 Next, in another terminal:
 
   export PERENNIAL_CONFIG={config}
-  perennial rotate --dry-run
-  perennial rotate --force --json
-  perennial run
+  {program} check
+  {program} rotate --dry-run
+  {program} rotate --force --json
+  {program} status
+  {program} run
 
 Sign in as a test user (the browser warns about the temporary certificate):
 
-  perennial login partner-center
+  {program} login partner-center
 
 Read the alerts that were sent (if the sandbox was started with `--inbox`):
 

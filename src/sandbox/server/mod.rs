@@ -325,6 +325,8 @@ pub struct SandboxOptions {
     pub inbox: bool,
     /// The number of tokens, at least one. Each token has its own partner.
     pub tokens: usize,
+    /// The path or the name by which the user started the program. The commands to type next begin with it.
+    pub program: PathBuf,
 }
 
 /// Serves a new world with its partners until `stop` completes. After the start, calls `say` with the commands that the
@@ -371,7 +373,7 @@ pub async fn serve(
         let service = sandbox.serve_identity(listen).await?;
         sandbox.write_identity(&options.dir, &service)?;
     }
-    say(&sandbox.welcome(&written));
+    say(&sandbox.welcome(&written, &options.program));
     stop.await;
     sandbox.stop().await;
     Ok(())

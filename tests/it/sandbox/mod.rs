@@ -246,6 +246,7 @@ async fn the_sandbox_serves_until_stopped_and_prints_commands() {
         never_signed_in: false,
         inbox: true,
         tokens: 1,
+        program: "./perennial".into(),
     };
     let (said, heard) = tokio::sync::oneshot::channel::<String>();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -259,7 +260,12 @@ async fn the_sandbox_serves_until_stopped_and_prints_commands() {
     let config = std::fs::read_to_string(dir.0.join("perennial.toml")).expect("written");
     let origin =
         config.lines().find_map(|line| line.strip_prefix("url = ")).expect("a URL").trim_matches('"');
-    for named in ["perennial rotate --dry-run", "perennial rotate --force --json", "perennial run", origin] {
+    for named in [
+        "  ./perennial rotate --dry-run\n",
+        "  ./perennial rotate --force --json\n",
+        "  ./perennial run\n",
+        origin,
+    ] {
         assert!(welcome.contains(named), "{named}: {welcome}");
     }
     let ca = std::fs::read_to_string(dir.0.join("ca.pem")).expect("written");
