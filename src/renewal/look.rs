@@ -186,8 +186,8 @@ impl CredentialLook {
     }
 
     /// Returns an older version that carries a secret whose renewal is not due yet. The caller uses the result only if
-    /// the renewal of the held secret is due. Such an older version then shows that another writer has replaced
-    /// Perennial's version. A further new secret would be replaced too.
+    /// the renewal of the held secret is due. In this case, Perennial wrote the returned version, and another writer
+    /// has replaced it. The other writer would replace a further new secret too.
     ///
     /// If the newest version also carries a secret, a person may have deliberately restored an older secret. In this
     /// case, a version is returned only if there are at least `ATTEMPTS_A_DAY` such older versions. That many versions

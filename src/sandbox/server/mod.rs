@@ -78,7 +78,8 @@ pub struct Sandbox {
     serving: JoinHandle<()>,
 }
 
-/// The app with which Perennial reads the vault. The configuration names this app with `credential = "client_secret"`.
+/// The app with which Perennial reads the vault. Section `[vault]` of the written configuration contains the keys of
+/// this app.
 #[derive(Clone, Debug)]
 pub struct VaultIdentity {
     pub tenant_id: String,
