@@ -130,8 +130,8 @@ pub struct SinkState {
     known: BTreeSet<Uuid>,
     /// The times at which each incident has recently ended. An incident that ends often is flapping.
     flaps: BTreeMap<Uuid, Flaps>,
-    /// The indices of the tokens whose earlier incidents have ended: at this sink, no incident that the previous process
-    /// reported about such a token is still open.
+    /// The indices of the tokens whose earlier incidents have ended: at this sink, no incident that the previous
+    /// process reported about such a token is still open.
     settled: BTreeSet<usize>,
 }
 

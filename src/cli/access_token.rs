@@ -32,9 +32,9 @@ as a loop. Entra then rejects further requests, including those of the daemon
 any five minutes.
 
 The command only reads the vault, and the stored refresh token stays valid. With
---tenant, the app needs consent in the customer's tenant. In this case,
-Perennial does not check user_oid, since user_oid names a user of the partner
-tenant.";
+--tenant, the app needs consent in the customer's tenant. With --tenant,
+Perennial also does not check user_oid, since user_oid names a user of the
+partner tenant.";
 
 /// What `access-token` takes.
 #[derive(Clone, Debug, Args)]

@@ -131,9 +131,9 @@ async fn look(args: &StatusArgs, global: &Global) -> Result<Viewed, Stop> {
     let shipped = AzureClients::for_person(&config, clock.clone()).await?;
     let reads = grants.into_iter().map(|grant| peek(shipped.rotator(grant, "status")));
     let snapshots: Vec<Snapshot> = stream::iter(reads).buffered(super::AT_ONCE).collect().await;
-    let is_read = snapshots.iter().any(|snapshot| snapshot.version.is_some());
-    let read = if is_read { "from the tags in Key Vault" } else { "no token could be read from Key Vault" };
     let status = Status::of(&snapshots, clock.skew(), clock.now(), StatusSource::Vault);
+    let is_read = status.unread() < status.tokens.len();
+    let read = if is_read { "from the tags in Key Vault" } else { "no token could be read from Key Vault" };
     Ok(Viewed { view: format!("{read}{unasked}"), status })
 }
 

@@ -5,9 +5,9 @@
 //! and `state` owns the limits of one token. Each time is a `Duration` since an arbitrary fixed moment, measured by a
 //! monotonic clock.
 //!
-//! Each limit allows a number of requests within a span, such as ten seconds. A permit counts against a limit as soon as
-//! a caller takes the permit, and until one span after the service's answer. The reason is that the request may have
-//! reached the service just before the answer.
+//! Each limit allows a number of requests within a span, such as ten seconds. A permit counts against a limit as soon
+//! as a caller takes the permit, and until one span after the service's answer. The reason is that the request may
+//! have reached the service just before the answer.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher as _};

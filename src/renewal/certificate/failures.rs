@@ -1,5 +1,5 @@
 //! Builds the failures that Perennial itself detects during the renewal of a certificate. With a change of the app's
-//! certificates, Perennial sends a signed proof to Entra. This module also recognizes the errors that may mean that
+//! certificates, Perennial sends a signed proof to Microsoft Graph. This module also recognizes the errors that may mean that
 //! Entra rejected this proof.
 
 use crate::ports::diagnosis::GraphProblem;

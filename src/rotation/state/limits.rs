@@ -17,8 +17,8 @@ impl Limits {
     /// The limit of 24 redemptions a day overrides every other rule. The limit also overrides the shorter waits near
     /// the expiry (`schedule::retry_wait`). So in an outage of Entra, once a third of the 24 redemptions is used, the
     /// remaining redemptions are spread over the day (`Recent::spread_at`). The time between two redemptions is at most
-    /// four hours on the first days of the outage, and one hour on later days. These redemptions are
-    /// frequent enough to keep promise 1.
+    /// four hours on the first days of the outage, and one hour on later days. These redemptions are frequent enough to
+    /// keep promise 1.
     const POLITE: Self = Self { redemptions: 24, partner_center_calls: 12, vault_calls: 60 };
 
     /// Returns the usual limits, or higher limits if the operator configured more proofs than the usual limits allow.

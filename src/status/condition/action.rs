@@ -143,7 +143,7 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
         ),
         (None, Kind::PartnerCenterRefused) => partner_center_refused(&of.grant, of.is_audience_rejected()),
         (None, Kind::ForeignWriter) => format!(
-            "find who else writes {secret}, and stop this writer; to list the versions, type `az keyvault secret list-versions --vault-name {} --name {}`; the versions without the tag managed-by come from the other writer",
+            "find who else writes {secret}, and stop this writer; to list the versions, type `az keyvault secret list-versions --vault-name {} --name {}`; Perennial did not write the versions without the tag managed-by",
             secret.vault_name(),
             secret.name.as_str()
         ),

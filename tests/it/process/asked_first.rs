@@ -170,6 +170,12 @@ async fn without_its_own_daemon_status_reads_the_vault() {
         json_of(&stage.run_to_end(&["status", "--json"]).await)["view"],
         "from the tags in Key Vault; listen of [http] has port 0, so this command does not know the daemon's port"
     );
+    stage.world().human_deletes(&stage.partner.refresh_token);
+    let deleted = status_at(&stage, &address, &["--source", "vault", "--json"]).await;
+    assert_eq!(json_of(&deleted)["view"], "from the tags in Key Vault", "the vault answered");
+    stage.world().inject(Fault::of(Peer::KeyVault, FaultEffect::Status { status: 503, retry_after: None }));
+    let unread = status_at(&stage, &address, &["--source", "vault", "--json"]).await;
+    assert_eq!(json_of(&unread)["view"], "no token could be read from Key Vault");
 }
 
 #[tokio::test]

@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Compiles a source file of this directory. The compiler writes its output under a temporary name,
-/// since another test run may write to the same output directory. Only the complete output gets the final name.
+/// Compiles a source file of this directory. The compiler writes its output under a temporary name, since another test
+/// run may write to the same output directory. Only the complete output gets the final name.
 pub(super) fn compile(source: &str, name: &str, options: &[&str]) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/process").join(source);
     let result = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
