@@ -208,7 +208,7 @@ fn tasks(with: &[With]) -> (World, Partner, Vec<Task>) {
     (world, partner, tasks)
 }
 
-/// Runs a process that dies after `CRASH_AFTER` polls, and then the process that is started again. The tests use each
+/// Runs a first process and stops it after `CRASH_AFTER` polls. Then runs its replacement to the end. The tests use each
 /// number of polls from 0 to 11.
 async fn crash_and_restart(first: impl Future<Output = ()>, again: impl Future<Output = ()>) {
     {
