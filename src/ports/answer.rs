@@ -7,8 +7,8 @@
 //! - If a token names a value that differs from the configured value, the response is rejected. Saving a token of
 //!   another tenant, app or user is worse than stopping with an alert.
 //! - If at least one token names the configured value, and neither token names a different value, the response matches.
-//! - If a value is configured, but the tokens name the fact only in a form that cannot be compared, the response is
-//!   rejected.
+//! - If a value is configured, but the tokens name the fact only in claims that Perennial cannot compare, such as a
+//!   number in place of a text, the response is rejected.
 //! - If a value is configured, but neither token names the fact, the fact is unverified. If no value is configured, but
 //!   the two tokens disagree, the fact is also unverified. The condition `identity_unverified` reports an unverified
 //!   fact. Perennial saves the new refresh token nevertheless, because a token that is never rotated expires.
