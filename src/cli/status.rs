@@ -115,7 +115,7 @@ struct Viewed {
 async fn look(args: &StatusArgs, global: &Global) -> Result<Viewed, Stop> {
     let config = load(global)?;
     let grants = select(&config, &args.names)?;
-    let unasked = if args.source == Some(AskedSource::Vault) {
+    let no_daemon = if args.source == Some(AskedSource::Vault) {
         String::new()
     } else {
         match running_daemon::status(&config).await? {
@@ -134,7 +134,7 @@ async fn look(args: &StatusArgs, global: &Global) -> Result<Viewed, Stop> {
     let status = Status::of(&snapshots, clock.skew(), clock.now(), StatusSource::Vault);
     let is_read = status.unread() < status.tokens.len();
     let read = if is_read { "from the tags in Key Vault" } else { "no token could be read from Key Vault" };
-    Ok(Viewed { view: format!("{read}{unasked}"), status })
+    Ok(Viewed { view: format!("{read}{no_daemon}"), status })
 }
 
 /// Reads a token's newest version and derives the token's status from this version and its tags.
